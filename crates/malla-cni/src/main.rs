@@ -1,0 +1,2 @@
+//! malla-cni.
+fn main() {}

@@ -1,0 +1,19 @@
+//! `malla`: the one binary. This file only names the subcommands; what they do lives in the crates they come from.
+
+use clap::{Parser, Subcommand};
+
+/// The whole network of Kubernetes in one program.
+#[derive(Parser)]
+#[command(name = "malla", version, propagate_version = true)]
+struct Malla {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// One variant per role or everyday command; each crate brings its own arguments and `run`.
+#[derive(Subcommand)]
+enum Command {}
+
+fn main() {
+    match Malla::parse().command {}
+}
