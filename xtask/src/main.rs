@@ -1,2 +1,68 @@
-//! xtask.
-fn main() {}
+//! `cargo xtask`: what the make targets do. The Makefile is a thin front door over these subcommands.
+#![forbid(unsafe_code)]
+
+mod build;
+mod command;
+mod demo;
+mod needs;
+mod preconditions;
+mod repository;
+mod setup;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+use build::Profile;
+use needs::Purpose;
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Builds, tries and tests Malla on this machine"
+)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what is missing, saying what and why before it does
+    Setup {
+        /// What the machine is wanted for
+        #[arg(long = "for", value_enum, default_value = "demo")]
+        purpose: Purpose,
+    },
+    /// Build malla, and the static malla-cni beside it
+    Build {
+        #[arg(long, value_enum, default_value = "release")]
+        profile: Profile,
+    },
+    /// Set up, build, bring up a three-node lab, apply examples/spink and curl it until both replicas have answered
+    Demo,
+    /// Remove the demo's lab without a trace
+    DemoDown,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Setup { purpose } => setup::run(purpose),
+        Task::Build { profile } => {
+            setup::run(Purpose::Build)?;
+            build::run(profile).map(drop)
+        }
+        Task::Demo => demo::up(),
+        Task::DemoDown => demo::down(),
+    }
+}
