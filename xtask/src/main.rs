@@ -8,6 +8,7 @@ mod needs;
 mod preconditions;
 mod repository;
 mod setup;
+mod vm;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -43,6 +44,10 @@ enum Task {
     Demo,
     /// Remove the demo's lab without a trace
     DemoDown,
+    /// Run static test programs on another kernel, in an emulated machine
+    ///
+    /// Example: cargo xtask vm --kernel 6.1 --binary target/x86_64-unknown-linux-musl/debug/fixtures -- --nocapture
+    Vm(vm::VmArgs),
 }
 
 fn main() -> ExitCode {
@@ -64,5 +69,6 @@ fn run(task: Task) -> Result<()> {
         }
         Task::Demo => demo::up(),
         Task::DemoDown => demo::down(),
+        Task::Vm(args) => vm::run(&args),
     }
 }
