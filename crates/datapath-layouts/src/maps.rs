@@ -1,0 +1,52 @@
+//! Names of the maps, the version of each layout, and their sizes.
+//!
+//! A map is pinned as `<name>_v<version>`. Change a key or a value and its version goes up: the next agent then loads
+//! the new map beside the old one instead of misreading it.
+
+/// One map of the datapath.
+#[derive(Clone, Copy, Debug)]
+pub struct MapInfo {
+    /// Name in the object, at most 15 bytes.
+    pub name: &'static str,
+    /// Version of key and value layout.
+    pub version: u32,
+    /// Entries in the `lab` profile.
+    pub lab: u32,
+    /// Entries in the `node` profile.
+    pub node: u32,
+}
+
+macro_rules! maps {
+    ($($(#[$meta:meta])* $id:ident = $name:literal, v $version:literal, lab $lab:expr, node $node:expr;)*) => {
+        $($(#[$meta])* pub const $id: MapInfo = MapInfo { name: $name, version: $version, lab: $lab, node: $node };)*
+        /// Every map that is pinned.
+        pub const ALL: &[MapInfo] = &[$($id),*];
+    };
+}
+
+maps! {
+    /// [`crate::AddressKey`] → [`crate::Endpoint`]; hash.
+    ENDPOINTS = "endpoints", v 1, lab 1024, node 4096;
+    /// [`crate::PrefixKey`] → [`crate::Route`]; LPM.
+    IPCACHE = "ipcache", v 1, lab 4096, node 512_000;
+    /// [`crate::FrontendKey`] → [`crate::Frontend`]; hash.
+    FRONTENDS = "frontends", v 1, lab 16_384, node 262_144;
+    /// [`crate::BackendKey`] → [`crate::Backend`]; hash.
+    BACKENDS = "backends", v 1, lab 65_536, node 1_048_576;
+    /// [`crate::FlowKey`] → [`crate::Flow`]; LRU. Flows that both ends have spoken in.
+    CONNTRACK = "conntrack", v 1, lab 16_384, node 524_288;
+    /// [`crate::FlowKey`] → [`crate::Flow`]; LRU. Flows of one voice: a SYN flood evicts only its like.
+    HALF_OPEN = "half_open", v 1, lab 8192, node 131_072;
+    /// [`crate::FlowKey`] → [`crate::ServiceFlow`]; LRU.
+    SERVICE_FLOWS = "service_flows", v 1, lab 8192, node 262_144;
+    /// [`crate::NatKey`] → [`crate::NatMapping`]; LRU.
+    NAT = "nat", v 1, lab 8192, node 262_144;
+    /// [`crate::FragmentKey`] → [`crate::FragmentPorts`]; LRU.
+    FRAGMENTS = "fragments", v 1, lab 1024, node 8192;
+    /// [`crate::SocketReverseKey`] → [`crate::SocketReverse`]; LRU.
+    SOCKET_REVERSE = "socket_reverse", v 1, lab 8192, node 262_144;
+    /// [`crate::Event`]s; ring buffer, size in bytes.
+    EVENTS = "events", v 1, lab 1 << 20, node 8 << 20;
+    /// `u32` → [`crate::StatsValue`]; per-CPU array.
+    STATS = "stats", v 1, lab 512, node 512;
+}
