@@ -1,1 +1,12 @@
-//! lab.
+//! A whole cluster on one Linux machine: nodes, fabric and outside host as network namespaces, with the real agent, the
+//! real datapath and the embedded Kubernetes API.
+//!
+//! ```text
+//! kind_file, cli → spec (what is wanted, checked) → plan (pure) → apply (namespaces, links) → supervise (processes)
+//! ```
+
+pub mod kind_file;
+pub mod name;
+pub mod plan;
+pub mod spec;
+pub mod subnets;
