@@ -8,6 +8,7 @@ mod needs;
 mod preconditions;
 mod repository;
 mod setup;
+mod tidy;
 mod vm;
 
 use anyhow::Result;
@@ -44,6 +45,8 @@ enum Task {
     Demo,
     /// Remove the demo's lab without a trace
     DemoDown,
+    /// Check the order of crates, banned dependencies and the house rules for sources
+    Tidy,
     /// Run static test programs on another kernel, in an emulated machine
     ///
     /// Example: cargo xtask vm --kernel 6.1 --binary target/x86_64-unknown-linux-musl/debug/fixtures -- --nocapture
@@ -69,6 +72,7 @@ fn run(task: Task) -> Result<()> {
         }
         Task::Demo => demo::up(),
         Task::DemoDown => demo::down(),
+        Task::Tidy => tidy::run(),
         Task::Vm(args) => vm::run(&args),
     }
 }
