@@ -12,8 +12,14 @@ struct Malla {
 
 /// One variant per role or everyday command; each crate brings its own arguments and `run`.
 #[derive(Subcommand)]
-enum Command {}
+enum Command {
+    /// What a built-in image executes.
+    #[command(hide = true)]
+    Workload(workloads::cli::WorkloadArgs),
+}
 
-fn main() {
-    match Malla::parse().command {}
+fn main() -> anyhow::Result<()> {
+    match Malla::parse().command {
+        Command::Workload(args) => workloads::cli::run(args),
+    }
 }

@@ -1,0 +1,43 @@
+//! `malla.dev/client`: sleeps until it is told to end (a place to exec into), or makes requests and says how they went.
+
+mod arguments;
+mod http;
+mod report;
+mod tcp;
+mod udp;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+
+pub use arguments::{ClientArgs, HttpArgs, Request, TcpArgs, UdpArgs};
+pub use report::Report;
+
+/// Does what was asked; the result says whether every request succeeded.
+pub async fn run(args: ClientArgs) -> anyhow::Result<bool> {
+    let (report, json) = match args.request {
+        None => {
+            sleep_until_told().await?;
+            return Ok(true);
+        }
+        Some(Request::Http(http)) => (http::run(&http).await?, http.load.json),
+        Some(Request::Tcp(tcp)) => (tcp::run(&tcp).await?, tcp.load.json),
+        Some(Request::Udp(udp)) => (udp::run(&udp).await?, udp.load.json),
+    };
+    if json {
+        println!("{}", serde_json::to_string(&report).context("write the report as JSON")?);
+    } else {
+        print!("{report}");
+    }
+    Ok(report.errors == 0)
+}
+
+async fn sleep_until_told() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    crate::serve::announce_ready().context("tell the Pod runner that we are there")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
