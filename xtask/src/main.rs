@@ -8,6 +8,7 @@ mod needs;
 mod preconditions;
 mod repository;
 mod setup;
+mod suite;
 mod tidy;
 mod vm;
 
@@ -45,11 +46,13 @@ enum Task {
     Demo,
     /// Remove the demo's lab without a trace
     DemoDown,
+    /// Run every check and every test, and say how it ended
+    Test(suite::TestArgs),
     /// Check the order of crates, banned dependencies and the house rules for sources
     Tidy,
-    /// Run static test programs on another kernel, in an emulated machine
+    /// Run the datapath's tests, or any static programs, on another kernel in an emulated machine
     ///
-    /// Example: cargo xtask vm --kernel 6.1 --binary target/x86_64-unknown-linux-musl/debug/fixtures -- --nocapture
+    /// Example: cargo xtask vm --kernel 6.1
     Vm(vm::VmArgs),
 }
 
@@ -72,6 +75,7 @@ fn run(task: Task) -> Result<()> {
         }
         Task::Demo => demo::up(),
         Task::DemoDown => demo::down(),
+        Task::Test(args) => suite::run(&args),
         Task::Tidy => tidy::run(),
         Task::Vm(args) => vm::run(&args),
     }

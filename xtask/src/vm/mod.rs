@@ -6,7 +6,8 @@ mod boot;
 mod initramfs;
 mod kernel;
 
-use crate::needs::Purpose;
+use crate::needs::{Purpose, STATIC_TARGET};
+use crate::suite::programs;
 use crate::{repository, setup};
 use anyhow::{Result, bail};
 use std::path::PathBuf;
@@ -17,8 +18,8 @@ pub struct VmArgs {
     /// Which of Debian 12's kernels
     #[arg(long, value_enum)]
     kernel: kernel::Series,
-    /// A static program to run; several run one after the other
-    #[arg(long = "binary", required = true, value_name = "PATH")]
+    /// A static program to run; several run one after the other. Without one: the tests of the datapath crate
+    #[arg(long = "binary", value_name = "PATH")]
     binaries: Vec<PathBuf>,
     /// A file of this machine to have in the VM as well
     #[arg(long = "file", value_name = "HOST=GUEST")]
@@ -39,13 +40,21 @@ pub struct VmArgs {
 
 pub fn run(args: &VmArgs) -> Result<()> {
     setup::run(Purpose::All)?;
+    let binaries = if args.binaries.is_empty() {
+        datapath_tests()?
+    } else {
+        args.binaries.clone()
+    };
+    if binaries.is_empty() {
+        bail!("the datapath crate has no tests to run");
+    }
     let kernel = kernel::Kernel::fetch(args.kernel)?;
     let modules = kernel.modules(kernel::MODULES)?;
     // The process id keeps several runs beside each other from sharing the file.
     let image = repository::target().join(format!("vm/initramfs-{}.cpio", std::process::id()));
     let guest = initramfs::Guest {
         modules: &modules,
-        binaries: &args.binaries,
+        binaries: &binaries,
         files: &args.files,
         environment: &args.environment,
         arguments: &args.arguments,
@@ -68,4 +77,14 @@ pub fn run(args: &VmArgs) -> Result<()> {
             kernel.version
         ),
     }
+}
+
+/// The programs load, attach and pass their fixtures on every kernel: the same tests, linked statically.
+fn datapath_tests() -> Result<Vec<PathBuf>> {
+    let programs = programs::build_of(&["-p", "datapath", "--tests", "--target", STATIC_TARGET])?;
+    Ok(programs
+        .into_iter()
+        .filter(|p| !p.name.ends_with("::unit"))
+        .map(|p| p.executable)
+        .collect())
 }
