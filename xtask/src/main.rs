@@ -10,6 +10,7 @@ mod repository;
 mod setup;
 mod suite;
 mod tidy;
+mod traces;
 mod vm;
 
 use anyhow::Result;
@@ -50,6 +51,10 @@ enum Task {
     Test(suite::TestArgs),
     /// Check the order of crates, banned dependencies and the house rules for sources
     Tidy,
+    /// Run a command and show that the machine is as it was before
+    ///
+    /// Example: cargo xtask clean-check -- sh -c 'make demo && make demo-down'
+    CleanCheck(traces::CleanCheckArgs),
     /// Run the datapath's tests, or any static programs, on another kernel in an emulated machine
     ///
     /// Example: cargo xtask vm --kernel 6.1
@@ -77,6 +82,7 @@ fn run(task: Task) -> Result<()> {
         Task::DemoDown => demo::down(),
         Task::Test(args) => suite::run(&args),
         Task::Tidy => tidy::run(),
+        Task::CleanCheck(args) => traces::run(&args),
         Task::Vm(args) => vm::run(&args),
     }
 }
