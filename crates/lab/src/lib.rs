@@ -4,9 +4,13 @@
 //! ```text
 //! kind_file, cli → spec (what is wanted, checked) → plan (pure) → apply (namespaces, links) → supervise (processes)
 //! ```
+#![forbid(unsafe_code)]
 
+pub mod files;
+pub mod forwarder;
 pub mod kind_file;
 pub mod name;
 pub mod plan;
+pub mod process;
 pub mod spec;
 pub mod subnets;
