@@ -6,11 +6,15 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod cgroup;
 pub mod files;
 pub mod forwarder;
 pub mod kind_file;
+pub mod lock;
 pub mod name;
+pub mod pins;
 pub mod plan;
+pub mod preflight;
 pub mod process;
 pub mod spec;
 pub mod subnets;
