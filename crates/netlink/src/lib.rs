@@ -1,1 +1,31 @@
-//! netlink.
+//! A small synchronous rtnetlink: links, addresses, routes, neighbours, rules, tc BPF filters, and `net.*` sysctls.
+//!
+//! One [`Netlink`] is one socket in one network namespace, and each request is answered before the next is sent.
+//! Errors name the operation, the object and the errno, and carry the kernel's own explanation where it gives one
+//! (extended acks). Methods named `ensure_*` are idempotent: what is so already is success.
+//!
+//! Sources: `include/uapi/linux/{rtnetlink,if_link,neighbour,pkt_cls}.h`, RFC 3549.
+
+mod address;
+mod connection;
+mod error;
+mod link;
+mod link_change;
+mod link_create;
+mod mac;
+mod neighbour;
+mod route;
+mod rule;
+pub mod sysctl;
+mod traffic_control;
+
+pub use address::{Address, AddressOptions};
+pub use connection::Netlink;
+pub use error::{Error, Result};
+pub use link::{Link, LinkKind};
+pub use link_create::{Vxlan, VethEnd, VethPair};
+pub use mac::{MacAddress, ParseMacError};
+pub use neighbour::Neighbour;
+pub use route::{Route, RouteKind, Scope};
+pub use rule::Rule;
+pub use traffic_control::{BpfFilter, Direction};
