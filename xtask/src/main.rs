@@ -4,6 +4,7 @@
 mod build;
 mod command;
 mod demo;
+mod fresh_debian;
 mod needs;
 mod preconditions;
 mod repository;
@@ -55,6 +56,8 @@ enum Task {
     ///
     /// Example: cargo xtask clean-check -- sh -c 'make demo && make demo-down'
     CleanCheck(traces::CleanCheckArgs),
+    /// Make a fresh Debian 12 and run the demo and the tests in it, from a clean clone
+    DebootstrapCheck(fresh_debian::DebootstrapArgs),
     /// Run the datapath's tests, or any static programs, on another kernel in an emulated machine
     ///
     /// Example: cargo xtask vm --kernel 6.1
@@ -83,6 +86,7 @@ fn run(task: Task) -> Result<()> {
         Task::Test(args) => suite::run(&args),
         Task::Tidy => tidy::run(),
         Task::CleanCheck(args) => traces::run(&args),
+        Task::DebootstrapCheck(args) => fresh_debian::run(&args),
         Task::Vm(args) => vm::run(&args),
     }
 }
