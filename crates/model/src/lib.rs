@@ -1,1 +1,18 @@
-//! model.
+//! Nouns: what the rest of Malla talks about. Newtypes and plain records, no I/O, no clock, no Kubernetes client.
+//!
+//! Invariant: nothing here knows where a value came from (API, map, wire) nor what is done with it.
+#![forbid(unsafe_code)]
+
+pub mod family;
+pub mod identity;
+pub mod name;
+pub mod node;
+pub mod protocol;
+pub mod service;
+
+pub use family::Family;
+pub use identity::{EndpointId, Identity};
+pub use name::{NodeName, ObjectName};
+pub use node::Node;
+pub use protocol::Protocol;
+pub use service::{Affinity, BackendId, Endpoint, EndpointSlice, EndpointState, Service, ServiceId, ServicePort, SlicePort};

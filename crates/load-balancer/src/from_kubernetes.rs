@@ -1,0 +1,130 @@
+//! The API's objects, reduced to the model.
+
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1 as discovery;
+use model::{Affinity, Endpoint, EndpointSlice, EndpointState, Family, ObjectName, Protocol, Service, ServicePort, SlicePort};
+use std::net::IpAddr;
+
+/// Label of a slice that names its Service (KEP-752).
+pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+
+/// `clientIP.timeoutSeconds` where the object does not say (API reference: 3 hours).
+const DEFAULT_AFFINITY_SECONDS: u32 = 10_800;
+
+/// A Service that can have addresses; ExternalName and headless ones give nothing.
+#[must_use]
+pub fn service(object: &core::Service) -> Option<Service> {
+    let name = object_name(&object.metadata)?;
+    let spec = object.spec.as_ref()?;
+    if spec.type_.as_deref() == Some("ExternalName") || spec.cluster_ip.as_deref() == Some("None") {
+        return None;
+    }
+    let cluster_ips = spec.cluster_ips.clone().unwrap_or_else(|| spec.cluster_ip.iter().cloned().collect());
+    let cluster_addresses: Vec<IpAddr> = cluster_ips.iter().filter_map(|ip| ip.parse().ok()).collect();
+    let mut external_addresses: Vec<IpAddr> = spec.external_ips.iter().flatten().filter_map(|ip| ip.parse().ok()).collect();
+    let ingress = object.status.as_ref().and_then(|s| s.load_balancer.as_ref()).and_then(|l| l.ingress.as_ref());
+    for entry in ingress.into_iter().flatten().filter(|i| i.ip_mode.as_deref() != Some("Proxy")) {
+        external_addresses.extend(entry.ip.as_deref().and_then(|ip| ip.parse::<IpAddr>().ok()));
+    }
+    let mut families: Vec<Family> = spec
+        .ip_families
+        .iter()
+        .flatten()
+        .filter_map(|family| match family.as_str() {
+            "IPv4" => Some(Family::V4),
+            "IPv6" => Some(Family::V6),
+            _ => None,
+        })
+        .collect();
+    if families.is_empty() {
+        families = cluster_addresses.iter().map(|&a| Family::of(a)).collect();
+    }
+    Some(Service {
+        name,
+        cluster_addresses,
+        external_addresses,
+        families,
+        ports: spec.ports.iter().flatten().filter_map(service_port).collect(),
+        affinity: affinity(spec),
+    })
+}
+
+fn affinity(spec: &core::ServiceSpec) -> Affinity {
+    if spec.session_affinity.as_deref() != Some("ClientIP") {
+        return Affinity::None;
+    }
+    let seconds = spec.session_affinity_config.as_ref().and_then(|c| c.client_ip.as_ref()).and_then(|c| c.timeout_seconds);
+    Affinity::ClientAddress { seconds: seconds.and_then(|s| u32::try_from(s).ok()).unwrap_or(DEFAULT_AFFINITY_SECONDS) }
+}
+
+fn service_port(port: &core::ServicePort) -> Option<ServicePort> {
+    Some(ServicePort {
+        name: port.name.as_deref().unwrap_or_default().into(),
+        protocol: Protocol::from_api(port.protocol.as_deref())?,
+        port: u16::try_from(port.port).ok()?,
+        node_port: port.node_port.and_then(|p| u16::try_from(p).ok()).filter(|&p| p != 0),
+    })
+}
+
+/// A slice that belongs to a Service and has addresses.
+#[must_use]
+pub fn endpoint_slice(object: &discovery::EndpointSlice) -> Option<EndpointSlice> {
+    let name = object_name(&object.metadata)?;
+    let service = object.metadata.labels.as_ref()?.get(SERVICE_NAME_LABEL)?;
+    let family = match object.address_type.as_str() {
+        "IPv4" => Family::V4,
+        "IPv6" => Family::V6,
+        _ => return None,
+    };
+    Some(EndpointSlice {
+        service: ObjectName::new(&name.namespace, service),
+        name,
+        family,
+        ports: object.ports.iter().flatten().filter_map(slice_port).collect(),
+        endpoints: object.endpoints.iter().filter_map(|e| endpoint(e, family)).collect(),
+    })
+}
+
+fn slice_port(port: &discovery::EndpointPort) -> Option<SlicePort> {
+    Some(SlicePort {
+        name: port.name.as_deref().unwrap_or_default().into(),
+        protocol: Protocol::from_api(port.protocol.as_deref())?,
+        port: u16::try_from(port.port?).ok()?,
+    })
+}
+
+fn endpoint(endpoint: &discovery::Endpoint, family: Family) -> Option<Endpoint> {
+    let address: IpAddr = endpoint.addresses.first()?.parse().ok()?;
+    if Family::of(address) != family {
+        return None;
+    }
+    let pod = endpoint.target_ref.as_ref().filter(|r| r.kind.as_deref() == Some("Pod"));
+    Some(Endpoint {
+        address,
+        state: state(endpoint.conditions.as_ref()),
+        node: endpoint.node_name.as_deref().map(Into::into),
+        pod: pod.and_then(|r| Some(ObjectName::new(r.namespace.as_deref()?, r.name.as_deref()?))),
+    })
+}
+
+/// Conditions that are not there: ready is true, serving is as ready, terminating is false (API reference).
+fn state(conditions: Option<&discovery::EndpointConditions>) -> EndpointState {
+    let ready = conditions.and_then(|c| c.ready).unwrap_or(true);
+    let serving = conditions.and_then(|c| c.serving).unwrap_or(ready);
+    let terminating = conditions.and_then(|c| c.terminating).unwrap_or(false);
+    if ready {
+        EndpointState::Ready
+    } else if serving && terminating {
+        EndpointState::ServingTerminating
+    } else {
+        EndpointState::Unavailable
+    }
+}
+
+fn object_name(metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> Option<ObjectName> {
+    Some(ObjectName::new(metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref()?))
+}
+
+#[cfg(test)]
+#[path = "from_kubernetes_tests.rs"]
+mod tests;
