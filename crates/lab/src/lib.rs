@@ -6,6 +6,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod apply;
 pub mod cgroup;
 pub mod files;
 pub mod forwarder;
@@ -16,5 +17,7 @@ pub mod pins;
 pub mod plan;
 pub mod preflight;
 pub mod process;
+pub mod residents;
+pub mod shared;
 pub mod spec;
 pub mod subnets;
