@@ -31,6 +31,14 @@ impl Netlink {
         self.set_link("set down link", index, message)
     }
 
+    /// Switches neighbour discovery on or off (IFF_NOARP): without it, every neighbour is taken to be there.
+    pub fn set_arp(&self, index: u32, on: bool) -> Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.flags = if on { LinkFlags::empty() } else { LinkFlags::Noarp };
+        message.header.change_mask = LinkFlags::Noarp;
+        self.set_link("set neighbour discovery of link", index, message)
+    }
+
     /// Sets the MTU, in bytes.
     pub fn set_mtu(&self, index: u32, mtu: u32) -> Result<()> {
         self.set_attribute("set MTU of link", index, LinkAttribute::Mtu(mtu))
