@@ -1,0 +1,4 @@
+//! Removes Pods that nobody else can: those of vanished Nodes, and unscheduled ones that were asked to end.
+
+pub mod plan;
+pub(crate) mod run;
