@@ -1,0 +1,229 @@
+//! Which Services to plan anew, what their plans are, and which flows are to be forgotten. Pure.
+
+use crate::watched::{Difference, Told, Watched};
+use load_balancer::{Balancer, Change, Gone, Locality, Plan, desired};
+use model::{EndpointSlice, Node, ObjectName, Service};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+/// Flows to a backend that are to be forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Purge {
+    /// The backend and the service that had it.
+    pub gone: Gone,
+    /// Only datagrams: the Pod still finishes its connections.
+    pub datagrams_only: bool,
+}
+
+/// What is wrong with a Service, for status.
+pub type ServiceStatus = BTreeMap<ObjectName, String>;
+
+/// All Services as the API tells them, and what is still to be planned.
+#[derive(Debug)]
+pub struct Services {
+    services: Watched<ObjectName, Service>,
+    slices: Watched<ObjectName, EndpointSlice>,
+    slices_of: HashMap<ObjectName, BTreeSet<ObjectName>>,
+    balancer: Balancer,
+    waiting: BTreeSet<ObjectName>,
+    /// Backends without a slot whose Pods still end their connections.
+    draining: HashMap<ObjectName, HashSet<Gone>>,
+    problems: ServiceStatus,
+    /// Services that did not fit; tried again whenever something is removed.
+    without_room: BTreeSet<ObjectName>,
+    swept: bool,
+}
+
+impl Services {
+    /// Starts from what the maps hold.
+    #[must_use]
+    pub fn new(balancer: Balancer) -> Self {
+        Self {
+            services: Watched::default(),
+            slices: Watched::default(),
+            slices_of: HashMap::new(),
+            balancer,
+            waiting: BTreeSet::new(),
+            draining: HashMap::new(),
+            problems: BTreeMap::new(),
+            without_room: BTreeSet::new(),
+            swept: false,
+        }
+    }
+
+    /// Starts anew from what the maps hold, when a write has failed and nobody knows how far it came.
+    pub fn recover(&mut self, balancer: Balancer) {
+        self.balancer = balancer;
+        self.swept = false;
+        self.waiting = self.services.keys().cloned().collect();
+    }
+
+    /// Takes what the watch of Services told.
+    pub fn take_service(&mut self, told: Told<ObjectName, Service>) {
+        self.waiting.extend(self.services.take(told).into_iter().map(|difference| difference.key));
+    }
+
+    /// Takes what the watch of EndpointSlices told.
+    pub fn take_slice(&mut self, told: Told<ObjectName, EndpointSlice>) {
+        for Difference { key, old } in self.slices.take(told) {
+            if let Some(old) = old {
+                if let Some(names) = self.slices_of.get_mut(&old.service) {
+                    names.remove(&key);
+                    if names.is_empty() {
+                        self.slices_of.remove(&old.service);
+                    }
+                }
+                self.waiting.insert(old.service);
+            }
+            if let Some(new) = self.slices.get(&key) {
+                self.slices_of.entry(new.service.clone()).or_default().insert(key);
+                self.waiting.insert(new.service.clone());
+            }
+        }
+    }
+
+    /// Whether everything is known. Before, a Service without endpoints may only be one whose slices have not come yet,
+    /// and planning it would cut it off.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        self.services.is_synced() && self.slices.is_synced()
+    }
+
+    /// Every Service is to be planned again: what is local has changed.
+    pub fn plan_all_again(&mut self) {
+        self.waiting.extend(self.services.keys().cloned());
+    }
+
+    /// The next Service's plan with the flows to forget once it is done; `None` when nothing waits.
+    ///
+    /// The plan counts as done: when it can't be done whole, [`Self::recover`] from the maps.
+    pub fn next(&mut self, own: &Node) -> Option<(Plan, Vec<Purge>)> {
+        if !self.is_synced() {
+            return None;
+        }
+        let Some(name) = self.waiting.pop_first() else {
+            if self.swept {
+                return None;
+            }
+            self.swept = true;
+            let plan = self.balancer.sweep();
+            let purges = plan.gone.iter().map(|&gone| Purge { gone, datagrams_only: false }).collect();
+            self.try_those_without_room(&plan);
+            return Some((plan, purges));
+        };
+        let wanted = match self.services.get(&name) {
+            Some(service) => desired(service, self.slices_of(&name), Locality { node: own }),
+            None => Vec::new(),
+        };
+        let plan = match self.balancer.set(&name, &wanted) {
+            Ok(plan) => plan,
+            Err(full) => {
+                self.problems.insert(name.clone(), full.to_string());
+                self.without_room.insert(name);
+                return Some((Plan::default(), Vec::new()));
+            }
+        };
+        match plan.conflicts.first() {
+            Some(conflict) => {
+                let key = conflict.frontend;
+                let text = format!("{}:{} belongs to Service {}", key.address, key.port, conflict.owner);
+                self.problems.insert(name.clone(), text);
+            }
+            None => drop(self.problems.remove(&name)),
+        }
+        self.waiting.extend(plan.again.iter().cloned());
+        self.try_those_without_room(&plan);
+        let purges = self.purges(&name, &plan.gone);
+        Some((plan, purges))
+    }
+
+    fn try_those_without_room(&mut self, plan: &Plan) {
+        if plan.changes.iter().any(|c| matches!(c, Change::RemoveBackend(_) | Change::RemoveFrontend(_))) {
+            self.waiting.append(&mut self.without_room);
+        }
+    }
+
+    /// A Pod that leaves a Service keeps its connections until it is gone from the slices too; datagrams go elsewhere at
+    /// once, because their next one may start something new.
+    fn purges(&mut self, name: &ObjectName, gone: &[Gone]) -> Vec<Purge> {
+        let present: HashSet<std::net::IpAddr> =
+            self.slices_of(name).flat_map(|s| &s.endpoints).map(|e| e.address).collect();
+        let mut out = Vec::new();
+        let mut draining = self.draining.remove(name).unwrap_or_default();
+        draining.retain(|old| {
+            let stays = present.contains(&old.address.to_ip());
+            if !stays {
+                out.push(Purge { gone: *old, datagrams_only: false });
+            }
+            stays
+        });
+        for &gone in gone {
+            let datagrams_only = present.contains(&gone.address.to_ip());
+            if datagrams_only {
+                draining.insert(gone);
+            }
+            out.push(Purge { gone, datagrams_only });
+        }
+        if !draining.is_empty() {
+            self.draining.insert(name.clone(), draining);
+        }
+        out
+    }
+
+    fn slices_of<'a>(&'a self, service: &ObjectName) -> impl Iterator<Item = &'a EndpointSlice> + Clone + use<'a> {
+        self.slices_of.get(service).into_iter().flatten().filter_map(|name| self.slices.get(name))
+    }
+
+    /// Slots that name an address: those for new flows, and those of a Pod that goes away and is the last resort.
+    #[must_use]
+    pub fn references(&self, address: std::net::IpAddr) -> (usize, usize) {
+        let address = datapath_layouts::Address::from_ip(address);
+        let mut counts = (0, 0);
+        for (_, backend) in self.balancer.tables().all_slots().filter(|(_, b)| b.address == address) {
+            if backend.flags & datapath_layouts::service::BACKEND_TERMINATING == 0 {
+                counts.0 += 1;
+            } else {
+                counts.1 += 1;
+            }
+        }
+        counts
+    }
+
+    /// What the maps hold, and whose it is.
+    #[must_use]
+    pub fn balancer(&self) -> &Balancer {
+        &self.balancer
+    }
+
+    /// Every slice.
+    pub fn slices(&self) -> impl Iterator<Item = &EndpointSlice> {
+        self.slices.values()
+    }
+
+    /// Every Service that has addresses.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.services.values()
+    }
+
+    /// Whether a Service's traffic may go to this backend: it has a slot, or it ends its connections.
+    #[must_use]
+    pub fn is_served(&self, gone: &Gone) -> bool {
+        let slot = self.balancer.tables().slots(gone.service_id).iter().any(|b| (b.address, b.port) == (gone.address, gone.port));
+        slot || self.draining.values().any(|set| set.contains(gone))
+    }
+
+    /// What is wrong, by Service.
+    #[must_use]
+    pub fn problems(&self) -> &ServiceStatus {
+        &self.problems
+    }
+
+    /// Whether nothing waits to be planned and everything stale is gone.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.is_synced() && self.waiting.is_empty() && self.swept
+    }
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

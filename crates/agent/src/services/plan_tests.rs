@@ -1,0 +1,174 @@
+use super::super::apply::{Apply, apply};
+use super::*;
+use crate::table::{Table, memory::MemoryTable};
+use datapath_layouts::{Address, Backend, BackendKey, Frontend, FrontendKey};
+use load_balancer::{Capacity, Tables};
+use model::{Affinity, Endpoint, EndpointState, Family, Protocol, ServicePort, SlicePort};
+
+const ROOM: Capacity = Capacity { frontends: 100, backends: 100 };
+
+fn own() -> Node {
+    Node { name: "worker-1".into(), addresses: vec![], pod_ranges: vec!["10.244.1.0/24".parse().unwrap()] }
+}
+
+fn name() -> ObjectName {
+    ObjectName::new("default", "spink")
+}
+
+fn service() -> Service {
+    Service {
+        name: name(),
+        cluster_addresses: vec!["10.96.0.7".parse().unwrap()],
+        external_addresses: vec![],
+        families: vec![Family::V4],
+        ports: vec![ServicePort { name: "".into(), protocol: Protocol::Tcp, port: 80, node_port: None }],
+        affinity: Affinity::None,
+    }
+}
+
+fn slice(endpoints: &[(&str, EndpointState)]) -> EndpointSlice {
+    EndpointSlice {
+        name: ObjectName::new("default", "spink-1"),
+        service: name(),
+        family: Family::V4,
+        ports: vec![SlicePort { name: "".into(), protocol: Protocol::Tcp, port: 8080 }],
+        endpoints: endpoints
+            .iter()
+            .map(|(address, state)| Endpoint { address: address.parse().unwrap(), state: *state, node: None, pod: None })
+            .collect(),
+    }
+}
+
+struct Maps {
+    frontends: MemoryTable<FrontendKey, Frontend>,
+    backends: MemoryTable<BackendKey, Backend>,
+}
+
+impl Maps {
+    fn new() -> Self {
+        Self { frontends: MemoryTable::with_capacity(100), backends: MemoryTable::with_capacity(100) }
+    }
+
+    fn balancer(&self) -> Balancer {
+        Balancer::recover(Tables::new(self.frontends.entries().unwrap(), self.backends.entries().unwrap()), ROOM)
+    }
+
+    /// Runs all plans; answers with the number of changes and the flows to forget.
+    fn run(&self, services: &mut Services) -> (usize, Vec<Purge>) {
+        let mut out = (0, Vec::new());
+        while let Some((plan, purges)) = services.next(&own()) {
+            apply(&Apply { frontends: &self.frontends, backends: &self.backends }, &plan).unwrap();
+            out.0 += plan.changes.len();
+            out.1.extend(purges);
+        }
+        out
+    }
+
+    fn count(&self) -> Option<u32> {
+        let key = FrontendKey { address: Address::from_v4([10, 96, 0, 7]), port: 80, protocol: 6, cluster: 0 };
+        self.frontends.get(&key).unwrap().map(|f| f.backends)
+    }
+}
+
+fn sync(services: &mut Services, objects: &[Service], slices: &[EndpointSlice]) {
+    services.take_service(Told::Begin);
+    for object in objects {
+        services.take_service(Told::Set(object.name.clone(), Some(object.clone())));
+    }
+    services.take_service(Told::End);
+    services.take_slice(Told::Begin);
+    for object in slices {
+        services.take_slice(Told::Set(object.name.clone(), Some(object.clone())));
+    }
+    services.take_slice(Told::End);
+}
+
+#[test]
+fn nothing_is_planned_before_services_and_slices_are_whole() {
+    let maps = Maps::new();
+    let mut services = Services::new(maps.balancer());
+    let ready = slice(&[("10.244.1.2", EndpointState::Ready)]);
+    sync(&mut services, &[service()], std::slice::from_ref(&ready));
+    maps.run(&mut services);
+    assert_eq!(maps.count(), Some(1));
+    // A new process: the Service is known, its slices are still on their way.
+    let mut again = Services::new(maps.balancer());
+    again.take_service(Told::Begin);
+    again.take_service(Told::Set(name(), Some(service())));
+    again.take_service(Told::End);
+    again.take_slice(Told::Begin);
+    assert_eq!(maps.run(&mut again).0, 0);
+    again.take_slice(Told::Set(ready.name.clone(), Some(ready)));
+    again.take_slice(Told::End);
+    assert_eq!(maps.run(&mut again).0, 0, "and what they say is there already");
+    assert!(again.is_settled());
+}
+
+#[test]
+fn a_pod_that_ends_its_connections_keeps_them_until_it_is_gone() {
+    let maps = Maps::new();
+    let mut services = Services::new(maps.balancer());
+    sync(&mut services, &[service()], &[slice(&[("10.244.1.2", EndpointState::Ready), ("10.244.1.3", EndpointState::Ready)])]);
+    maps.run(&mut services);
+    let ending = slice(&[("10.244.1.2", EndpointState::Ready), ("10.244.1.3", EndpointState::ServingTerminating)]);
+    services.take_slice(Told::Set(ending.name.clone(), Some(ending)));
+    let (_, purges) = maps.run(&mut services);
+    assert_eq!(purges.iter().map(|p| (p.gone.address.to_string(), p.datagrams_only)).collect::<Vec<_>>(), [(
+        "10.244.1.3".to_owned(),
+        true
+    )]);
+    assert!(services.is_served(&purges[0].gone));
+    assert_eq!(services.references("10.244.1.3".parse().unwrap()), (0, 0));
+    let gone = slice(&[("10.244.1.2", EndpointState::Ready)]);
+    services.take_slice(Told::Set(gone.name.clone(), Some(gone)));
+    let (changes, purges) = maps.run(&mut services);
+    assert_eq!((changes, purges.len(), purges[0].datagrams_only), (0, 1, false));
+    assert!(!services.is_served(&purges[0].gone));
+}
+
+#[test]
+fn the_last_pod_that_goes_away_is_no_reference_to_wait_for() {
+    let maps = Maps::new();
+    let mut services = Services::new(maps.balancer());
+    sync(&mut services, &[service()], &[slice(&[("10.244.1.2", EndpointState::ServingTerminating)])]);
+    maps.run(&mut services);
+    assert_eq!(maps.count(), Some(1));
+    assert_eq!(services.references("10.244.1.2".parse().unwrap()), (0, 1));
+}
+
+#[test]
+fn a_deleted_service_and_one_deleted_while_nobody_looked_are_removed() {
+    let maps = Maps::new();
+    let mut services = Services::new(maps.balancer());
+    let ready = slice(&[("10.244.1.2", EndpointState::Ready)]);
+    sync(&mut services, &[service()], std::slice::from_ref(&ready));
+    maps.run(&mut services);
+    services.take_service(Told::Gone(name()));
+    maps.run(&mut services);
+    assert_eq!((maps.count(), maps.backends.entries().unwrap().len()), (None, 0));
+    services.take_service(Told::Set(name(), Some(service())));
+    maps.run(&mut services);
+    let mut again = Services::new(maps.balancer());
+    sync(&mut again, &[], &[ready]);
+    maps.run(&mut again);
+    assert_eq!((maps.count(), maps.backends.entries().unwrap().len()), (None, 0));
+}
+
+#[test]
+fn a_failed_write_is_recovered_from_the_maps() {
+    let maps = Maps { frontends: MemoryTable::with_capacity(100), backends: MemoryTable::with_capacity(2) };
+    let mut services = Services::new(maps.balancer());
+    let three = slice(&["10.244.1.2", "10.244.1.3", "10.244.1.4"].map(|a| (a, EndpointState::Ready)));
+    sync(&mut services, &[service()], &[three]);
+    let (plan, _) = services.next(&own()).unwrap();
+    assert!(apply(&Apply { frontends: &maps.frontends, backends: &maps.backends }, &plan).is_err());
+    assert_eq!(maps.count(), None, "no frontend counts a slot that is not there");
+    // What the failed plan left fills the map; the sweep makes room, and the Service is tried again.
+    let one = slice(&[("10.244.1.3", EndpointState::Ready)]);
+    services.take_slice(Told::Set(one.name.clone(), Some(one)));
+    let tables = Tables::new(maps.frontends.entries().unwrap(), maps.backends.entries().unwrap());
+    services.recover(Balancer::recover(tables, Capacity { frontends: 100, backends: 2 }));
+    maps.run(&mut services);
+    assert_eq!((maps.count(), maps.backends.entries().unwrap().len()), (Some(1), 1));
+    assert!(services.problems().is_empty());
+}

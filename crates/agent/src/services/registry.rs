@@ -1,0 +1,29 @@
+//! Names of what has an address, as far as this node knows them: for people who read events.
+
+use datapath_layouts::Address;
+use model::{NodeName, ObjectName};
+use std::collections::HashMap;
+
+/// Names by address.
+#[derive(Debug, Default)]
+pub struct Names {
+    /// Pods: local ones, and those behind Services.
+    pub pods: HashMap<Address, ObjectName>,
+    /// Services, by address, port and protocol number. NodePorts have the family's wildcard.
+    pub services: HashMap<(Address, u16, u8), ObjectName>,
+    /// Nodes.
+    pub nodes: HashMap<Address, NodeName>,
+}
+
+impl Names {
+    /// The Service that an address and port mean: exactly, or as a NodePort of a node.
+    #[must_use]
+    pub fn service(&self, address: Address, port: u16, protocol: u8) -> Option<&ObjectName> {
+        let exact = self.services.get(&(address, port, protocol));
+        exact.or_else(|| {
+            self.nodes.get(&address)?;
+            let any = if address.is_v4() { Address::V4_ANY } else { Address::ZERO };
+            self.services.get(&(any, port, protocol))
+        })
+    }
+}
