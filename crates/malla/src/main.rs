@@ -13,6 +13,8 @@ struct Malla {
 /// One variant per role or everyday command; each crate brings its own arguments and `run`.
 #[derive(Subcommand)]
 enum Command {
+    /// A whole cluster on this machine: nodes as network namespaces, the real datapath
+    Lab(lab::cli::LabArgs),
     /// What a built-in image executes.
     #[command(hide = true)]
     Workload(workloads::cli::WorkloadArgs),
@@ -20,6 +22,7 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     match Malla::parse().command {
+        Command::Lab(args) => lab::cli::run(args),
         Command::Workload(args) => workloads::cli::run(args),
     }
 }

@@ -1,0 +1,150 @@
+//! The lab's processes: what each is started with. Pure.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    cgroup::LabCgroup,
+    files::Folders,
+    name::CONTROL_PLANE,
+    plan::DEVICE,
+    state::LabState,
+};
+
+/// One process that the supervisor starts and keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launch {
+    /// What it is called in files and reports.
+    pub name: String,
+    pub program: PathBuf,
+    pub arguments: Vec<OsString>,
+    /// The network namespace it runs in, by name.
+    pub namespace: String,
+}
+
+/// Port of the Kubernetes API at the control plane's addresses.
+pub const API_PORT: u16 = 6443;
+
+/// The embedded API, in the control plane's namespace.
+#[must_use]
+pub fn apiserver(state: &LabState, folders: &Folders, malla: &Path) -> Launch {
+    let spec = &state.spec;
+    let (v4, v6) = spec.subnets.node(0);
+    let mut arguments = Arguments::of("apiserver");
+    arguments
+        .option("--data-dir", folders.api())
+        .option("--pki-dir", folders.pki())
+        .option("--listen", format!("0.0.0.0:{API_PORT}"))
+        .option("--listen", format!("[::]:{API_PORT}"))
+        .option("--advertise-address", v4.to_string())
+        .option("--service-cidr", spec.subnets.services.comma_separated())
+        .option("--node-port-range", NODE_PORTS);
+    for name in [v4.to_string(), v6.to_string(), "127.0.0.1".into(), "::1".into(), "localhost".into(), CONTROL_PLANE.into()] {
+        arguments.option("--san", name);
+    }
+    arguments
+        .kubeconfig(&folders.kubeconfig(), format!("https://127.0.0.1:{}", state.api_port))
+        .kubeconfig(&folders.node_kubeconfig(), format!("https://{v4}:{API_PORT}"));
+    Launch {
+        name: "apiserver".to_owned(),
+        program: malla.to_owned(),
+        arguments: arguments.0,
+        namespace: spec.name.namespace(CONTROL_PLANE),
+    }
+}
+
+/// A node's agent, in the node's namespace.
+///
+/// It is *not* put into the node's cgroup: what runs there goes through the node's own service table, and the agent
+/// must reach the API whatever that table says.
+#[must_use]
+pub fn agent(state: &LabState, folders: &Folders, cgroup: &LabCgroup, malla: &Path, node: &str) -> Launch {
+    let mut arguments = Arguments::of("agent");
+    arguments
+        .option("--node-name", node)
+        .option("--kubeconfig", folders.node_kubeconfig())
+        .option("--state-dir", folders.node(node))
+        .option("--bpf-dir", folders.node_bpf(node))
+        .option("--cgroup", cgroup.node(node))
+        .option("--device", DEVICE)
+        .option("--routing", state.spec.routing.as_str());
+    Launch {
+        name: agent_name(node),
+        program: malla.to_owned(),
+        arguments: arguments.0,
+        namespace: state.spec.name.namespace(node),
+    }
+}
+
+/// What a node's agent is called in files and reports.
+#[must_use]
+pub fn agent_name(node: &str) -> String {
+    format!("agent-{node}")
+}
+
+/// The CNI configuration of a node, as a container runtime reads it (CNI 1.1, "Configuration format").
+#[must_use]
+pub fn cni_config(folders: &Folders, node: &str) -> serde_json::Value {
+    serde_json::json!({
+        "cniVersion": "1.1.0",
+        "name": "malla",
+        "plugins": [{ "type": "malla-cni", "socket": folders.node(node).join("cni.sock") }],
+    })
+}
+
+struct Arguments(Vec<OsString>);
+
+impl Arguments {
+    fn of(subcommand: &str) -> Self {
+        Self(vec![subcommand.into()])
+    }
+
+    fn option(&mut self, name: &str, value: impl Into<OsString>) -> &mut Self {
+        self.0.push(name.into());
+        self.0.push(value.into());
+        self
+    }
+
+    fn kubeconfig(&mut self, file: &Path, url: String) -> &mut Self {
+        let mut value = file.as_os_str().to_owned();
+        value.push("=");
+        value.push(url);
+        self.option("--kubeconfig", value)
+    }
+}
+
+/// Kubernetes' default.
+const NODE_PORTS: &str = "30000-32767";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::Requested;
+
+    fn text(launch: &Launch) -> String {
+        let arguments: Vec<_> = launch.arguments.iter().map(|a| a.to_string_lossy().into_owned()).collect();
+        format!("{} in {}", arguments.join(" "), launch.namespace)
+    }
+
+    #[test]
+    fn command_lines_are_what_the_other_side_expects() {
+        let state = LabState::new(Requested::default().resolve().unwrap().0, 6443);
+        let folders = Folders::of(&state.spec.name);
+        let api = text(&apiserver(&state, &folders, Path::new("/bin/malla")));
+        for part in [
+            "apiserver --data-dir /run/malla/malla/api --pki-dir /run/malla/malla/pki --listen 0.0.0.0:6443 --listen [::]:6443",
+            "--advertise-address 172.18.0.2 --service-cidr 10.96.0.0/12,fd00:10:96::/112 --node-port-range 30000-32767",
+            "--kubeconfig /run/malla/malla/kubeconfig=https://127.0.0.1:6443",
+            "--kubeconfig /run/malla/malla/kubeconfig.node=https://172.18.0.2:6443 in malla-control-plane",
+        ] {
+            assert!(api.contains(part), "{api}");
+        }
+        if let Ok(cgroup) = LabCgroup::of(&state.spec.name) {
+            let agent = text(&agent(&state, &folders, &cgroup, Path::new("/bin/malla"), "worker-1"));
+            assert!(agent.starts_with("agent --node-name worker-1 --kubeconfig /run/malla/malla/kubeconfig.node --state-dir /run/malla/malla/nodes/worker-1 --bpf-dir /run/malla/malla/bpf/worker-1 --cgroup "), "{agent}");
+            assert!(agent.ends_with("/malla-malla/worker-1 --device eth0 --routing vxlan in malla-worker-1"), "{agent}");
+        }
+    }
+}

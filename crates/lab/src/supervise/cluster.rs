@@ -1,0 +1,69 @@
+//! The parts that make ordinary manifests come alive: the controllers, and for each node what kubelet is.
+
+use std::{
+    future::Future,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
+
+use kube::Client;
+
+use super::{nodes, parts::Parts, tasks};
+use crate::apply::namespace_path;
+
+impl Parts {
+    /// The controllers, kept.
+    pub fn controllers(&self, client: Client) -> impl Future<Output = ()> + Send + use<> {
+        let subnets = self.state.spec.subnets;
+        tasks::keep("controllers".to_owned(), self.reporter.clone(), self.cancel.clone(), move |cancel| {
+            let range = |cluster, node_prefix| controllers::NodeRange { cluster, node_prefix };
+            let options = controllers::Options {
+                node_ranges: vec![range(subnets.pods.v4.into(), 24), range(subnets.pods.v6.into(), 64)],
+                ..controllers::Options::default()
+            };
+            controllers::run(client.clone(), options, cancel)
+        })
+    }
+
+    /// The Pod runner of the node at `index`, kept.
+    pub fn pod_runner(&self, client: Client, index: usize) -> impl Future<Output = ()> + Send + use<> {
+        let options = self.runner_options(index);
+        let name = format!("pod-runner-{}", options.node_name);
+        tasks::keep(name, self.reporter.clone(), self.cancel.clone(), move |cancel| {
+            pod_runner::run(options.clone(), client.clone(), cancel)
+        })
+    }
+
+    fn runner_options(&self, index: usize) -> pod_runner::RunnerOptions {
+        let spec = &self.state.spec;
+        let node = &spec.nodes[index].name;
+        let (v4, v6) = spec.subnets.node(index);
+        let ranges = spec.subnets.pod_ranges(index);
+        let beside_malla = self.malla.parent().map(PathBuf::from).unwrap_or_default();
+        pod_runner::RunnerOptions {
+            node_name: node.clone(),
+            node_netns: namespace_path(&spec.name.namespace(node)),
+            cni_conf_dir: self.folders.cni_config_dir(node),
+            cni_path: vec![self.folders.root().join("cni/bin"), beside_malla],
+            pods_dir: self.folders.pods(),
+            lab_dir: self.folders.root().to_owned(),
+            cgroup: Some(self.cgroup.node(node)),
+            agent_sockets: spec.nodes.iter().map(|node| self.folders.node(&node.name).join("agent.sock")).collect(),
+            host_ips: vec![IpAddr::V4(v4), IpAddr::V6(v6)],
+            malla: self.malla.clone(),
+            cluster_dns: vec![nth_service(spec.subnets.services.v4, 10)],
+            cluster_domain: "cluster.local".to_owned(),
+            kubernetes_service: SocketAddr::new(nth_service(spec.subnets.services.v4, 1), 443),
+            node: pod_runner::NodeTemplate {
+                labels: nodes::labels(spec, index),
+                taints: nodes::taints(spec, index),
+                pod_cidrs: ranges.both().map(|range| range.to_string()).to_vec(),
+            },
+        }
+    }
+}
+
+/// The API is the first address of the Service range, the DNS the tenth (kubeadm).
+fn nth_service(range: ipnet::Ipv4Net, n: u32) -> IpAddr {
+    IpAddr::V4((u32::from(range.network()).wrapping_add(n)).into())
+}
