@@ -25,23 +25,36 @@ pub struct Key {
 impl Key {
     /// A key from its parts.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 
     /// The key of an object's metadata.
     pub fn of(meta: &ObjectMeta) -> Self {
-        Self::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+        Self::new(
+            meta.namespace.clone().unwrap_or_default(),
+            meta.name.clone().unwrap_or_default(),
+        )
     }
 }
 
 impl std::fmt::Display for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.namespace.is_empty() { f.write_str(&self.name) } else { write!(f, "{}/{}", self.namespace, self.name) }
+        if self.namespace.is_empty() {
+            f.write_str(&self.name)
+        } else {
+            write!(f, "{}/{}", self.namespace, self.name)
+        }
     }
 }
 
 /// Called with the object before and after each change; must only enqueue keys.
 type Handler<K> = Box<dyn Fn(Option<&Arc<K>>, Option<&Arc<K>>) + Send + Sync>;
+
+/// The object before and after a change, or nothing when nothing changed.
+type Change<K> = Option<(Option<Arc<K>>, Option<Arc<K>>)>;
 
 /// All objects of one kind.
 pub struct Cache<K> {
@@ -66,15 +79,24 @@ impl<K: Resource<DynamicType = ()>> Cache<K> {
     /// An empty cache that is not synced yet.
     pub fn new() -> Self {
         Self {
-            state: RwLock::new(State { objects: BTreeMap::new(), relist: None }),
+            state: RwLock::new(State {
+                objects: BTreeMap::new(),
+                relist: None,
+            }),
             handlers: Mutex::default(),
             synced: watch::Sender::new(false),
         }
     }
 
     /// Calls `handler` on every later change.
-    pub fn on_change(&self, handler: impl Fn(Option<&Arc<K>>, Option<&Arc<K>>) + Send + Sync + 'static) {
-        self.handlers.lock().unwrap_or_else(|poison| poison.into_inner()).push(Arc::new(Box::new(handler)));
+    pub fn on_change(
+        &self,
+        handler: impl Fn(Option<&Arc<K>>, Option<&Arc<K>>) + Send + Sync + 'static,
+    ) {
+        self.handlers
+            .lock()
+            .unwrap_or_else(|poison| poison.into_inner())
+            .push(Arc::new(Box::new(handler)));
     }
 
     /// Waits for the first complete list.
@@ -127,7 +149,9 @@ impl<K: Resource<DynamicType = ()>> Cache<K> {
     {
         let told = {
             let mut state = self.write();
-            let Some(old) = state.objects.get(key).cloned() else { return };
+            let Some(old) = state.objects.get(key).cloned() else {
+                return;
+            };
             let mut new = K::clone(&old);
             change(&mut new);
             let new = Arc::new(new);
@@ -190,14 +214,18 @@ impl<K: Resource<DynamicType = ()>> Cache<K> {
     pub(crate) fn relist_ends(&self) {
         let gone: Vec<Arc<K>> = {
             let mut state = self.write();
-            let Some(Relist { seen, written }) = state.relist.take() else { return };
+            let Some(Relist { seen, written }) = state.relist.take() else {
+                return;
+            };
             let keys: Vec<Key> = state
                 .objects
                 .keys()
                 .filter(|key| !seen.contains(*key) && !written.contains(*key))
                 .cloned()
                 .collect();
-            keys.iter().filter_map(|key| state.objects.remove(key)).collect()
+            keys.iter()
+                .filter_map(|key| state.objects.remove(key))
+                .collect()
         };
         for old in gone {
             self.tell(Some((Some(old), None)));
@@ -205,26 +233,38 @@ impl<K: Resource<DynamicType = ()>> Cache<K> {
         self.synced.send_replace(true);
     }
 
-    fn tell(&self, change: Option<(Option<Arc<K>>, Option<Arc<K>>)>) {
+    fn tell(&self, change: Change<K>) {
         let Some((old, new)) = change else { return };
-        let handlers: Vec<_> = self.handlers.lock().unwrap_or_else(|poison| poison.into_inner()).clone();
+        let handlers: Vec<_> = self
+            .handlers
+            .lock()
+            .unwrap_or_else(|poison| poison.into_inner())
+            .clone();
         for handler in handlers {
             handler(old.as_ref(), new.as_ref());
         }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State<K>> {
-        self.state.read().unwrap_or_else(|poison| poison.into_inner())
+        self.state
+            .read()
+            .unwrap_or_else(|poison| poison.into_inner())
     }
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, State<K>> {
-        self.state.write().unwrap_or_else(|poison| poison.into_inner())
+        self.state
+            .write()
+            .unwrap_or_else(|poison| poison.into_inner())
     }
 }
 
 impl<K: Resource<DynamicType = ()>> State<K> {
-    fn put(&mut self, key: Key, object: &Arc<K>) -> Option<(Option<Arc<K>>, Option<Arc<K>>)> {
-        if self.objects.get(&key).is_some_and(|held| !is_newer(object.meta(), held.meta())) {
+    fn put(&mut self, key: Key, object: &Arc<K>) -> Change<K> {
+        if self
+            .objects
+            .get(&key)
+            .is_some_and(|held| !is_newer(object.meta(), held.meta()))
+        {
             return None;
         }
         let old = self.objects.insert(key, Arc::clone(object));
@@ -244,78 +284,5 @@ fn version(meta: &ObjectMeta) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use k8s_openapi::api::core::v1::Node;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    fn node(name: &str, version: u64) -> Node {
-        let mut node = Node::default();
-        node.metadata.name = Some(name.into());
-        node.metadata.uid = Some(format!("uid-{name}"));
-        node.metadata.resource_version = Some(version.to_string());
-        node
-    }
-
-    fn versions(cache: &Cache<Node>) -> Vec<String> {
-        cache
-            .all()
-            .iter()
-            .map(|node| {
-                let meta = &node.metadata;
-                format!("{}@{}", meta.name.as_deref().unwrap_or(""), meta.resource_version.as_deref().unwrap_or(""))
-            })
-            .collect()
-    }
-
-    #[test]
-    fn an_older_version_never_replaces_a_newer_one() {
-        let cache = Cache::new();
-        let changes = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&changes);
-        cache.on_change(move |_, _| {
-            counted.fetch_add(1, Ordering::SeqCst);
-        });
-        cache.written(node("a", 9));
-        cache.applied(node("a", 7));
-        cache.applied(node("a", 9));
-        assert_eq!(versions(&cache), ["a@9"]);
-        assert_eq!(changes.load(Ordering::SeqCst), 1, "stale and repeated versions wake nobody");
-        cache.applied(node("a", 10));
-        assert_eq!(versions(&cache), ["a@10"]);
-        assert_eq!(changes.load(Ordering::SeqCst), 2);
-    }
-
-    #[test]
-    fn a_late_delete_does_not_take_the_successor() {
-        let cache = Cache::new();
-        cache.applied(node("a", 5));
-        cache.written(node("a", 9));
-        cache.deleted(&node("a", 8));
-        assert_eq!(versions(&cache), ["a@9"]);
-        cache.deleted(&node("a", 10));
-        assert!(versions(&cache).is_empty());
-    }
-
-    #[test]
-    fn a_relist_removes_what_vanished_and_keeps_what_was_written_meanwhile() {
-        let cache = Cache::new();
-        cache.applied(node("gone", 1));
-        cache.applied(node("kept", 2));
-        cache.relist_begins();
-        cache.applied(node("kept", 2));
-        cache.written(node("new", 5));
-        cache.relist_ends();
-        assert_eq!(versions(&cache), ["kept@2", "new@5"]);
-    }
-
-    #[test]
-    fn forget_takes_only_the_named_incarnation() {
-        let cache = Cache::new();
-        cache.applied(node("a", 1));
-        cache.forget(&Key::new("", "a"), Some("uid-other"));
-        assert_eq!(cache.all().len(), 1);
-        cache.forget(&Key::new("", "a"), Some("uid-a"));
-        assert!(cache.all().is_empty());
-    }
-}
+#[path = "cache_tests.rs"]
+mod tests;

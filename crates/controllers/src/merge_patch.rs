@@ -42,7 +42,10 @@ mod tests {
         let old = json!({"a": 1, "b": {"c": 2, "d": 3}, "list": [1, 2]});
         let new = json!({"a": 1, "b": {"c": 5}, "list": [1], "e": {"f": true}});
         let patch = difference(&old, &new);
-        assert_eq!(patch, Some(json!({"b": {"c": 5, "d": null}, "list": [1], "e": {"f": true}})));
+        assert_eq!(
+            patch,
+            Some(json!({"b": {"c": 5, "d": null}, "list": [1], "e": {"f": true}}))
+        );
         assert_eq!(difference(&old, &old), None);
     }
 
@@ -68,11 +71,16 @@ mod tests {
 
     /// Values without null, which a merge patch cannot express (and Kubernetes objects do not hold).
     fn values() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![any::<bool>().prop_map(Value::from), (0..4i32).prop_map(Value::from), "[ab]{0,2}".prop_map(Value::from)];
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Value::from),
+            (0..4i32).prop_map(Value::from),
+            "[ab]{0,2}".prop_map(Value::from)
+        ];
         leaf.prop_recursive(3, 24, 4, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
-                prop::collection::btree_map("[a-d]", inner, 0..4).prop_map(|map| Value::Object(map.into_iter().collect())),
+                prop::collection::btree_map("[a-d]", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
             ]
         })
     }

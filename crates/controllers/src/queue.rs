@@ -75,7 +75,9 @@ impl<K: Clone + Eq + Hash> Queue<K> {
 
     /// Work on the key ended.
     pub fn finish(&mut self, key: &K, outcome: Outcome, now: Instant) {
-        let Some(entry) = self.entries.get_mut(key) else { return };
+        let Some(entry) = self.entries.get_mut(key) else {
+            return;
+        };
         entry.running = false;
         let dirty = std::mem::take(&mut entry.dirty);
         let delay = match outcome {
@@ -132,7 +134,11 @@ impl<K: Clone + Eq + Hash> Queue<K> {
     }
 
     fn forget_delay(&mut self, key: &K) {
-        if let Some(delay) = self.entries.get_mut(key).and_then(|entry| entry.delay.take()) {
+        if let Some(delay) = self
+            .entries
+            .get_mut(key)
+            .and_then(|entry| entry.delay.take())
+        {
             self.delayed.remove(&delay);
             self.delayed_keys.remove(&delay.1);
         }
@@ -174,7 +180,10 @@ mod tests {
         assert_eq!(queue.take(), Some("a"));
         queue.finish(&"a", Outcome::Done, now);
         assert_eq!(queue.take(), None);
-        assert!(queue.entries.is_empty(), "a finished key leaves nothing behind");
+        assert!(
+            queue.entries.is_empty(),
+            "a finished key leaves nothing behind"
+        );
     }
 
     #[test]

@@ -33,7 +33,9 @@ pub struct Caches {
 }
 
 /// A kind that the controllers hold in a cache.
-pub trait Kind: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static {
+pub trait Kind:
+    Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
+{
     /// Its cache.
     fn cache(caches: &Caches) -> &Arc<Cache<Self>>;
     /// A client for this kind in a namespace (ignored by cluster-wide kinds).
@@ -105,36 +107,55 @@ impl Cluster {
     /// Writes the difference between two states of metadata and spec, guarded by `old`'s resourceVersion.
     pub async fn patch<K: Kind>(&self, old: &K, new: &K) -> Result<()> {
         let (old_value, new_value) = (value_of(old)?, value_of(new)?);
-        let Some(patch) = merge_patch::difference(&old_value, &new_value) else { return Ok(()) };
+        let Some(patch) = merge_patch::difference(&old_value, &new_value) else {
+            return Ok(());
+        };
         let key = Key::of(old.meta());
         let patched = K::api(self.client.clone(), &key.namespace)
-            .patch(&key.name, &PatchParams::default(), &Patch::Merge(guarded(patch, old)))
+            .patch(
+                &key.name,
+                &PatchParams::default(),
+                &Patch::Merge(guarded(patch, old)),
+            )
             .await;
-        self.answer("patch", &key, old.meta().uid.as_deref(), patched).map(drop)
+        self.answer("patch", &key, old.meta().uid.as_deref(), patched)
+            .map(drop)
     }
 
     /// Writes the difference between two states of `status`, guarded by `old`'s resourceVersion.
     pub async fn patch_status<K: Kind>(&self, old: &K, new: &K) -> Result<()> {
         let (old_value, new_value) = (value_of(old)?, value_of(new)?);
         let (old_status, new_status) = (&old_value["status"], &new_value["status"]);
-        let Some(patch) = merge_patch::difference(old_status, new_status) else { return Ok(()) };
+        let Some(patch) = merge_patch::difference(old_status, new_status) else {
+            return Ok(());
+        };
         let key = Key::of(old.meta());
         let patched = K::api(self.client.clone(), &key.namespace)
-            .patch_status(&key.name, &PatchParams::default(), &Patch::Merge(guarded(json!({"status": patch}), old)))
+            .patch_status(
+                &key.name,
+                &PatchParams::default(),
+                &Patch::Merge(guarded(json!({"status": patch}), old)),
+            )
             .await;
-        self.answer("patch status of", &key, old.meta().uid.as_deref(), patched).map(drop)
+        self.answer("patch status of", &key, old.meta().uid.as_deref(), patched)
+            .map(drop)
     }
 
     /// Deletes this very object (by uid). That it is gone already is fine.
     pub async fn delete<K: Kind>(&self, object: &K, grace: Grace) -> Result<()> {
         let key = Key::of(object.meta());
         let uid = object.meta().uid.clone();
-        let mut params = DeleteParams::background()
-            .preconditions(Preconditions { uid: uid.clone(), resource_version: None });
+        let mut params = DeleteParams::background().preconditions(Preconditions {
+            uid: uid.clone(),
+            resource_version: None,
+        });
         if grace == Grace::None {
             params = params.grace_period(0);
         }
-        match K::api(self.client.clone(), &key.namespace).delete(&key.name, &params).await {
+        match K::api(self.client.clone(), &key.namespace)
+            .delete(&key.name, &params)
+            .await
+        {
             Ok(answer) => {
                 if let Some(object) = answer.left()
                     && object.meta().deletion_timestamp.is_some()
@@ -143,8 +164,12 @@ impl Cluster {
                     self.keep(object);
                 }
                 // Whether it lingers or is gone, nobody should count on it from here on.
-                let now = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::now());
-                if K::cache(&self.caches).get(&key).is_some_and(|held| held.meta().uid == uid) {
+                let now =
+                    k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::now());
+                if K::cache(&self.caches)
+                    .get(&key)
+                    .is_some_and(|held| held.meta().uid == uid)
+                {
                     K::cache(&self.caches).assume(&key, |held| {
                         held.meta_mut().deletion_timestamp.get_or_insert(now);
                     });
@@ -158,7 +183,11 @@ impl Cluster {
                     return Ok(());
                 }
                 // The name now belongs to another incarnation: ours is gone.
-                if error.is_conflict() { Ok(()) } else { Err(error) }
+                if error.is_conflict() {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
             }
         }
     }
@@ -242,7 +271,12 @@ fn value_of<K: Kind>(object: &K) -> Result<Value> {
 }
 
 fn failed<K: Kind>(operation: &'static str, key: &Key, source: kube::Error) -> Error {
-    Error::Api { operation, kind: kind_of::<K>(), name: key.to_string(), source: Box::new(source) }
+    Error::Api {
+        operation,
+        kind: kind_of::<K>(),
+        name: key.to_string(),
+        source: Box::new(source),
+    }
 }
 
 /// The kind's name; built-in kinds have static names.

@@ -9,6 +9,7 @@ pub mod plan;
 pub mod progress;
 pub mod revision;
 pub mod rolling;
+mod rollout;
 pub(crate) mod run;
 pub mod scale;
 pub mod status;

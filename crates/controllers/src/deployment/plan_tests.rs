@@ -1,195 +1,83 @@
 use super::*;
-use crate::deployment::draft::Draft as DraftSet;
-use k8s_openapi::{
-    api::apps::v1::ReplicaSetStatus,
-    apimachinery::pkg::apis::meta::v1::Time,
-};
+use crate::deployment::{draft::Draft as DraftSet, limits::Limits, revision};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use proptest::prelude::*;
-use serde_json::{Value, json};
+use serde_json::json;
+use world::{World, at, pair, size};
 
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(second).expect("in range")
-}
-
-/// A cluster in which every ReplicaSet's Pods appear and become ready when the test says so.
-struct World {
-    deployment: Deployment,
-    sets: Vec<Arc<ReplicaSet>>,
-    pods: Vec<Arc<Pod>>,
-    now: i64,
-    events: Vec<String>,
-}
-
-impl World {
-    fn new(spec: Value) -> Self {
-        let mut whole = json!({
-            "replicas": 4, "selector": {"matchLabels": {"app": "web"}},
-            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "echo:1"}]}},
-        });
-        if let (Value::Object(whole), Value::Object(spec)) = (&mut whole, spec) {
-            whole.extend(spec);
-        }
-        let deployment = serde_json::from_value(json!({
-            "apiVersion": "apps/v1", "kind": "Deployment",
-            "metadata": {"name": "web", "namespace": "default", "uid": "d", "generation": 1,
-                "annotations": {"note": "kept", "kubectl.kubernetes.io/last-applied-configuration": "{}"}},
-            "spec": whole,
-        }))
-        .expect("a Deployment");
-        Self { deployment, sets: Vec::new(), pods: Vec::new(), now: 1000, events: Vec::new() }
-    }
-
-    fn plan(&self) -> Plan {
-        plan(&Input { deployment: &self.deployment, sets: &self.sets, pods: &self.pods, now: at(self.now) })
-    }
-
-    /// Plans and carries out once; false when nothing changed.
-    fn step(&mut self) -> bool {
-        let changes = self.plan().changes;
-        let changed = !changes.is_empty();
-        for change in changes {
-            match change {
-                Change::Create(set) => {
-                    let mut set = *set;
-                    self.events.push(format!("create {}", size(&set)));
-                    set.metadata.uid = set.metadata.name.clone();
-                    set.metadata.creation_timestamp = Some(Time(at(self.now)));
-                    set.metadata.generation = Some(1);
-                    self.sets.push(Arc::new(set));
-                    self.now += 1;
-                }
-                Change::Update { old, new } => {
-                    if size(&old) != size(&new) {
-                        self.events.push(format!("{}→{}", size(&old), size(&new)));
-                    }
-                    self.put(*new);
-                }
-                Change::Delete(old) => self.sets.retain(|set| set.metadata.name != old.metadata.name),
-                Change::Revision(number) => {
-                    self.deployment.metadata.annotations.get_or_insert_default().insert(revision::REVISION.into(), number);
-                }
-                Change::Status(status) => self.deployment.status = Some(*status),
-                Change::Adopt(_) | Change::Release(_) => {}
-            }
-        }
-        changed
-    }
-
-    fn put(&mut self, new: ReplicaSet) {
-        for set in &mut self.sets {
-            if set.metadata.name == new.metadata.name {
-                *set = Arc::new(new.clone());
-            }
-        }
-    }
-
-    /// The ReplicaSet controller and a kubelet in one: up to `ready` Pods of each set are available.
-    fn settle_pods(&mut self, available: impl Fn(&ReplicaSet) -> i32) {
-        for set in self.sets.clone() {
-            let mut new = set.as_ref().clone();
-            let count = available(&set).clamp(0, size(&set));
-            new.status = Some(ReplicaSetStatus {
-                replicas: size(&set),
-                ready_replicas: Some(count),
-                available_replicas: Some(count),
-                observed_generation: set.metadata.generation,
-                ..Default::default()
-            });
-            self.put(new);
-        }
-    }
-
-    /// Everything becomes ready at once, until nothing changes any more.
-    fn run_to_the_end(&mut self) {
-        for _ in 0..100 {
-            let changed = self.step();
-            self.settle_pods(size);
-            if !changed && !self.step() {
-                return;
-            }
-        }
-        panic!("does not come to rest: {:?}", self.events);
-    }
-
-    fn set_image(&mut self, image: &str) {
-        let spec = self.deployment.spec.as_mut().expect("a spec");
-        spec.template.spec.as_mut().expect("a template").containers[0].image = Some(image.into());
-        self.bump();
-    }
-
-    fn set_replicas(&mut self, replicas: i32) {
-        self.deployment.spec.as_mut().expect("a spec").replicas = Some(replicas);
-        self.bump();
-    }
-
-    fn set_paused(&mut self, paused: bool) {
-        self.deployment.spec.as_mut().expect("a spec").paused = Some(paused);
-        self.bump();
-    }
-
-    fn bump(&mut self) {
-        self.deployment.metadata.generation = self.deployment.metadata.generation.map(|generation| generation + 1);
-    }
-
-    fn sizes(&self) -> Vec<i32> {
-        self.sets.iter().map(|set| size(set)).collect()
-    }
-
-    fn condition(&self, type_: &str) -> (String, String) {
-        let status = self.deployment.status.as_ref().expect("a status");
-        let condition = progress::find(status.conditions.as_deref().unwrap_or_default(), type_).expect(type_);
-        (condition.status.clone(), condition.reason.clone().unwrap_or_default())
-    }
-
-    fn revision(&self, meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> i64 {
-        revision::of(meta)
-    }
-}
-
-fn size(set: &ReplicaSet) -> i32 {
-    set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
-}
-
-fn pair(status: &str, reason: &str) -> (String, String) {
-    (status.into(), reason.into())
-}
+#[path = "world.rs"]
+mod world;
 
 #[test]
 fn a_first_rollout() {
     let mut world = World::new(json!({}));
     world.step();
     assert_eq!(world.events, ["create 4"]);
-    assert_eq!(world.condition("Progressing"), pair("True", "NewReplicaSetCreated"));
-    assert_eq!(world.condition("Available"), pair("False", "MinimumReplicasUnavailable"));
+    assert_eq!(
+        world.condition("Progressing"),
+        pair("True", "NewReplicaSetCreated")
+    );
+    assert_eq!(
+        world.condition("Available"),
+        pair("False", "MinimumReplicasUnavailable")
+    );
     world.run_to_the_end();
-    assert_eq!(world.condition("Progressing"), pair("True", "NewReplicaSetAvailable"));
-    assert_eq!(world.condition("Available"), pair("True", "MinimumReplicasAvailable"));
+    assert_eq!(
+        world.condition("Progressing"),
+        pair("True", "NewReplicaSetAvailable")
+    );
+    assert_eq!(
+        world.condition("Available"),
+        pair("True", "MinimumReplicasAvailable")
+    );
     let set = &world.sets[0];
     let annotations = set.metadata.annotations.as_ref().expect("annotations");
     assert_eq!(annotations["deployment.kubernetes.io/revision"], "1");
-    assert_eq!(annotations["deployment.kubernetes.io/desired-replicas"], "4");
+    assert_eq!(
+        annotations["deployment.kubernetes.io/desired-replicas"],
+        "4"
+    );
     assert_eq!(annotations["deployment.kubernetes.io/max-replicas"], "5");
     assert_eq!(annotations["note"], "kept");
     assert!(!annotations.contains_key("kubectl.kubernetes.io/last-applied-configuration"));
     let hash = &set.metadata.labels.as_ref().expect("labels")["pod-template-hash"];
-    assert_eq!(set.metadata.name.as_deref(), Some(format!("web-{hash}").as_str()));
-    assert_eq!(set.spec.as_ref().and_then(|spec| spec.selector.match_labels.as_ref()).map(|labels| &labels["pod-template-hash"]), Some(hash));
+    assert_eq!(
+        set.metadata.name.as_deref(),
+        Some(format!("web-{hash}").as_str())
+    );
+    assert_eq!(
+        set.spec
+            .as_ref()
+            .and_then(|spec| spec.selector.match_labels.as_ref())
+            .map(|labels| &labels["pod-template-hash"]),
+        Some(hash)
+    );
     assert_eq!(world.revision(&world.deployment.metadata), 1);
     let status = world.deployment.status.as_ref().expect("a status");
     assert_eq!(
-        (status.replicas, status.updated_replicas, status.available_replicas, status.unavailable_replicas, status.observed_generation),
+        (
+            status.replicas,
+            status.updated_replicas,
+            status.available_replicas,
+            status.unavailable_replicas,
+            status.observed_generation
+        ),
         (Some(4), Some(4), Some(4), None, Some(1))
     );
 }
 
 #[test]
 fn a_rolling_update_goes_step_by_step() {
-    let mut world = World::new(json!({"strategy": {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}}));
+    let mut world =
+        World::new(json!({"strategy": {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}}));
     world.run_to_the_end();
     world.events.clear();
     world.set_image("echo:2");
     world.run_to_the_end();
-    assert_eq!(world.events, ["create 1", "4→3", "1→2", "3→2", "2→3", "2→1", "3→4", "1→0"]);
+    assert_eq!(
+        world.events,
+        ["create 1", "4→3", "1→2", "3→2", "2→3", "2→1", "3→4", "1→0"]
+    );
     assert_eq!(world.revision(&world.deployment.metadata), 2);
 }
 
@@ -202,9 +90,16 @@ fn a_rollback_takes_the_old_set_and_a_new_number() {
     world.set_image("echo:1");
     world.run_to_the_end();
     assert_eq!(world.sizes(), [4, 0], "no third ReplicaSet");
-    let annotations = world.sets[0].metadata.annotations.as_ref().expect("annotations");
+    let annotations = world.sets[0]
+        .metadata
+        .annotations
+        .as_ref()
+        .expect("annotations");
     assert_eq!(annotations["deployment.kubernetes.io/revision"], "3");
-    assert_eq!(annotations["deployment.kubernetes.io/revision-history"], "1");
+    assert_eq!(
+        annotations["deployment.kubernetes.io/revision-history"],
+        "1"
+    );
     assert_eq!(world.revision(&world.deployment.metadata), 3);
 }
 
@@ -220,7 +115,11 @@ fn recreate_waits_for_the_last_old_pod() {
     world.events.clear();
     world.set_image("echo:2");
     world.run_to_the_end();
-    assert_eq!(world.events, ["4→0"], "the new ones wait for the old one's end");
+    assert_eq!(
+        world.events,
+        ["4→0"],
+        "the new ones wait for the old one's end"
+    );
     world.pods.clear();
     world.run_to_the_end();
     assert_eq!(world.events, ["4→0", "create 4"]);
@@ -234,22 +133,36 @@ fn scaling_without_a_rollout() {
         world.set_replicas(replicas);
         world.run_to_the_end();
         assert_eq!(world.sizes(), [replicas]);
-        assert_eq!(world.condition("Progressing"), pair("True", "NewReplicaSetAvailable"));
+        assert_eq!(
+            world.condition("Progressing"),
+            pair("True", "NewReplicaSetAvailable")
+        );
     }
-    assert_eq!(world.revision(&world.deployment.metadata), 1, "scaling is no rollout");
+    assert_eq!(
+        world.revision(&world.deployment.metadata),
+        1,
+        "scaling is no rollout"
+    );
 }
 
 #[test]
 fn scaling_in_the_middle_of_a_rollout_is_proportional() {
     // As the Kubernetes documentation tells it: 10 replicas, maxSurge 3, maxUnavailable 2, a bad image, then 15.
-    let mut world =
-        World::new(json!({"replicas": 10, "strategy": {"rollingUpdate": {"maxSurge": 3, "maxUnavailable": 2}}}));
+    let mut world = World::new(
+        json!({"replicas": 10, "strategy": {"rollingUpdate": {"maxSurge": 3, "maxUnavailable": 2}}}),
+    );
     world.run_to_the_end();
     world.set_image("bad");
     for _ in 0..10 {
         world.step();
         let bad = world.sets.last().and_then(|set| set.metadata.name.clone());
-        world.settle_pods(|set| if set.metadata.name == bad { 0 } else { size(set) });
+        world.settle_pods(|set| {
+            if set.metadata.name == bad {
+                0
+            } else {
+                size(set)
+            }
+        });
     }
     assert_eq!(world.sizes(), [8, 5]);
     world.set_replicas(15);
@@ -265,14 +178,20 @@ fn a_paused_rollout_stands_still_but_scales() {
     world.set_image("echo:2");
     world.run_to_the_end();
     assert_eq!(world.sizes(), [2]);
-    assert_eq!(world.condition("Progressing"), pair("Unknown", "DeploymentPaused"));
+    assert_eq!(
+        world.condition("Progressing"),
+        pair("Unknown", "DeploymentPaused")
+    );
     world.set_replicas(3);
     world.run_to_the_end();
     assert_eq!(world.sizes(), [3]);
     world.set_paused(false);
     world.run_to_the_end();
     assert_eq!(world.sizes(), [0, 3]);
-    assert_eq!(world.condition("Progressing"), pair("True", "NewReplicaSetAvailable"));
+    assert_eq!(
+        world.condition("Progressing"),
+        pair("True", "NewReplicaSetAvailable")
+    );
 }
 
 #[test]
@@ -284,21 +203,40 @@ fn a_rollout_that_stands_still_exceeds_its_deadline_and_a_better_one_recovers() 
         for _ in 0..10 {
             world.step();
             let bad = world.sets.get(1).and_then(|set| set.metadata.name.clone());
-            world.settle_pods(|set| if bad.is_some() && set.metadata.name == bad { 0 } else { size(set) });
+            world.settle_pods(|set| {
+                if bad.is_some() && set.metadata.name == bad {
+                    0
+                } else {
+                    size(set)
+                }
+            });
         }
     };
     bad_stays_unready(&mut world);
-    assert_eq!(world.condition("Progressing"), pair("True", "ReplicaSetUpdated"));
+    assert_eq!(
+        world.condition("Progressing"),
+        pair("True", "ReplicaSetUpdated")
+    );
     let wait = world.plan().look_again.expect("a deadline runs");
     assert!(wait <= Duration::from_secs(31), "{wait:?}");
     world.now += 31;
     bad_stays_unready(&mut world);
-    assert_eq!(world.condition("Progressing"), pair("False", "ProgressDeadlineExceeded"));
-    assert_eq!(world.condition("Available"), pair("True", "MinimumReplicasAvailable"), "the old ones still serve");
+    assert_eq!(
+        world.condition("Progressing"),
+        pair("False", "ProgressDeadlineExceeded")
+    );
+    assert_eq!(
+        world.condition("Available"),
+        pair("True", "MinimumReplicasAvailable"),
+        "the old ones still serve"
+    );
     assert_eq!(world.plan().look_again, None);
     world.set_image("echo:3");
     world.run_to_the_end();
-    assert_eq!(world.condition("Progressing"), pair("True", "NewReplicaSetAvailable"));
+    assert_eq!(
+        world.condition("Progressing"),
+        pair("True", "NewReplicaSetAvailable")
+    );
 }
 
 #[test]
@@ -308,8 +246,14 @@ fn a_pod_lost_later_is_no_failed_rollout() {
     world.settle_pods(|_| 0);
     world.now += 500;
     world.step();
-    assert_eq!(world.condition("Progressing"), pair("True", "NewReplicaSetAvailable"));
-    assert_eq!(world.condition("Available"), pair("False", "MinimumReplicasUnavailable"));
+    assert_eq!(
+        world.condition("Progressing"),
+        pair("True", "NewReplicaSetAvailable")
+    );
+    assert_eq!(
+        world.condition("Available"),
+        pair("False", "MinimumReplicasUnavailable")
+    );
 }
 
 #[test]
@@ -319,7 +263,11 @@ fn only_so_many_old_revisions_are_kept() {
         world.set_image(image);
         world.run_to_the_end();
     }
-    let mut revisions: Vec<i64> = world.sets.iter().map(|set| revision::of(&set.metadata)).collect();
+    let mut revisions: Vec<i64> = world
+        .sets
+        .iter()
+        .map(|set| revision::of(&set.metadata))
+        .collect();
     revisions.sort_unstable();
     assert_eq!(revisions, [3, 4, 5]);
 }
@@ -335,7 +283,10 @@ fn orphaned_sets_are_adopted_first_and_strangers_left_alone() {
     stranger.metadata.labels = Some([("app".to_owned(), "other".to_owned())].into());
     world.sets = vec![Arc::new(orphan), Arc::new(stranger)];
     let changes = world.plan().changes;
-    assert!(matches!(changes.as_slice(), [Change::Adopt(set)] if set.metadata.name.as_deref() != Some("stranger")), "{changes:?}");
+    assert!(
+        matches!(changes.as_slice(), [Change::Adopt(set)] if set.metadata.name.as_deref() != Some("stranger")),
+        "{changes:?}"
+    );
 }
 
 #[test]
@@ -343,7 +294,12 @@ fn a_deleted_deployment_starts_nothing() {
     let mut world = World::new(json!({}));
     world.deployment.metadata.deletion_timestamp = Some(Time(at(0)));
     let changes = world.plan().changes;
-    assert!(changes.iter().all(|change| matches!(change, Change::Status(_))), "{changes:?}");
+    assert!(
+        changes
+            .iter()
+            .all(|change| matches!(change, Change::Status(_))),
+        "{changes:?}"
+    );
 }
 
 #[test]
@@ -351,7 +307,14 @@ fn a_draft_differs_only_when_something_changed() {
     let mut world = World::new(json!({}));
     world.run_to_the_end();
     assert!(!DraftSet::of(&world.sets[0]).is_changed());
-    assert_eq!(world.plan(), Plan { changes: vec![], look_again: None }, "at rest");
+    assert_eq!(
+        world.plan(),
+        Plan {
+            changes: vec![],
+            look_again: None
+        },
+        "at rest"
+    );
 }
 
 proptest! {

@@ -58,8 +58,12 @@ pub(crate) fn wake(cluster: &Cluster, inbox: &UnboundedSender<Key>) {
         }
         let Some(pod) = was_there else { return };
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-        let Some(set) = owner::controller_of(&pod.metadata) else { return };
-        let Some(set) = sets.get(&Key::new(namespace, set.name.as_str())) else { return };
+        let Some(set) = owner::controller_of(&pod.metadata) else {
+            return;
+        };
+        let Some(set) = sets.get(&Key::new(namespace, set.name.as_str())) else {
+            return;
+        };
         if let Some(deployment) = owner::controller_of(&set.metadata) {
             let _ = sender.send(Key::new(namespace, deployment.name.as_str()));
         }
@@ -67,14 +71,20 @@ pub(crate) fn wake(cluster: &Cluster, inbox: &UnboundedSender<Key>) {
 }
 
 pub(crate) async fn reconcile(cluster: Arc<Cluster>, key: Key) -> Result<Again> {
-    let Some(deployment) = cluster.caches.deployments.get(&key) else { return Ok(None) };
-    let selects_all = deployment.spec.as_ref().is_none_or(|spec| selector::is_empty(&spec.selector));
+    let Some(deployment) = cluster.caches.deployments.get(&key) else {
+        return Ok(None);
+    };
+    let selects_all = deployment
+        .spec
+        .as_ref()
+        .is_none_or(|spec| selector::is_empty(&spec.selector));
     if selects_all {
         cluster.recorder.record(Record {
             about: reference_to(&*deployment),
             severity: Severity::Warning,
             reason: "SelectingAll",
-            message: "This deployment is selecting all pods. A non-empty selector is required.".into(),
+            message: "This deployment is selecting all pods. A non-empty selector is required."
+                .into(),
             component: "deployment-controller",
         });
         return Ok(None);
@@ -82,7 +92,12 @@ pub(crate) async fn reconcile(cluster: Arc<Cluster>, key: Key) -> Result<Again> 
     let plan = {
         let sets = cluster.caches.replica_sets.in_namespace(&key.namespace);
         let pods = cluster.caches.pods.in_namespace(&key.namespace);
-        plan(&Input { deployment: &deployment, sets: &sets, pods: &pods, now: Timestamp::now() })
+        plan(&Input {
+            deployment: &deployment,
+            sets: &sets,
+            pods: &pods,
+            now: Timestamp::now(),
+        })
     };
     apply::apply(&cluster, &deployment, plan.changes).await?;
     Ok(plan.look_again)

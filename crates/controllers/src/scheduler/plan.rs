@@ -45,18 +45,33 @@ pub fn plan(nodes: &[Arc<Node>], pods: &[Arc<Pod>]) -> Vec<Decision> {
     }
     waiting.sort_by_key(|pod| {
         let meta = &pod.metadata;
-        let priority = pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0);
-        (std::cmp::Reverse(priority), meta.creation_timestamp.clone(), meta.namespace.clone(), meta.name.clone())
+        let priority = pod
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.priority)
+            .unwrap_or(0);
+        (
+            std::cmp::Reverse(priority),
+            meta.creation_timestamp.clone(),
+            meta.namespace.clone(),
+            meta.name.clone(),
+        )
     });
-    let mut state: Vec<Occupied<'_>> =
-        nodes.iter().filter(|node| node.metadata.deletion_timestamp.is_none()).map(|node| Occupied::new(node)).collect();
+    let mut state: Vec<Occupied<'_>> = nodes
+        .iter()
+        .filter(|node| node.metadata.deletion_timestamp.is_none())
+        .map(|node| Occupied::new(node))
+        .collect();
     for pod in pods {
         let Some(name) = pod::node(pod) else { continue };
         if let Some(node) = state.iter_mut().find(|node| node.name() == name) {
             node.take(pod);
         }
     }
-    waiting.into_iter().map(|pod| decide(pod, &mut state)).collect()
+    waiting
+        .into_iter()
+        .map(|pod| decide(pod, &mut state))
+        .collect()
 }
 
 /// A Node and what it holds.
@@ -89,7 +104,12 @@ impl Group {
 
 impl<'a> Occupied<'a> {
     fn new(node: &'a Node) -> Self {
-        Self { node, residents: Vec::new(), groups: HashMap::new(), counted: 0 }
+        Self {
+            node,
+            residents: Vec::new(),
+            groups: HashMap::new(),
+            counted: 0,
+        }
     }
 
     fn name(&self) -> &str {
@@ -122,7 +142,11 @@ fn decide(pod: &Arc<Pod>, nodes: &mut [Occupied<'_>]) -> Decision {
             continue;
         }
         let rank = |node: &Occupied<'_>| {
-            (node.groups.get(&group).copied().unwrap_or(0), node.counted, node.name().to_owned())
+            (
+                node.groups.get(&group).copied().unwrap_or(0),
+                node.counted,
+                node.name().to_owned(),
+            )
         };
         if best.is_none_or(|best| rank(node) < rank(&nodes[best])) {
             best = Some(index);
@@ -132,15 +156,24 @@ fn decide(pod: &Arc<Pod>, nodes: &mut [Occupied<'_>]) -> Decision {
         Some(index) => {
             let node = &mut nodes[index];
             node.take(pod);
-            Decision::Bind { pod: Arc::clone(pod), node: node.name().to_owned() }
+            Decision::Bind {
+                pod: Arc::clone(pod),
+                node: node.name().to_owned(),
+            }
         }
-        None => Decision::Unschedulable { pod: Arc::clone(pod), message: explain(nodes.len(), &refusals) },
+        None => Decision::Unschedulable {
+            pod: Arc::clone(pod),
+            message: explain(nodes.len(), &refusals),
+        },
     }
 }
 
 /// Kubernetes' own sentence (`FitError.Error`): reasons with their counts, sorted as text.
 fn explain(nodes: usize, refusals: &BTreeMap<String, usize>) -> String {
-    let mut reasons: Vec<String> = refusals.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    let mut reasons: Vec<String> = refusals
+        .iter()
+        .map(|(reason, count)| format!("{count} {reason}"))
+        .collect();
     reasons.sort();
     format!("0/{nodes} nodes are available: {}.", reasons.join(", "))
 }
