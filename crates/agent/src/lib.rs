@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 pub mod error;
+pub mod events;
 pub mod facts;
 pub mod services;
 pub mod table;

@@ -1,0 +1,198 @@
+//! Who listens, and what each has missed.
+
+use super::record::{Line, Loss, Record};
+use bytes::Bytes;
+use model::NodeName;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::mpsc;
+
+/// Lines that wait for one listener; about 4 MB when all are used.
+pub const BUFFER: usize = 4096;
+
+/// Hands every event to all listeners. A slow listener loses lines, never anybody's time.
+#[derive(Debug)]
+pub struct Hub {
+    node: NodeName,
+    listeners: Mutex<Vec<Outlet>>,
+    number: AtomicUsize,
+    tracing: AtomicUsize,
+    seen: AtomicU64,
+    missed: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Outlet {
+    sender: mpsc::Sender<Bytes>,
+    missed: u64,
+    traces: bool,
+}
+
+/// One listener's end. Dropping it ends the listening.
+#[derive(Debug)]
+pub struct Listener {
+    hub: Arc<Hub>,
+    /// Lines of JSON, each ended by a newline.
+    pub lines: mpsc::Receiver<Bytes>,
+    traces: bool,
+}
+
+impl Hub {
+    /// A hub without listeners.
+    #[must_use]
+    pub fn new(node: NodeName) -> Self {
+        Self {
+            node,
+            listeners: Mutex::default(),
+            number: AtomicUsize::new(0),
+            tracing: AtomicUsize::new(0),
+            seen: AtomicU64::new(0),
+            missed: AtomicU64::new(0),
+        }
+    }
+
+    /// Listens; with `traces`, single packets are told too.
+    #[must_use]
+    pub fn listen(self: &Arc<Self>, traces: bool) -> Listener {
+        let (sender, lines) = mpsc::channel(BUFFER);
+        self.lock().push(Outlet { sender, missed: 0, traces });
+        self.number.fetch_add(1, Relaxed);
+        self.tracing.fetch_add(usize::from(traces), Relaxed);
+        Listener { hub: self.clone(), lines, traces }
+    }
+
+    /// Listeners now.
+    #[must_use]
+    pub fn listeners(&self) -> usize {
+        self.number.load(Relaxed)
+    }
+
+    /// Listeners that want single packets.
+    #[must_use]
+    pub fn tracers(&self) -> usize {
+        self.tracing.load(Relaxed)
+    }
+
+    /// Events taken from the ring.
+    #[must_use]
+    pub fn seen(&self) -> u64 {
+        self.seen.load(Relaxed)
+    }
+
+    /// Lines that listeners did not get, over all of them.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        self.missed.load(Relaxed)
+    }
+
+    /// Counts events taken from the ring.
+    pub fn count(&self, events: u64) {
+        self.seen.fetch_add(events, Relaxed);
+    }
+
+    /// Tells an event.
+    pub fn tell(&self, record: Record) {
+        let trace = record.kind == super::Kind::Trace;
+        self.send(&Line::Flow(Box::new(record)), |outlet| outlet.traces || !trace);
+    }
+
+    /// Tells that the kernel's ring was full.
+    pub fn tell_ring_loss(&self, events: u64) {
+        self.send(&Line::Lost(Loss { node: self.node.clone(), events, place: "ring".to_owned() }), |_| true);
+    }
+
+    fn send(&self, line: &Line, wanted: impl Fn(&Outlet) -> bool) {
+        let Some(bytes) = encode(line) else { return };
+        self.lock().retain_mut(|outlet| {
+            if !wanted(outlet) {
+                return !outlet.sender.is_closed();
+            }
+            self.confess(outlet);
+            match outlet.sender.try_send(bytes.clone()) {
+                Ok(()) => true,
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    outlet.missed += 1;
+                    self.missed.fetch_add(1, Relaxed);
+                    true
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => false,
+            }
+        });
+    }
+
+    /// Before the next line, a listener learns how many it has missed.
+    fn confess(&self, outlet: &mut Outlet) {
+        // Two places are needed: one for this, one for the line.
+        if outlet.missed == 0 || outlet.sender.capacity() < 2 {
+            return;
+        }
+        let loss = Loss { node: self.node.clone(), events: outlet.missed, place: "listener".to_owned() };
+        if encode(&Line::Lost(loss)).is_some_and(|bytes| outlet.sender.try_send(bytes).is_ok()) {
+            outlet.missed = 0;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Outlet>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.lines.close();
+        self.hub.number.fetch_sub(1, Relaxed);
+        self.hub.tracing.fetch_sub(usize::from(self.traces), Relaxed);
+    }
+}
+
+fn encode(line: &Line) -> Option<Bytes> {
+    let mut bytes = serde_json::to_vec(line).ok()?;
+    bytes.push(b'\n');
+    Some(bytes.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::{Clock, enrich};
+    use crate::services::Names;
+    use datapath_layouts::{Event, EventKind};
+
+    fn record(kind: EventKind) -> Record {
+        enrich(&Event { kind: kind as u8, ..Event::ZERO }, &Names::default(), &"n".into(), &Clock::now()).unwrap()
+    }
+
+    fn read(listener: &mut Listener) -> Option<Line> {
+        listener.lines.try_recv().ok().map(|bytes| serde_json::from_slice(&bytes).unwrap())
+    }
+
+    #[test]
+    fn a_slow_listener_learns_exactly_what_it_missed() {
+        let hub = Arc::new(Hub::new("n".into()));
+        let mut listener = hub.listen(false);
+        for _ in 0..BUFFER + 7 {
+            hub.tell(record(EventKind::NewFlow));
+        }
+        for _ in 0..BUFFER {
+            assert!(matches!(read(&mut listener), Some(Line::Flow(_))));
+        }
+        assert_eq!(read(&mut listener), None);
+        hub.tell(record(EventKind::NewFlow));
+        assert_eq!(read(&mut listener), Some(Line::Lost(Loss { node: "n".into(), events: 7, place: "listener".into() })));
+        assert!(matches!(read(&mut listener), Some(Line::Flow(_))));
+        assert_eq!(hub.missed(), 7);
+    }
+
+    #[test]
+    fn traces_go_to_those_who_trace_and_leaving_ends_it() {
+        let hub = Arc::new(Hub::new("n".into()));
+        let (mut plain, mut tracer) = (hub.listen(false), hub.listen(true));
+        hub.tell(record(EventKind::Trace));
+        assert!(read(&mut plain).is_none() && read(&mut tracer).is_some());
+        assert_eq!((hub.listeners(), hub.tracers()), (2, 1));
+        drop(tracer);
+        hub.tell(record(EventKind::Drop));
+        assert_eq!((hub.listeners(), hub.tracers()), (1, 0));
+        assert!(read(&mut plain).is_some());
+    }
+}

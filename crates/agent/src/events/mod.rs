@@ -1,0 +1,18 @@
+//! What happened to packets: from the ring to whoever listens.
+//!
+//! ```text
+//! ring ─▶ reader (own thread, by time) ─▶ enrich (who was that?) ─▶ hub ─▶ one bounded buffer per listener
+//! ```
+//! Loss is counted at both places where it can happen, the ring and a listener's buffer, and told to the listener.
+
+mod clock;
+mod enrich;
+mod hub;
+mod reader;
+mod record;
+
+pub use clock::Clock;
+pub use enrich::enrich;
+pub use hub::{Hub, Listener};
+pub use reader::{Drain, Pace, read};
+pub use record::{Icmp, Interface, Kind, Line, Loss, Party, Record, Service, Totals, Verdict};

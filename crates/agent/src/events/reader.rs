@@ -1,0 +1,136 @@
+//! Drains the ring by time: programs write without waking anybody, so that a packet never pays for its reader.
+
+use super::{Clock, Hub, enrich};
+use crate::services::Names;
+use datapath_layouts::Event;
+use model::NodeName;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+/// The ring's reading end.
+pub trait Drain {
+    /// Hands over all events that are there; answers how many.
+    fn drain(&mut self, take: &mut dyn FnMut(&Event)) -> usize;
+    /// Events that found no room since the ring was made.
+    fn lost(&mut self) -> u64;
+}
+
+/// How long to sleep between two looks: short while events come, longer while none do or nobody listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace(Duration);
+
+impl Pace {
+    const SHORTEST: Duration = Duration::from_millis(1);
+    const LONGEST: Duration = Duration::from_millis(50);
+    /// The ring must not fill up while nobody listens, or the loss counter would cry wolf.
+    const UNHEARD: Duration = Duration::from_millis(100);
+
+    /// The first sleep.
+    #[must_use]
+    pub const fn start() -> Self {
+        Self(Self::LONGEST)
+    }
+
+    /// The next sleep after a look that found so many.
+    #[must_use]
+    pub fn next(self, found: usize, listeners: usize) -> Self {
+        Self(match (found, listeners) {
+            (0, 0) => Self::UNHEARD,
+            (0, _) => (self.0 * 2).clamp(Self::SHORTEST, Self::LONGEST),
+            (1..=4096, 0) => Self::LONGEST,
+            _ => Self::SHORTEST,
+        })
+    }
+
+    /// How long.
+    #[must_use]
+    pub const fn duration(self) -> Duration {
+        self.0
+    }
+}
+
+/// Reads until told to stop.
+pub fn read(mut ring: impl Drain, hub: &Arc<Hub>, names: &RwLock<Names>, node: &NodeName, stop: &AtomicBool) {
+    let mut pace = Pace::start();
+    let mut lost = 0;
+    let mut was_heard = false;
+    let mut looked_at_loss = 0_u32;
+    while !stop.load(Relaxed) {
+        std::thread::sleep(pace.duration());
+        let clock = Clock::now();
+        let heard = hub.listeners() > 0;
+        if heard && !was_heard {
+            lost = ring.lost(); // what was lost before anybody listened is in the statistics only
+        }
+        was_heard = heard;
+        let names = names.read().unwrap_or_else(PoisonError::into_inner);
+        let found = ring.drain(&mut |event| {
+            if heard && let Some(record) = enrich(event, &names, node, &clock) {
+                hub.tell(record);
+            }
+        });
+        drop(names);
+        hub.count(found as u64);
+        // The counter is one system call over all CPUs: look now and then, and always after a large batch.
+        looked_at_loss += 1;
+        if heard && (looked_at_loss >= 20 || found > 256) {
+            looked_at_loss = 0;
+            let now = ring.lost();
+            if now > lost {
+                hub.tell_ring_loss(now - lost);
+            }
+            lost = now;
+        }
+        pace = pace.next(found, hub.listeners());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quick_while_something_happens_and_slow_when_idle() {
+        let mut pace = Pace::start().next(10, 1);
+        assert_eq!(pace.duration(), Duration::from_millis(1));
+        for _ in 0..8 {
+            pace = pace.next(0, 1);
+        }
+        assert_eq!(pace.duration(), Duration::from_millis(50));
+        assert_eq!(pace.next(0, 0).duration(), Duration::from_millis(100));
+        assert_eq!(pace.next(5000, 0).duration(), Duration::from_millis(1), "never behind a busy ring");
+    }
+
+    struct Fake(Vec<Event>, u64, Arc<AtomicBool>);
+
+    impl Drain for Fake {
+        fn drain(&mut self, take: &mut dyn FnMut(&Event)) -> usize {
+            let events = std::mem::take(&mut self.0);
+            self.2.store(true, Relaxed);
+            events.iter().for_each(take);
+            events.len()
+        }
+
+        fn lost(&mut self) -> u64 {
+            self.1 += 5;
+            self.1
+        }
+    }
+
+    #[test]
+    fn events_and_loss_reach_a_listener() {
+        let hub = Arc::new(Hub::new("n".into()));
+        let mut listener = hub.listen(false);
+        let stop = Arc::new(AtomicBool::new(false));
+        let events = vec![Event { kind: 2, ..Event::ZERO }; 300];
+        read(Fake(events, 0, stop.clone()), &hub, &RwLock::default(), &"n".into(), &stop);
+        assert_eq!(hub.seen(), 300);
+        let mut lines = Vec::new();
+        while let Ok(line) = listener.lines.try_recv() {
+            lines.push(String::from_utf8(line.to_vec()).unwrap());
+        }
+        assert_eq!(lines.len(), 301);
+        assert!(lines[300].contains("\"events\":5") && lines[300].contains("ring"), "{}", lines[300]);
+    }
+}

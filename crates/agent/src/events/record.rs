@@ -1,0 +1,181 @@
+//! An event as people and scripts see it: one JSON object per line. Names and numbers follow Hubble's `flow.Flow`.
+
+use model::{NodeName, ObjectName};
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// One line of a monitor stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Line {
+    /// Something happened.
+    Flow(Box<Record>),
+    /// Something happened and can't be told.
+    Lost(Loss),
+}
+
+/// Events that a listener did not get.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    /// The node.
+    pub node: NodeName,
+    /// How many.
+    pub events: u64,
+    /// Where: `ring` (the kernel's buffer was full) or `listener` (it read too slowly).
+    pub place: String,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// When: microseconds since 1970-01-01 UTC.
+    pub time_us: u64,
+    /// On which node.
+    pub node: NodeName,
+    /// What.
+    pub kind: Kind,
+    /// Hubble's verdict.
+    pub verdict: Verdict,
+    /// Why it was dropped: Hubble's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drop_reason: Option<String>,
+    /// Why it was dropped: Hubble's number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drop_reason_number: Option<u8>,
+    /// Where: Hubble's observation point, as `hubble observe` prints it.
+    pub point: String,
+    /// Into a Pod rather than out of one.
+    pub ingress: bool,
+    /// From responder to initiator.
+    pub reply: bool,
+    /// An ICMP error about a flow.
+    pub related: bool,
+    /// A later fragment.
+    pub fragment: bool,
+    /// Who sent.
+    pub source: Party,
+    /// Who gets it.
+    pub destination: Party,
+    /// The Service that the initiator addressed, before translation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<Service>,
+    /// Other end of the tunnel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<IpAddr>,
+    /// `TCP`, `UDP`, `ICMPv4`, `ICMPv6`, or the number.
+    pub protocol: String,
+    /// TCP flags, as Hubble prints them.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub tcp_flags: Vec<String>,
+    /// ICMP type and code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub icmp: Option<Icmp>,
+    /// Bytes of the packet, from its IP header on.
+    pub length: u32,
+    /// Device on which it was seen.
+    pub interface: Interface,
+    /// Rule that decided; 0 = none.
+    pub rule: u32,
+    /// CPU.
+    pub cpu: u16,
+    /// How the flow was, at its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub totals: Option<Totals>,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A packet was dropped.
+    Drop,
+    /// A flow began.
+    Flow,
+    /// A packet passed, while somebody traces.
+    Trace,
+    /// A flow ended.
+    End,
+}
+
+/// Hubble's verdicts that this datapath gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Verdict {
+    /// It went on.
+    Forwarded,
+    /// It did not.
+    Dropped,
+    /// It was seen.
+    Traced,
+}
+
+/// One end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Party {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port (ICMP: id).
+    pub port: u16,
+    /// Its security identity.
+    pub identity: u32,
+    /// Name of a reserved identity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity_name: Option<String>,
+    /// The Pod, where this node knows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<ObjectName>,
+    /// The node, where the address is one's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeName>,
+    /// The Service, where the address and port are one's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<ObjectName>,
+}
+
+/// A Service's address that was translated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// Address.
+    pub address: IpAddr,
+    /// Port.
+    pub port: u16,
+    /// Name, where this node knows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<ObjectName>,
+}
+
+/// ICMP type and code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Icmp {
+    /// Type.
+    #[serde(rename = "type")]
+    pub kind: u8,
+    /// Code.
+    pub code: u8,
+}
+
+/// A device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its index.
+    pub index: u32,
+}
+
+/// A whole flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// By reset.
+    pub reset: bool,
+    /// From its first packet on, ns.
+    pub duration_ns: u64,
+    /// SYN to the ACK that ended the handshake, ns; 0 = not seen.
+    pub handshake_ns: u64,
+    /// Packets of the initiator.
+    pub forward_packets: u64,
+    /// Bytes of the initiator.
+    pub forward_bytes: u64,
+    /// Packets of the responder.
+    pub reply_packets: u64,
+    /// Bytes of the responder.
+    pub reply_bytes: u64,
+}
