@@ -30,7 +30,14 @@ pub fn unmount_bpffs(folder: &Path) -> io::Result<()> {
         // The pins first: a copy of the mount in another mount namespace would keep them alive.
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
-            if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) }?;
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            } else if let Err(error) = fs::remove_file(entry.path())
+                && error.kind() != io::ErrorKind::PermissionDenied
+            {
+                // The kernel's own maps.debug and progs.debug go with the mount only.
+                return Err(error);
+            }
         }
         match unmount(folder, UnmountFlags::empty()) {
             Ok(()) => {}

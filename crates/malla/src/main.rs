@@ -1,5 +1,7 @@
 //! `malla`: the one binary. This file only names the subcommands; what they do lives in the crates they come from.
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// The whole network of Kubernetes in one program.
@@ -20,8 +22,19 @@ enum Command {
     Workload(workloads::cli::WorkloadArgs),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Malla::parse().command {
+fn main() -> ExitCode {
+    match run(Malla::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line, causes included; `{:?}` would add a backtrace where one is asked for by the environment.
+            eprintln!("malla: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
         Command::Lab(args) => lab::cli::run(args),
         Command::Workload(args) => workloads::cli::run(args),
     }
