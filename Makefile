@@ -2,8 +2,10 @@
 # rustup puts cargo there, and root's PATH under sudo or make may not have it.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
-.PHONY: demo demo-down test test-all build setup tidy help
+.PHONY: help demo demo-down test test-all build setup tidy
 
+# Without a target nothing is installed or started.
+help: ; @xtask/bootstrap && cargo xtask --help
 demo: ; @xtask/bootstrap root && cargo xtask demo
 demo-down: ; @xtask/bootstrap root && cargo xtask demo-down
 test: ; @xtask/bootstrap root && cargo xtask test
@@ -11,4 +13,3 @@ test-all: ; @xtask/bootstrap root && cargo xtask test --all
 build: ; @xtask/bootstrap && cargo xtask build
 setup: ; @xtask/bootstrap root && cargo xtask setup --for test
 tidy: ; @xtask/bootstrap && cargo xtask tidy
-help: ; @xtask/bootstrap && cargo xtask --help

@@ -36,10 +36,9 @@ pub fn root() -> Result<()> {
 }
 
 fn kernel() -> Result<()> {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")
-        .context("read the kernel's release")?;
-    let release = release.trim();
-    match version_of(release) {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    match version_of(&release) {
         Some(version) if version >= OLDEST_KERNEL => Ok(()),
         Some(_) => bail!(
             "kernel {release} is too old: Malla needs Linux {}.{} or newer",
