@@ -20,6 +20,10 @@ const UNSAFE: &[(&str, &str)] = &[
         "bpf(2), and reading what the kernel wrote into ring buffers and maps",
     ),
     (
+        "pod-runner",
+        "entering namespaces between fork and exec, where only bare system calls are allowed",
+    ),
+    (
         "datapath-programs",
         "every eBPF program is a C function with raw pointers",
     ),
