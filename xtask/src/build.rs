@@ -40,30 +40,16 @@ pub fn run(profile: Profile) -> Result<PathBuf> {
 
 /// Builds the static plugin and puts it into `folder`.
 pub fn static_plugin(profile: Profile, folder: &Path) -> Result<()> {
-    let mut plugin = command::new(
-        "cargo",
-        &[
-            "build",
-            "--locked",
-            "-p",
-            "malla-cni",
-            "--target",
-            STATIC_TARGET,
-        ],
-    );
+    let mut plugin = command::new("cargo", &["build", "--locked", "-p", "malla-cni", "--target", STATIC_TARGET]);
     plugin.args(profile.flags());
     command::check(plugin)?;
-    let built = repository::target()
-        .join(STATIC_TARGET)
-        .join(profile.folder())
-        .join("malla-cni");
+    let built = repository::target().join(STATIC_TARGET).join(profile.folder()).join("malla-cni");
     place(&built, &folder.join("malla-cni"))
 }
 
 /// Copies by rename: the place may hold a hard link that cargo owns, or a file that a runtime executes just now.
 fn place(from: &Path, to: &Path) -> Result<()> {
     let fresh = to.with_extension("fresh");
-    std::fs::copy(from, &fresh)
-        .with_context(|| format!("copy {} to {}", from.display(), fresh.display()))?;
+    std::fs::copy(from, &fresh).with_context(|| format!("copy {} to {}", from.display(), fresh.display()))?;
     std::fs::rename(&fresh, to).with_context(|| format!("put {} into its place", to.display()))
 }

@@ -27,8 +27,7 @@ pub fn up() -> Result<()> {
 
     step("bringing up three nodes: control-plane, worker-1, worker-2");
     let mut lab = command::new(&malla, &["lab", "up", "--name", LAB, "--wait"]);
-    lab.arg("--config")
-        .arg(repository::root().join("examples/spink/kind-cluster.yaml"));
+    lab.arg("--config").arg(repository::root().join("examples/spink/kind-cluster.yaml"));
     command::check(lab)?;
     let kubectl = Kubectl::find();
 
@@ -39,17 +38,11 @@ pub fn up() -> Result<()> {
     }
     command::check(kubectl.command(&["rollout", "status", "deployment/spink", "--timeout=90s"]))?;
 
-    step(&format!(
-        "curl http://localhost:{PORT}, until both replicas have answered"
-    ));
+    step(&format!("curl http://localhost:{PORT}, until both replicas have answered"));
     let pods = kubectl.pods("app=spink")?;
     let answers = ask_until_all_answered(&pods)?;
     for (pod, answer) in &answers {
-        println!(
-            "  {pod} on {} answered: {}",
-            pods[pod],
-            answer.trim().lines().next().unwrap_or_default()
-        );
+        println!("  {pod} on {} answered: {}", pods[pod], answer.trim().lines().next().unwrap_or_default());
     }
     what_next(&malla);
     println!(
@@ -110,13 +103,10 @@ impl Kubectl {
 
     /// Name and node of each running Pod that the selector finds.
     fn pods(&self, selector: &str) -> Result<BTreeMap<String, String>> {
-        let columns =
-            "go-template={{range .items}}{{.metadata.name}} {{.spec.nodeName}}{{\"\\n\"}}{{end}}";
+        let columns = "go-template={{range .items}}{{.metadata.name}} {{.spec.nodeName}}{{\"\\n\"}}{{end}}";
         let said = command::output(self.command(&["get", "pods", "-l", selector, "-o", columns]))?;
         let pairs = said.lines().filter_map(|line| line.split_once(' '));
-        Ok(pairs
-            .map(|(pod, node)| (pod.to_owned(), node.to_owned()))
-            .collect())
+        Ok(pairs.map(|(pod, node)| (pod.to_owned(), node.to_owned())).collect())
     }
 }
 
@@ -130,10 +120,7 @@ fn ask_until_all_answered(pods: &BTreeMap<String, String>) -> Result<BTreeMap<St
     let mut last = String::from("nothing was asked");
     let started = Instant::now();
     while started.elapsed() < PATIENCE {
-        match command::output(command::new(
-            "curl",
-            &["-sS", "--noproxy", "*", "--max-time", "5", &url],
-        )) {
+        match command::output(command::new("curl", &["-sS", "--noproxy", "*", "--max-time", "5", &url])) {
             Ok(answer) => {
                 last = answer.clone();
                 if let Some(pod) = pods.keys().find(|pod| answer.contains(pod.as_str())) {
@@ -149,56 +136,24 @@ fn ask_until_all_answered(pods: &BTreeMap<String, String>) -> Result<BTreeMap<St
             return Ok(answers);
         }
     }
-    let silent: Vec<_> = pods
-        .keys()
-        .filter(|pod| !answers.contains_key(*pod))
-        .cloned()
-        .collect();
-    bail!(
-        "{} did not answer within {} s; the last answer was: {last}",
-        silent.join(" and "),
-        PATIENCE.as_secs()
-    )
+    let silent: Vec<_> = pods.keys().filter(|pod| !answers.contains_key(*pod)).cloned().collect();
+    bail!("{} did not answer within {} s; the last answer was: {last}", silent.join(" and "), PATIENCE.as_secs())
 }
 
 fn what_next(malla: &Path) {
-    let malla = malla
-        .strip_prefix(repository::root())
-        .unwrap_or(malla)
-        .display();
+    let malla = malla.strip_prefix(repository::root()).unwrap_or(malla).display();
     println!("\nWhat to try next:");
     for (line, why) in [
+        ("curl http://localhost:30080".to_owned(), "again and again: another replica answers"),
         (
-            "curl http://localhost:30080".to_owned(),
-            "again and again: another replica answers",
-        ),
-        (
-            format!(
-                "export KUBECONFIG={}",
-                lab_folder().join("kubeconfig").display()
-            ),
+            format!("export KUBECONFIG={}", lab_folder().join("kubeconfig").display()),
             "then kubectl, k9s and Helm see the lab",
         ),
-        (
-            "kubectl get pods -o wide".to_owned(),
-            "who runs where, with which address",
-        ),
-        (
-            "kubectl scale deployment spink --replicas=5".to_owned(),
-            "and curl again",
-        ),
-        (
-            format!("{malla} status"),
-            "what the agents do, and what that costs",
-        ),
-        (
-            format!("{malla} monitor"),
-            "packets as the datapath judges them",
-        ),
-        (
-            format!("{malla} lab node-shell worker-1"),
-            "a shell inside a node",
-        ),
+        ("kubectl get pods -o wide".to_owned(), "who runs where, with which address"),
+        ("kubectl scale deployment spink --replicas=5".to_owned(), "and curl again"),
+        (format!("{malla} status"), "what the agents do, and what that costs"),
+        (format!("{malla} monitor"), "packets as the datapath judges them"),
+        (format!("{malla} lab node-shell worker-1"), "a shell inside a node"),
         ("make demo-down".to_owned(), "removes all of it"),
     ] {
         println!("  {line:<48} {why}");

@@ -34,9 +34,7 @@ pub fn run(args: &DebootstrapArgs) -> Result<()> {
     preconditions::check()?;
     preconditions::port_is_free(30080).context("the lab inside needs the port too")?;
     if Path::new("/run/malla/malla").exists() {
-        bail!(
-            "a lab named malla is up, and the one inside needs its cgroups' names: run `make demo-down` first"
-        );
+        bail!("a lab named malla is up, and the one inside needs its cgroups' names: run `make demo-down` first");
     }
     setup::run(Purpose::All)?;
     let root = repository::target().join("fresh-debian");
@@ -44,29 +42,19 @@ pub fn run(args: &DebootstrapArgs) -> Result<()> {
     let before = lab_cgroups();
     let done = make(&root).and_then(|()| in_namespaces(&root, args));
     // Processes are gone with their PID namespace by now; cgroups are the machine's, and stay until someone removes them.
-    let leftovers: Vec<PathBuf> = lab_cgroups()
-        .into_iter()
-        .filter(|path| !before.contains(path))
-        .collect();
+    let leftovers: Vec<PathBuf> = lab_cgroups().into_iter().filter(|path| !before.contains(path)).collect();
     for cgroup in leftovers.iter().rev() {
         println!("removing cgroup {}", cgroup.display());
-        std::fs::remove_dir(cgroup)
-            .with_context(|| format!("remove cgroup {}", cgroup.display()))?;
+        std::fs::remove_dir(cgroup).with_context(|| format!("remove cgroup {}", cgroup.display()))?;
     }
     if !args.keep {
         tree::remove(&root)?;
     }
     done?;
     if !leftovers.is_empty() {
-        bail!(
-            "everything ran, but {} cgroups were left behind",
-            leftovers.len()
-        );
+        bail!("everything ran, but {} cgroups were left behind", leftovers.len());
     }
-    println!(
-        "Everything ran on a fresh Debian 12: {}.",
-        args.commands.join(", ")
-    );
+    println!("Everything ran on a fresh Debian 12: {}.", args.commands.join(", "));
     Ok(())
 }
 
@@ -81,17 +69,8 @@ fn make(root: &Path) -> Result<()> {
 /// Calls this program again as the first process of new mount and PID namespaces. Two safety lines: `setpriv` ends
 /// unshare when we die, and unshare then ends the first process, with which the kernel ends all others.
 fn in_namespaces(root: &Path, args: &DebootstrapArgs) -> Result<()> {
-    let mut wrapped = command::new(
-        "setpriv",
-        &[
-            "--pdeathsig",
-            "KILL",
-            "unshare",
-            "--mount",
-            "--propagation",
-            "private",
-        ],
-    );
+    let mut wrapped =
+        command::new("setpriv", &["--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private"]);
     wrapped.args(["--pid", "--fork", "--kill-child"]);
     wrapped.arg(std::env::current_exe().context("find ourselves")?);
     wrapped.args(["debootstrap-check", "--inside"]).arg(root);

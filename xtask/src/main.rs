@@ -22,10 +22,7 @@ use build::Profile;
 use needs::Purpose;
 
 #[derive(Parser)]
-#[command(
-    name = "cargo xtask",
-    about = "Builds, tries and tests Malla on this machine"
-)]
+#[command(name = "cargo xtask", about = "Builds, tries and tests Malla on this machine")]
 struct Cli {
     #[command(subcommand)]
     task: Task,

@@ -41,9 +41,7 @@ impl Package {
         match (self.how, self.shows.strip_prefix('/')) {
             (How::Install, None) => command::find(self.shows).is_some(),
             (How::Install, Some(_)) => PathBuf::from(self.shows).exists(),
-            (How::Unpack, relative) => repository::unpacked()
-                .join(relative.unwrap_or(self.shows))
-                .exists(),
+            (How::Unpack, relative) => repository::unpacked().join(relative.unwrap_or(self.shows)).exists(),
         }
     }
 }
@@ -71,13 +69,7 @@ pub const PACKAGES: &[Package] = &[
         why: "cargo fetches crates over TLS",
         how: How::Install,
     },
-    Package {
-        name: "curl",
-        shows: "curl",
-        since: Purpose::Demo,
-        why: "asks the demo's Service",
-        how: How::Install,
-    },
+    Package { name: "curl", shows: "curl", since: Purpose::Demo, why: "asks the demo's Service", how: How::Install },
     Package {
         name: "iproute2",
         shows: "ip",

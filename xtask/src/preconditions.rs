@@ -16,8 +16,7 @@ pub fn check() -> Result<()> {
             "this kernel has no BTF (/sys/kernel/btf/vmlinux): boot one with CONFIG_DEBUG_INFO_BTF=y; Debian's own have it"
         );
     }
-    let mounts =
-        std::fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
     if !mounts.lines().any(|line| line.contains(" - cgroup2 ")) {
         bail!(
             "cgroup2 is not mounted, and the socket hooks attach there: run `mount -t cgroup2 none /sys/fs/cgroup/unified`"
@@ -28,9 +27,7 @@ pub fn check() -> Result<()> {
 
 pub fn root() -> Result<()> {
     if !rustix::process::geteuid().is_root() {
-        bail!(
-            "Malla loads eBPF programs and makes network namespaces, which needs root: run it again with `sudo -E`"
-        );
+        bail!("Malla loads eBPF programs and makes network namespaces, which needs root: run it again with `sudo -E`");
     }
     Ok(())
 }
@@ -40,11 +37,9 @@ fn kernel() -> Result<()> {
     let release = uname.release().to_string_lossy();
     match version_of(&release) {
         Some(version) if version >= OLDEST_KERNEL => Ok(()),
-        Some(_) => bail!(
-            "kernel {release} is too old: Malla needs Linux {}.{} or newer",
-            OLDEST_KERNEL.0,
-            OLDEST_KERNEL.1
-        ),
+        Some(_) => {
+            bail!("kernel {release} is too old: Malla needs Linux {}.{} or newer", OLDEST_KERNEL.0, OLDEST_KERNEL.1)
+        }
         None => bail!("cannot read a version from the kernel's release `{release}`"),
     }
 }

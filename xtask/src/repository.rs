@@ -4,9 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// The checkout's top folder.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap_or(Path::new("."))
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
 /// Cargo's target folder; `CARGO_TARGET_DIR` wins, as it does for cargo.

@@ -7,10 +7,7 @@ use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
 
 pub fn run(purpose: Purpose) -> Result<()> {
-    let missing: Vec<&Package> = PACKAGES
-        .iter()
-        .filter(|p| p.since <= purpose && !p.is_there())
-        .collect();
+    let missing: Vec<&Package> = PACKAGES.iter().filter(|p| p.since <= purpose && !p.is_there()).collect();
     if !missing.is_empty() {
         packages(&missing)?;
     }
@@ -21,20 +18,10 @@ pub fn run(purpose: Purpose) -> Result<()> {
 fn packages(missing: &[&Package]) -> Result<()> {
     println!("Missing on this machine:");
     for package in missing {
-        let how = if package.how == How::Unpack {
-            ", unpacked under target/ only"
-        } else {
-            ""
-        };
+        let how = if package.how == How::Unpack { ", unpacked under target/ only" } else { "" };
         println!("  {:<18} {}{how}", package.name, package.why);
     }
-    let names = |how| {
-        missing
-            .iter()
-            .filter(|p| p.how == how)
-            .map(|p| p.name)
-            .collect::<Vec<_>>()
-    };
+    let names = |how| missing.iter().filter(|p| p.how == how).map(|p| p.name).collect::<Vec<_>>();
     if command::find("apt-get").is_none() {
         bail!(
             "there is no apt-get here, so nothing was installed: install what these Debian packages hold and run this again"
@@ -57,23 +44,14 @@ fn packages(missing: &[&Package]) -> Result<()> {
         unpack(name, &folder, &repository::unpacked())?;
     }
     match missing.iter().find(|p| !p.is_there()) {
-        Some(package) => bail!(
-            "package {} is there now, but {} still is not",
-            package.name,
-            package.shows
-        ),
+        Some(package) => bail!("package {} is there now, but {} still is not", package.name, package.shows),
         None => Ok(()),
     }
 }
 
 /// Downloads one Debian package into `folder` and unpacks it below `into`; returns the .deb file.
 pub fn unpack(name: &str, folder: &std::path::Path, into: &std::path::Path) -> Result<PathBuf> {
-    println!(
-        "unpacking {name} into {}",
-        into.strip_prefix(repository::root())
-            .unwrap_or(into)
-            .display()
-    );
+    println!("unpacking {name} into {}", into.strip_prefix(repository::root()).unwrap_or(into).display());
     let mut download = apt(&["download", "-q", name]);
     command::output({
         download.current_dir(folder);
@@ -83,16 +61,10 @@ pub fn unpack(name: &str, folder: &std::path::Path, into: &std::path::Path) -> R
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|p| p.extension().is_some_and(|e| e == "deb"))
-        .filter(|p| {
-            p.file_name()
-                .and_then(|n| n.to_str())
-                .is_some_and(|n| n.starts_with(&format!("{name}_")))
-        })
+        .filter(|p| p.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with(&format!("{name}_"))))
         .collect();
     files.sort_by_key(|file| std::fs::metadata(file).and_then(|m| m.modified()).ok());
-    let file = files
-        .pop()
-        .with_context(|| format!("apt-get download {name} left no file"))?;
+    let file = files.pop().with_context(|| format!("apt-get download {name} left no file"))?;
     std::fs::create_dir_all(into)?;
     let mut extract = command::new("dpkg", &["-x"]);
     extract.arg(&file).arg(into);
@@ -103,9 +75,7 @@ pub fn unpack(name: &str, folder: &std::path::Path, into: &std::path::Path) -> R
 /// apt-get that asks nothing; `_apt`, the user it downloads as, cannot write into a checkout.
 pub fn apt(arguments: &[&str]) -> std::process::Command {
     let mut command = command::new("apt-get", &["-o", "APT::Sandbox::User=root"]);
-    command
-        .args(arguments)
-        .env("DEBIAN_FRONTEND", "noninteractive");
+    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
     command
 }
 
@@ -128,18 +98,6 @@ fn bpf_linker() -> Result<()> {
     if found.split_whitespace().any(|word| word == BPF_LINKER) {
         return Ok(());
     }
-    println!(
-        "cargo install bpf-linker --version {BPF_LINKER}   (links the eBPF programs; about four minutes)"
-    );
-    command::check(command::new(
-        "cargo",
-        &[
-            "install",
-            "bpf-linker",
-            "--version",
-            BPF_LINKER,
-            "--locked",
-            "--quiet",
-        ],
-    ))
+    println!("cargo install bpf-linker --version {BPF_LINKER}   (links the eBPF programs; about four minutes)");
+    command::check(command::new("cargo", &["install", "bpf-linker", "--version", BPF_LINKER, "--locked", "--quiet"]))
 }

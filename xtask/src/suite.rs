@@ -27,11 +27,7 @@ pub struct TestArgs {
 pub fn run(args: &TestArgs) -> Result<()> {
     let started = Instant::now();
     preconditions::check()?;
-    setup::run(if args.all {
-        Purpose::All
-    } else {
-        Purpose::Test
-    })?;
+    setup::run(if args.all { Purpose::All } else { Purpose::Test })?;
     let mut tally = Tally::default();
     if args.packages.is_empty() {
         checks(&mut tally);
@@ -46,20 +42,9 @@ pub fn run(args: &TestArgs) -> Result<()> {
 /// What is right or wrong as a whole counts as one test each.
 fn checks(tally: &mut Tally) {
     tally.check("tidy", tidy::run);
-    tally.check("cargo fmt --check", || {
-        command::check(command::new("cargo", &["fmt", "--all", "--check"]))
-    });
+    tally.check("cargo fmt --check", || command::check(command::new("cargo", &["fmt", "--all", "--check"])));
     tally.check("cargo clippy -D warnings", || {
-        let flags = [
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--locked",
-            "--quiet",
-            "--",
-            "-D",
-            "warnings",
-        ];
+        let flags = ["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"];
         command::check(command::new("cargo", &flags))
     });
 }
@@ -68,10 +53,7 @@ fn tests(args: &TestArgs, tally: &mut Tally) -> Result<()> {
     println!("\n==> building the tests");
     let programs = programs::build(&args.packages)?;
     // After cargo's own build, which puts a malla-cni with a dynamic loader into the same place.
-    build::static_plugin(
-        Profile::Dev,
-        &repository::target().join(Profile::Dev.folder()),
-    )?;
+    build::static_plugin(Profile::Dev, &repository::target().join(Profile::Dev.folder()))?;
     if programs.is_empty() {
         bail!("cargo built no test programs");
     }
@@ -81,10 +63,7 @@ fn tests(args: &TestArgs, tally: &mut Tally) -> Result<()> {
     }
     if args.packages.is_empty() {
         tally.check("examples in the documentation", || {
-            command::check(command::new(
-                "cargo",
-                &["test", "--workspace", "--doc", "--locked", "--quiet"],
-            ))
+            command::check(command::new("cargo", &["test", "--workspace", "--doc", "--locked", "--quiet"]))
         });
     }
     Ok(())
@@ -97,9 +76,7 @@ fn other_machines(tally: &mut Tally) {
             command::check(ourselves(&["vm", "--kernel", kernel]))
         });
     }
-    tally.check("a fresh Debian 12", || {
-        command::check(ourselves(&["debootstrap-check"]))
-    });
+    tally.check("a fresh Debian 12", || command::check(ourselves(&["debootstrap-check"])));
 }
 
 fn ourselves(arguments: &[&str]) -> Command {

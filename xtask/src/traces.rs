@@ -26,12 +26,9 @@ pub type Snapshot = BTreeMap<&'static str, BTreeSet<String>>;
 pub fn run(args: &CleanCheckArgs) -> Result<()> {
     preconditions::root()?;
     // Whatever the command leaves running becomes our child, so that other people's processes are not mistaken for it.
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
-        .context("become the subreaper")?;
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).context("become the subreaper")?;
     let before = snapshot()?;
-    let status = Command::new(&args.command[0])
-        .args(&args.command[1..])
-        .status();
+    let status = Command::new(&args.command[0]).args(&args.command[1..]).status();
     let status = status.with_context(|| format!("start {}", args.command[0]))?;
     let differences = settled(&before)?;
     for difference in &differences {
@@ -45,10 +42,7 @@ pub fn run(args: &CleanCheckArgs) -> Result<()> {
     }
     let things: usize = before.values().map(BTreeSet::len).sum();
     let aspects: Vec<_> = before.keys().copied().collect();
-    println!(
-        "Nothing was left behind: {things} lines of {} are equal to before.",
-        aspects.join(", ")
-    );
+    println!("Nothing was left behind: {things} lines of {} are equal to before.", aspects.join(", "));
     Ok(())
 }
 
@@ -75,18 +69,9 @@ fn compare(before: &Snapshot, after: &Snapshot) -> Vec<String> {
     let mut differences = Vec::new();
     let nothing = BTreeSet::new();
     for aspect in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
-        let (old, new) = (
-            before.get(aspect).unwrap_or(&nothing),
-            after.get(aspect).unwrap_or(&nothing),
-        );
-        differences.extend(
-            new.difference(old)
-                .map(|line| format!("{aspect}: left behind: {line}")),
-        );
-        differences.extend(
-            old.difference(new)
-                .map(|line| format!("{aspect}: gone: {line}")),
-        );
+        let (old, new) = (before.get(aspect).unwrap_or(&nothing), after.get(aspect).unwrap_or(&nothing));
+        differences.extend(new.difference(old).map(|line| format!("{aspect}: left behind: {line}")));
+        differences.extend(old.difference(new).map(|line| format!("{aspect}: gone: {line}")));
     }
     differences
 }
@@ -97,9 +82,7 @@ mod tests {
 
     #[test]
     fn tells_what_came_and_what_went() {
-        let snapshot = |lines: &[&str]| {
-            Snapshot::from([("links", lines.iter().map(|l| (*l).to_owned()).collect())])
-        };
+        let snapshot = |lines: &[&str]| Snapshot::from([("links", lines.iter().map(|l| (*l).to_owned()).collect())]);
         assert!(compare(&snapshot(&["lo"]), &snapshot(&["lo"])).is_empty());
         assert_eq!(
             compare(&snapshot(&["lo", "a"]), &snapshot(&["lo", "b"])),

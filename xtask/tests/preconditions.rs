@@ -30,10 +30,7 @@ fn on_a_machine_where(script: &str) -> Output {
 
 fn is_refused(script: &str, because: &str) {
     let output = on_a_machine_where(script);
-    let (said, errors) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
+    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(!output.status.success(), "it went on: {said}{errors}");
     assert!(errors.contains(because), "said `{errors}`");
     assert_eq!(errors.lines().count(), 1, "more than a line: {errors}");
@@ -43,26 +40,17 @@ fn is_refused(script: &str, because: &str) {
 #[test]
 fn not_root() {
     // Through a descriptor: the checkout may lie where only root can look.
-    is_refused(
-        "exec 9<$XTASK; setpriv --reuid=65534 --clear-groups /proc/self/fd/9 demo",
-        "needs root",
-    );
+    is_refused("exec 9<$XTASK; setpriv --reuid=65534 --clear-groups /proc/self/fd/9 demo", "needs root");
 }
 
 #[test]
 fn no_btf() {
-    is_refused(
-        "mount -t tmpfs none /sys/kernel/btf; $XTASK demo",
-        "this kernel has no BTF",
-    );
+    is_refused("mount -t tmpfs none /sys/kernel/btf; $XTASK demo", "this kernel has no BTF");
 }
 
 #[test]
 fn kernel_too_old() {
-    is_refused(
-        "setarch --uname-2.6 $XTASK demo",
-        "is too old: Malla needs Linux 6.1 or newer",
-    );
+    is_refused("setarch --uname-2.6 $XTASK demo", "is too old: Malla needs Linux 6.1 or newer");
 }
 
 #[test]

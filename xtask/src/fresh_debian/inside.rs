@@ -11,10 +11,7 @@ pub fn run(root: &Path, commands: &[String]) -> Result<()> {
     if std::process::id() != 1 {
         bail!("this half runs as the first process of its own PID namespace only");
     }
-    let lent = [
-        rust_folder("CARGO_HOME", ".cargo")?,
-        rust_folder("RUSTUP_HOME", ".rustup")?,
-    ];
+    let lent = [rust_folder("CARGO_HOME", ".cargo")?, rust_folder("RUSTUP_HOME", ".rustup")?];
     // On itself, so that it is a mount point: the lab changes its propagation, and that of mounts below it.
     mount(&["--bind"], root, root)?;
     let at = |place: &str| root.join(place.trim_start_matches('/'));
@@ -39,22 +36,10 @@ pub fn run(root: &Path, commands: &[String]) -> Result<()> {
 /// With nothing of our own environment but what says where the two lent folders are.
 fn in_chroot(root: &Path, shell: &str, lent: &[PathBuf; 2]) -> Command {
     let mut command = Command::new("chroot");
+    command.arg(root).args(["/bin/sh", "-c", &format!("cd {CLONE} && exec {shell}")]).env_clear();
     command
-        .arg(root)
-        .args(["/bin/sh", "-c", &format!("cd {CLONE} && exec {shell}")])
-        .env_clear();
-    command.env(
-        "PATH",
-        format!(
-            "{}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            lent[0].display()
-        ),
-    );
-    command
-        .env("CARGO_HOME", &lent[0])
-        .env("RUSTUP_HOME", &lent[1])
-        .env("LANG", "C.UTF-8")
-        .env("TERM", "dumb");
+        .env("PATH", format!("{}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", lent[0].display()));
+    command.env("CARGO_HOME", &lent[0]).env("RUSTUP_HOME", &lent[1]).env("LANG", "C.UTF-8").env("TERM", "dumb");
     for name in ["HOME", "http_proxy", "https_proxy", "no_proxy"] {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);

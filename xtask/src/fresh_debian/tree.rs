@@ -16,25 +16,16 @@ pub fn bootstrap(root: &Path) -> Result<()> {
     std::fs::create_dir_all(&cache)?;
     println!("==> debootstrap {RELEASE}");
     let mut debootstrap = command::new("debootstrap", &["--variant=minbase", GIVEN]);
-    debootstrap
-        .arg(format!("--cache-dir={}", cache.display()))
-        .arg(RELEASE)
-        .arg(root)
-        .arg(&main);
+    debootstrap.arg(format!("--cache-dir={}", cache.display())).arg(RELEASE).arg(root).arg(&main);
     command::output(debootstrap)?;
     let sources = format!(
         "deb {main} {RELEASE} main\ndeb {main} {RELEASE}-updates main\ndeb {security} {RELEASE}-security main\n"
     );
     write(&root.join("etc/apt/sources.list"), &sources)?;
-    std::fs::copy("/etc/resolv.conf", root.join("etc/resolv.conf"))
-        .context("copy /etc/resolv.conf")?;
+    std::fs::copy("/etc/resolv.conf", root.join("etc/resolv.conf")).context("copy /etc/resolv.conf")?;
     // A machine that reaches the archive through a proxy says so in its own apt's configuration.
     let dump = command::output(command::new("apt-config", &["dump"]))?;
-    let proxies: String = dump
-        .lines()
-        .filter(|line| line.contains("::Proxy"))
-        .flat_map(|line| [line, "\n"])
-        .collect();
+    let proxies: String = dump.lines().filter(|line| line.contains("::Proxy")).flat_map(|line| [line, "\n"]).collect();
     write(&root.join("etc/apt/apt.conf.d/90proxy"), &proxies)
 }
 
@@ -42,20 +33,10 @@ pub fn bootstrap(root: &Path) -> Result<()> {
 fn archives() -> Result<(String, String)> {
     let said = command::output(command::new(
         "apt-get",
-        &[
-            "indextargets",
-            "--format",
-            "$(RELEASE) $(REPO_URI)",
-            "Created-By: Packages",
-        ],
+        &["indextargets", "--format", "$(RELEASE) $(REPO_URI)", "Created-By: Packages"],
     ))?;
-    let find = |release: &str| {
-        said.lines().find_map(|line| {
-            line.strip_prefix(release)?
-                .strip_prefix(' ')
-                .map(str::to_owned)
-        })
-    };
+    let find =
+        |release: &str| said.lines().find_map(|line| line.strip_prefix(release)?.strip_prefix(' ').map(str::to_owned));
     match (find(RELEASE), find("bookworm-security")) {
         (Some(main), Some(security)) => Ok((main, security)),
         _ => bail!(
@@ -70,13 +51,10 @@ fn write(path: &Path, text: &str) -> Result<()> {
 
 /// Removes the tree, unless something is still mounted in it: cargo's folder could be, and would be emptied.
 pub fn remove(root: &Path) -> Result<()> {
-    let mounts =
-        std::fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
     let inside = format!("{}/", root.display());
-    if let Some(mount) = mounts
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4))
-        .find(|place| place.starts_with(&inside))
+    if let Some(mount) =
+        mounts.lines().filter_map(|line| line.split(' ').nth(4)).find(|place| place.starts_with(&inside))
     {
         bail!("{mount} is still mounted: unmount it first");
     }

@@ -47,19 +47,10 @@ struct Profile {
 
 /// Builds those of the named packages, or all, and returns them in the order to run: whole labs last.
 pub fn build(packages: &[String]) -> Result<Vec<Program>> {
-    let chosen: Vec<&str> = packages
-        .iter()
-        .flat_map(|package| ["-p", package])
-        .collect();
-    let mut programs = build_of(if chosen.is_empty() {
-        &["--workspace"]
-    } else {
-        &chosen
-    })?;
+    let chosen: Vec<&str> = packages.iter().flat_map(|package| ["-p", package]).collect();
+    let mut programs = build_of(if chosen.is_empty() { &["--workspace"] } else { &chosen })?;
     programs.sort_by_key(|p| {
-        let last = WHOLE_LABS
-            .iter()
-            .position(|name| *name == p.package && p.alone);
+        let last = WHOLE_LABS.iter().position(|name| *name == p.package && p.alone);
         (last, p.name.clone())
     });
     Ok(programs)
@@ -68,21 +59,12 @@ pub fn build(packages: &[String]) -> Result<Vec<Program>> {
 /// Builds what the flags for `cargo test` choose.
 pub fn build_of(selection: &[&str]) -> Result<Vec<Program>> {
     let mut cargo = command::new("cargo", &["test", "--no-run", "--locked"]);
-    cargo
-        .arg("--message-format=json-render-diagnostics")
-        .args(selection);
-    let output = cargo
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .context("start cargo test --no-run")?;
+    cargo.arg("--message-format=json-render-diagnostics").args(selection);
+    let output = cargo.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("start cargo test --no-run")?;
     if !output.status.success() {
         bail!("the tests do not compile");
     }
-    Ok(String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .filter_map(program)
-        .collect())
+    Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(program).collect())
 }
 
 fn program(line: &str) -> Option<Program> {
@@ -97,10 +79,7 @@ fn program(line: &str) -> Option<Program> {
     let real = target.kind.iter().any(|kind| kind == "test");
     let alone = real && WHOLE_LABS.contains(&package.as_str());
     Some(Program {
-        name: format!(
-            "{package}::{}",
-            if real { target.name.as_str() } else { "unit" }
-        ),
+        name: format!("{package}::{}", if real { target.name.as_str() } else { "unit" }),
         executable: message.executable?,
         folder,
         package,
@@ -112,10 +91,7 @@ fn program(line: &str) -> Option<Program> {
 impl Program {
     pub fn command(&self, with_ignored: bool) -> std::process::Command {
         let mut command = command::new(&self.executable, &[]);
-        command
-            .current_dir(&self.folder)
-            .env("CARGO_MANIFEST_DIR", &self.folder)
-            .env("CARGO_PKG_NAME", &self.package);
+        command.current_dir(&self.folder).env("CARGO_MANIFEST_DIR", &self.folder).env("CARGO_PKG_NAME", &self.package);
         if self.alone {
             command.arg("--test-threads=1");
         }

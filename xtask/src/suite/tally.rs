@@ -71,22 +71,13 @@ impl Tally {
                 } else {
                     String::new()
                 };
-                println!(
-                    "ok      {}: {} passed{ignored} ({seconds:.1} s)",
-                    program.name, counts.passed
-                );
+                println!("ok      {}: {} passed{ignored} ({seconds:.1} s)", program.name, counts.passed);
             }
             return;
         }
         println!("{said}");
-        let why = ended
-            .err()
-            .map(|why| format!(", {why}"))
-            .unwrap_or_default();
-        println!(
-            "FAILED  {}: {} passed, {} failed{why} ({seconds:.1} s)",
-            program.name, counts.passed, counts.failed
-        );
+        let why = ended.err().map(|why| format!(", {why}")).unwrap_or_default();
+        println!("FAILED  {}: {} passed, {} failed{why} ({seconds:.1} s)", program.name, counts.passed, counts.failed);
         // A program that crashed or was ended told no counts: that is one failure at least.
         self.fail(counts.failed.max(1), &program.name);
     }
@@ -100,17 +91,11 @@ impl Tally {
     pub fn finish(self, took: Duration) -> Result<()> {
         let minutes = took.as_secs_f32() / 60.0;
         if self.ignored > 0 {
-            println!(
-                "\n{} long tests were left to `make test-all`.",
-                self.ignored
-            );
+            println!("\n{} long tests were left to `make test-all`.", self.ignored);
         }
         println!("\n{} passed, {} failed", self.passed, self.failed);
         if self.failed > 0 {
-            bail!(
-                "not everything passed, after {minutes:.1} minutes: see {} above",
-                self.failures.join(", ")
-            );
+            bail!("not everything passed, after {minutes:.1} minutes: see {} above", self.failures.join(", "));
         }
         if self.passed == 0 {
             bail!("nothing was tested");
@@ -128,14 +113,8 @@ fn execute(program: &Program, with_ignored: bool) -> Result<(String, Result<(), 
     let file = File::create(&log).with_context(|| format!("write {}", log.display()))?;
     let mut command = program.command(with_ignored);
     // A group of its own, so that what hangs can be ended together with what it started.
-    command
-        .process_group(0)
-        .stdin(std::process::Stdio::null())
-        .stdout(file.try_clone()?)
-        .stderr(file);
-    let child = command
-        .spawn()
-        .with_context(|| format!("start {}", program.executable.display()))?;
+    command.process_group(0).stdin(std::process::Stdio::null()).stdout(file.try_clone()?).stderr(file);
+    let child = command.spawn().with_context(|| format!("start {}", program.executable.display()))?;
     let ended = wait(child, program.patience)?;
     let said = std::fs::read(&log).with_context(|| format!("read {}", log.display()))?;
     Ok((String::from_utf8_lossy(&said).into_owned(), ended))
@@ -145,24 +124,15 @@ fn wait(mut child: Child, patience: Duration) -> Result<Result<(), String>> {
     let started = Instant::now();
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok(if status.success() {
-                Ok(())
-            } else {
-                Err(status.to_string())
-            });
+            return Ok(if status.success() { Ok(()) } else { Err(status.to_string()) });
         }
         if started.elapsed() > patience {
-            let group = i32::try_from(child.id())
-                .ok()
-                .and_then(rustix::process::Pid::from_raw);
+            let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
             if let Some(group) = group {
                 rustix::process::kill_process_group(group, rustix::process::Signal::KILL)?;
             }
             child.wait()?;
-            return Ok(Err(format!(
-                "ended after {} s without an end",
-                patience.as_secs()
-            )));
+            return Ok(Err(format!("ended after {} s without an end", patience.as_secs())));
         }
         std::thread::sleep(POLL);
     }
@@ -171,18 +141,10 @@ fn wait(mut child: Child, patience: Duration) -> Result<Result<(), String>> {
 /// Adds up `test result: ok. 3 passed; 0 failed; 1 ignored; ...`.
 fn count(said: &str) -> Counts {
     let mut counts = Counts::default();
-    for line in said
-        .lines()
-        .filter(|line| line.starts_with("test result: "))
-    {
+    for line in said.lines().filter(|line| line.starts_with("test result: ")) {
         let number = |word: &str| {
-            let before = line
-                .split(word)
-                .next()
-                .filter(|before| before.len() < line.len());
-            before
-                .and_then(|before| before.split_whitespace().last()?.parse().ok())
-                .unwrap_or(0)
+            let before = line.split(word).next().filter(|before| before.len() < line.len());
+            before.and_then(|before| before.split_whitespace().last()?.parse().ok()).unwrap_or(0)
         };
         counts.passed += number(" passed");
         counts.failed += number(" failed;");
@@ -198,24 +160,13 @@ mod tests {
     #[test]
     fn counts_results() {
         let said = "running 4 tests\ntest result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n";
-        assert_eq!(
-            count(said),
-            Counts {
-                passed: 2,
-                failed: 1,
-                ignored: 1
-            }
-        );
+        assert_eq!(count(said), Counts { passed: 2, failed: 1, ignored: 1 });
         assert_eq!(count("nothing\n"), Counts::default());
     }
 
     #[test]
     fn a_program_that_hangs_is_ended() {
-        let child = std::process::Command::new("sleep")
-            .arg("60")
-            .process_group(0)
-            .spawn()
-            .unwrap();
+        let child = std::process::Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
         let ended = wait(child, Duration::from_millis(50)).unwrap();
         assert!(ended.unwrap_err().contains("without an end"));
     }
@@ -226,13 +177,7 @@ mod tests {
         tally.check("one", || Ok(()));
         tally.check("two", || bail!("no"));
         assert_eq!((tally.passed, tally.failed), (1, 1));
-        assert!(
-            tally
-                .finish(Duration::ZERO)
-                .unwrap_err()
-                .to_string()
-                .contains("two")
-        );
+        assert!(tally.finish(Duration::ZERO).unwrap_err().to_string().contains("two"));
         assert!(Tally::default().finish(Duration::ZERO).is_err());
     }
 }

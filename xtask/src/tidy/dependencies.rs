@@ -5,8 +5,7 @@ use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 
 pub fn check(complaints: &mut Vec<String>) -> Result<()> {
-    let deny =
-        std::fs::read_to_string(repository::root().join("deny.toml")).context("read deny.toml")?;
+    let deny = std::fs::read_to_string(repository::root().join("deny.toml")).context("read deny.toml")?;
     let banned = banned(&deny);
     let licences = strings(section(&deny, "[licenses]"));
     for manifest in ["Cargo.toml", "crates/datapath-programs/Cargo.toml"] {
@@ -18,7 +17,8 @@ pub fn check(complaints: &mut Vec<String>) -> Result<()> {
                 complaints.push(format!("{manifest}: {name} is banned: {reason}"));
             }
             if !is_allowed(&expression, &licences) {
-                complaints.push(format!("{manifest}: {name} has the licence `{expression}`, which deny.toml does not list"));
+                complaints
+                    .push(format!("{manifest}: {name} has the licence `{expression}`, which deny.toml does not list"));
             }
         }
     }
@@ -27,27 +27,14 @@ pub fn check(complaints: &mut Vec<String>) -> Result<()> {
 
 /// Every crate that is built, with its licence.
 fn tree(manifest: &str) -> Result<BTreeSet<(String, String)>> {
-    let mut tree = command::new(
-        "cargo",
-        &[
-            "tree",
-            "--workspace",
-            "--locked",
-            "--prefix",
-            "none",
-            "--manifest-path",
-            manifest,
-        ],
-    );
+    let mut tree =
+        command::new("cargo", &["tree", "--workspace", "--locked", "--prefix", "none", "--manifest-path", manifest]);
     tree.args(["--edges", "normal,build,dev", "--format", "{p}|{l}"]);
     let said = command::output(tree)?;
     let pairs = said.lines().filter_map(|line| {
         let (package, licence) = line.split_once('|')?;
         let licence = licence.trim_end_matches("(*)").trim();
-        Some((
-            package.split_whitespace().next()?.to_owned(),
-            licence.to_owned(),
-        ))
+        Some((package.split_whitespace().next()?.to_owned(), licence.to_owned()))
     });
     Ok(pairs.collect())
 }
@@ -60,9 +47,7 @@ fn section<'a>(deny: &'a str, heading: &str) -> &'a str {
 
 /// Name and reason of each banned crate: one line each.
 fn banned(deny: &str) -> Vec<(&str, &str)> {
-    let lines = section(deny, "[bans]")
-        .lines()
-        .filter(|line| line.contains("crate = "));
+    let lines = section(deny, "[bans]").lines().filter(|line| line.contains("crate = "));
     lines
         .filter_map(|line| {
             let mut quoted = line.split('"').skip(1).step_by(2);
@@ -86,15 +71,9 @@ fn is_allowed(expression: &str, licences: &[&str]) -> bool {
     if let Some((before, rest)) = expression.split_once('(')
         && let Some((inside, after)) = rest.split_once(')')
     {
-        return inside
-            .split(" OR ")
-            .any(|choice| is_allowed(&format!("{before}{choice}{after}"), licences));
+        return inside.split(" OR ").any(|choice| is_allowed(&format!("{before}{choice}{after}"), licences));
     }
-    expression.split(" OR ").any(|choice| {
-        choice
-            .split(" AND ")
-            .all(|term| licences.contains(&term.trim()))
-    })
+    expression.split(" OR ").any(|choice| choice.split(" AND ").all(|term| licences.contains(&term.trim())))
 }
 
 #[cfg(test)]
@@ -115,7 +94,8 @@ mod tests {
 
     #[test]
     fn bans_are_read_with_their_reasons() {
-        let deny = "[bans]\ndeny = [\n { crate = \"ring\", reason = \"why\" },\n]\n[licenses]\nallow = [\"MIT\"]\n# \"X\"\n";
+        let deny =
+            "[bans]\ndeny = [\n { crate = \"ring\", reason = \"why\" },\n]\n[licenses]\nallow = [\"MIT\"]\n# \"X\"\n";
         assert_eq!(banned(deny), [("ring", "why")]);
         assert_eq!(strings(section(deny, "[licenses]")), ["MIT"]);
     }

@@ -38,10 +38,7 @@ pub fn run() -> Result<()> {
 
 /// Tracked files and those about to be; what is not text is left out.
 fn tracked() -> Result<Vec<Source>> {
-    let list = command::new(
-        "git",
-        &["ls-files", "--cached", "--others", "--exclude-standard"],
-    );
+    let list = command::new("git", &["ls-files", "--cached", "--others", "--exclude-standard"]);
     let said = command::output(list).context("list the checkout's files")?;
     let mut files = Vec::new();
     for path in said.lines() {
@@ -50,10 +47,7 @@ fn tracked() -> Result<Vec<Source>> {
         if let Ok(bytes) = std::fs::read(full)
             && let Ok(text) = String::from_utf8(bytes)
         {
-            files.push(Source {
-                path: path.to_owned(),
-                text,
-            });
+            files.push(Source { path: path.to_owned(), text });
         }
     }
     Ok(files)

@@ -28,13 +28,9 @@ struct Dependency {
 }
 
 pub fn check(complaints: &mut Vec<String>) -> Result<()> {
-    let manifest = std::fs::read_to_string(repository::root().join("Cargo.toml"))
-        .context("read Cargo.toml")?;
+    let manifest = std::fs::read_to_string(repository::root().join("Cargo.toml")).context("read Cargo.toml")?;
     let order = members(&manifest);
-    let said = command::output(command::new(
-        "cargo",
-        &["metadata", "--no-deps", "--format-version", "1"],
-    ))?;
+    let said = command::output(command::new("cargo", &["metadata", "--no-deps", "--format-version", "1"]))?;
     let metadata: Metadata = serde_json::from_str(&said).context("read cargo's metadata")?;
     complaints.extend(find(&order, &metadata.packages));
     Ok(())
@@ -42,14 +38,10 @@ pub fn check(complaints: &mut Vec<String>) -> Result<()> {
 
 /// Names of the members, in the manifest's order: the last part of each path is the crate's name.
 fn members(manifest: &str) -> Vec<String> {
-    let list = manifest
-        .split_once("members = [")
-        .map_or("", |(_, rest)| rest);
+    let list = manifest.split_once("members = [").map_or("", |(_, rest)| rest);
     let list = list.split(']').next().unwrap_or_default();
     let paths = list.split('"').skip(1).step_by(2);
-    paths
-        .filter_map(|path| Some(Path::new(path).file_name()?.to_str()?.to_owned()))
-        .collect()
+    paths.filter_map(|path| Some(Path::new(path).file_name()?.to_str()?.to_owned())).collect()
 }
 
 fn find(order: &[String], packages: &[Package]) -> Vec<String> {
@@ -57,18 +49,13 @@ fn find(order: &[String], packages: &[Package]) -> Vec<String> {
     let mut complaints = Vec::new();
     for package in packages {
         let Some(own) = rank(&package.name) else {
-            complaints.push(format!(
-                "crate {} lies in a folder of another name, or is no member",
-                package.name
-            ));
+            complaints.push(format!("crate {} lies in a folder of another name, or is no member", package.name));
             continue;
         };
         for dependency in package.dependencies.iter().filter(|d| d.path.is_some()) {
             let is_dev = dependency.kind.as_deref() == Some("dev");
-            let excused = is_dev
-                && DOWNWARD_IN_TESTS
-                    .iter()
-                    .any(|(from, to, _)| *from == package.name && *to == dependency.name);
+            let excused =
+                is_dev && DOWNWARD_IN_TESTS.iter().any(|(from, to, _)| *from == package.name && *to == dependency.name);
             if rank(&dependency.name).is_none_or(|other| other >= own) && !excused {
                 let which = if is_dev { "dev-depends" } else { "depends" };
                 complaints.push(format!(
@@ -91,10 +78,7 @@ mod tests {
             kind: kind.map(str::to_owned),
             path: Some(format!("crates/{name}")),
         };
-        Package {
-            name: name.to_owned(),
-            dependencies: dependencies.iter().map(dependency).collect(),
-        }
+        Package { name: name.to_owned(), dependencies: dependencies.iter().map(dependency).collect() }
     }
 
     #[test]

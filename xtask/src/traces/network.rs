@@ -12,55 +12,30 @@ const TABLES: &[(&str, &[&str])] = &[
     ("addresses", &["-j", "addr"]),
     ("links", &["-j", "-d", "link"]),
     ("routes", &["-j", "route", "show", "table", "all"]),
-    (
-        "routes (IPv6)",
-        &["-6", "-j", "route", "show", "table", "all"],
-    ),
+    ("routes (IPv6)", &["-6", "-j", "route", "show", "table", "all"]),
     ("rules", &["-j", "rule"]),
     ("rules (IPv6)", &["-6", "-j", "rule"]),
 ];
 
 /// Counters and lifetimes: these move by themselves.
-const MOVING: &[&str] = &[
-    "valid_life_time",
-    "preferred_life_time",
-    "stats",
-    "stats64",
-    "expires",
-    "used",
-    "age",
-    "cache",
-    "metrics_age",
-];
+const MOVING: &[&str] =
+    &["valid_life_time", "preferred_life_time", "stats", "stats64", "expires", "used", "age", "cache", "metrics_age"];
 
 /// sysctls that the kernel counts in, or that exist per connection and not by anybody's will.
-const MOVING_SYSCTLS: &[&str] = &[
-    "nf_conntrack_count",
-    "tcp_fastopen_key",
-    "tcp_mem",
-    "udp_mem",
-];
+const MOVING_SYSCTLS: &[&str] = &["nf_conntrack_count", "tcp_fastopen_key", "tcp_mem", "udp_mem"];
 
 pub fn record(snapshot: &mut Snapshot) -> Result<()> {
     for (name, arguments) in TABLES {
         let said = command::output(command::new("ip", arguments))?;
-        let mut table: Value =
-            serde_json::from_str(if said.trim().is_empty() { "[]" } else { &said })
-                .with_context(|| format!("read {name}"))?;
+        let mut table: Value = serde_json::from_str(if said.trim().is_empty() { "[]" } else { &said })
+            .with_context(|| format!("read {name}"))?;
         still(&mut table);
         let rows = table.as_array().into_iter().flatten().map(Value::to_string);
         snapshot.insert(name, rows.collect());
     }
     if command::find("nft").is_some() {
         let rules = command::output(command::new("nft", &["list", "ruleset"]))?;
-        snapshot.insert(
-            "nftables",
-            rules
-                .lines()
-                .enumerate()
-                .map(|(n, line)| format!("{n}: {line}"))
-                .collect(),
-        );
+        snapshot.insert("nftables", rules.lines().enumerate().map(|(n, line)| format!("{n}: {line}")).collect());
     }
     let mut sysctls = BTreeSet::new();
     read_sysctls(Path::new("/proc/sys/net"), &mut sysctls);
@@ -100,11 +75,9 @@ mod tests {
 
     #[test]
     fn lifetimes_are_left_out() {
-        let mut table = serde_json::json!([{"ifname": "eth0", "addr_info": [{"local": "10.0.0.1", "valid_life_time": 5}]}]);
+        let mut table =
+            serde_json::json!([{"ifname": "eth0", "addr_info": [{"local": "10.0.0.1", "valid_life_time": 5}]}]);
         still(&mut table);
-        assert_eq!(
-            table.to_string(),
-            r#"[{"addr_info":[{"local":"10.0.0.1"}],"ifname":"eth0"}]"#
-        );
+        assert_eq!(table.to_string(), r#"[{"addr_info":[{"local":"10.0.0.1"}],"ifname":"eth0"}]"#);
     }
 }

@@ -45,11 +45,8 @@ impl Archive {
         self.bytes.extend_from_slice(b"070701");
         let size = u32::try_from(content.len()).unwrap_or(u32::MAX);
         let length = u32::try_from(name.len() + 1).unwrap_or(u32::MAX);
-        for field in [
-            self.inode, mode, 0, 0, 1, 0, size, 0, 0, device.0, device.1, length, 0,
-        ] {
-            self.bytes
-                .extend_from_slice(format!("{field:08x}").as_bytes());
+        for field in [self.inode, mode, 0, 0, 1, 0, size, 0, 0, device.0, device.1, length, 0] {
+            self.bytes.extend_from_slice(format!("{field:08x}").as_bytes());
         }
         self.bytes.extend_from_slice(name.as_bytes());
         self.bytes.push(0);

@@ -22,9 +22,7 @@ pub fn run(machine: &Machine<'_>) -> Result<u8> {
     let (sender, lines) = mpsc::channel();
     std::thread::spawn(move || {
         for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
-            let line = String::from_utf8_lossy(&line)
-                .trim_end_matches('\r')
-                .to_owned();
+            let line = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
             if sender.send(line).is_err() {
                 break;
             }
@@ -39,19 +37,14 @@ pub fn run(machine: &Machine<'_>) -> Result<u8> {
             Ok(line) if line.ends_with(READY) => ready = true,
             Ok(line) => match line.strip_prefix(ENDED) {
                 Some(status) => {
-                    return status
-                        .trim()
-                        .parse()
-                        .with_context(|| format!("the VM's status `{status}`"));
+                    return status.trim().parse().with_context(|| format!("the VM's status `{status}`"));
                 }
                 None if ready => println!("{line}"),
                 None => hidden.push(line),
             },
-            Err(RecvTimeoutError::Timeout) => bail!(
-                "the VM was still running after {} s\n{}",
-                machine.timeout.as_secs(),
-                tail(&hidden)
-            ),
+            Err(RecvTimeoutError::Timeout) => {
+                bail!("the VM was still running after {} s\n{}", machine.timeout.as_secs(), tail(&hidden))
+            }
             Err(RecvTimeoutError::Disconnected) => {
                 bail!("the VM ended without telling a status\n{}", tail(&hidden))
             }
@@ -65,36 +58,15 @@ fn tail(lines: &[String]) -> String {
 }
 
 fn start(machine: &Machine<'_>) -> Result<Child> {
-    let console = if machine.verbose {
-        "console=ttyS0"
-    } else {
-        "console=ttyS0 quiet loglevel=4"
-    };
+    let console = if machine.verbose { "console=ttyS0" } else { "console=ttyS0 quiet loglevel=4" };
     let mut qemu = Command::new("qemu-system-x86_64");
     // tcg is qemu's own emulation; `max` has RDRAND, without which early boot waits for entropy.
     qemu.args(["-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "2048"]);
-    qemu.args([
-        "-nographic",
-        "-nodefaults",
-        "-serial",
-        "stdio",
-        "-no-reboot",
-        "-nic",
-        "none",
-    ]);
-    qemu.arg("-kernel")
-        .arg(machine.kernel)
-        .arg("-initrd")
-        .arg(machine.initramfs);
+    qemu.args(["-nographic", "-nodefaults", "-serial", "stdio", "-no-reboot", "-nic", "none"]);
+    qemu.arg("-kernel").arg(machine.kernel).arg("-initrd").arg(machine.initramfs);
     // A panic reboots at once, which -no-reboot turns into the end of qemu.
-    qemu.args([
-        "-append",
-        &format!("{console} panic=-1 rdinit=/init random.trust_cpu=on"),
-    ]);
-    qemu.stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("start qemu-system-x86_64")
+    qemu.args(["-append", &format!("{console} panic=-1 rdinit=/init random.trust_cpu=on")]);
+    qemu.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("start qemu-system-x86_64")
 }
 
 /// Ends qemu whichever way we leave.

@@ -26,10 +26,7 @@ impl FromStr for ExtraFile {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (host, guest) = text.split_once('=').ok_or("expected HOST=GUEST")?;
-        Ok(Self {
-            host: host.into(),
-            guest: guest.to_owned(),
-        })
+        Ok(Self { host: host.into(), guest: guest.to_owned() })
     }
 }
 
@@ -46,9 +43,7 @@ impl Guest<'_> {
     /// The initramfs, not compressed: it stays on this machine.
     pub fn pack(&self) -> Result<Vec<u8>> {
         let mut archive = Archive::default();
-        for folder in [
-            "bin", "dev", "etc", "modules", "proc", "run", "sys", "tests", "tmp", "var", "root",
-        ] {
+        for folder in ["bin", "dev", "etc", "modules", "proc", "run", "sys", "tests", "tmp", "var", "root"] {
             archive.directory(folder);
         }
         // init's own output goes here before devtmpfs is mounted.
@@ -61,29 +56,19 @@ impl Guest<'_> {
         );
         archive.symlink("bin/sh", "busybox");
         for module in self.modules {
-            archive.file(
-                &format!("modules/{}.ko", module.name),
-                0o644,
-                &module.content,
-            );
+            archive.file(&format!("modules/{}.ko", module.name), 0o644, &module.content);
         }
         for binary in self.binaries {
-            let content =
-                std::fs::read(binary).with_context(|| format!("read {}", binary.display()))?;
+            let content = std::fs::read(binary).with_context(|| format!("read {}", binary.display()))?;
             // PT_INTERP names the dynamic loader, which the VM does not have.
             if content.windows(7).any(|w| w == b"/ld-lin") {
-                bail!(
-                    "{} is linked dynamically: build it for {}",
-                    binary.display(),
-                    crate::needs::STATIC_TARGET
-                );
+                bail!("{} is linked dynamically: build it for {}", binary.display(), crate::needs::STATIC_TARGET);
             }
             archive.file(&format!("tests/{}", name(binary)), 0o755, &content);
         }
         let mut folders = BTreeSet::new();
         for file in self.files {
-            let content = std::fs::read(&file.host)
-                .with_context(|| format!("read {}", file.host.display()))?;
+            let content = std::fs::read(&file.host).with_context(|| format!("read {}", file.host.display()))?;
             let guest = file.guest.trim_start_matches('/');
             for (slash, _) in guest.match_indices('/') {
                 if folders.insert(guest[..slash].to_owned()) {
@@ -114,20 +99,12 @@ impl Guest<'_> {
         // A program that fails does not keep the next one from running; the first failure is what is told.
         script.push_str("status=0\n");
         for module in self.modules {
-            let _ = writeln!(
-                script,
-                "insmod /modules/{0}.ko || {{ echo 'cannot load {0}'; status=97; }}",
-                module.name
-            );
+            let _ = writeln!(script, "insmod /modules/{0}.ko || {{ echo 'cannot load {0}'; status=97; }}", module.name);
         }
         for variable in self.environment {
             let _ = writeln!(script, "export {}", quote(variable));
         }
-        let arguments: String = self
-            .arguments
-            .iter()
-            .map(|a| format!(" {}", quote(a)))
-            .collect();
+        let arguments: String = self.arguments.iter().map(|a| format!(" {}", quote(a))).collect();
         let _ = writeln!(script, "echo {READY}");
         for binary in self.binaries {
             let _ = writeln!(
@@ -142,11 +119,7 @@ impl Guest<'_> {
 }
 
 fn name(binary: &std::path::Path) -> String {
-    binary
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
+    binary.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// One word for the shell, whatever it holds.
@@ -169,10 +142,7 @@ mod tests {
         };
         let script = guest.init();
         assert!(script.contains("export 'A=b c'\n"), "{script}");
-        assert!(
-            script.contains(r"/tests/'one' 'it'\''s' || { s=$?; [ $status != 0 ] || status=$s; }"),
-            "{script}"
-        );
+        assert!(script.contains(r"/tests/'one' 'it'\''s' || { s=$?; [ $status != 0 ] || status=$s; }"), "{script}");
         assert!(script.find("'one'") < script.find("'two'"));
     }
 }

@@ -88,17 +88,10 @@ impl Kernel {
         };
         for entry in entries {
             let path = entry?.path();
-            let name = path
-                .file_name()
-                .and_then(|n| n.to_str())
-                .unwrap_or_default();
+            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
             if let Some(version) = name.strip_prefix("vmlinuz-") {
                 let modules = folder.join("lib/modules").join(version).join("kernel");
-                return Ok(Some(Self {
-                    version: version.to_owned(),
-                    image: path.clone(),
-                    modules,
-                }));
+                return Ok(Some(Self { version: version.to_owned(), image: path.clone(), modules }));
             }
         }
         Ok(None)
@@ -137,10 +130,7 @@ fn add(
     for dependency in dependencies(&content) {
         add(&dependency, files, seen, ordered)?;
     }
-    ordered.push(Module {
-        name: name.to_owned(),
-        content,
-    });
+    ordered.push(Module { name: name.to_owned(), content });
     Ok(())
 }
 
@@ -150,10 +140,8 @@ fn find_modules(folder: &Path, files: &mut BTreeMap<String, PathBuf>) -> Result<
         let path = entry?.path();
         if path.is_dir() {
             find_modules(&path, files)?;
-        } else if let Some((name, "ko" | "ko.xz")) = path
-            .file_name()
-            .and_then(|n| n.to_str())
-            .and_then(|n| n.split_once('.'))
+        } else if let Some((name, "ko" | "ko.xz")) =
+            path.file_name().and_then(|n| n.to_str()).and_then(|n| n.split_once('.'))
         {
             files.insert(name.replace('-', "_"), path.clone());
         }
@@ -163,10 +151,7 @@ fn find_modules(folder: &Path, files: &mut BTreeMap<String, PathBuf>) -> Result<
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     if path.extension().is_some_and(|e| e == "xz") {
-        let output = command::new("xz", &["-dc"])
-            .arg(path)
-            .output()
-            .context("start xz")?;
+        let output = command::new("xz", &["-dc"]).arg(path).output().context("start xz")?;
         if !output.status.success() {
             bail!("xz cannot unpack {}", path.display());
         }
@@ -181,16 +166,9 @@ fn dependencies(module: &[u8]) -> Vec<String> {
     let Some(start) = module.windows(KEY.len()).position(|window| window == KEY) else {
         return Vec::new();
     };
-    let value = module[start + KEY.len()..]
-        .split(|byte| *byte == 0)
-        .next()
-        .unwrap_or_default();
+    let value = module[start + KEY.len()..].split(|byte| *byte == 0).next().unwrap_or_default();
     let value = String::from_utf8_lossy(value);
-    value
-        .split(',')
-        .filter(|name| !name.is_empty())
-        .map(|name| name.replace('-', "_"))
-        .collect()
+    value.split(',').filter(|name| !name.is_empty()).map(|name| name.replace('-', "_")).collect()
 }
 
 #[cfg(test)]

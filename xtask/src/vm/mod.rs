@@ -40,11 +40,7 @@ pub struct VmArgs {
 
 pub fn run(args: &VmArgs) -> Result<()> {
     setup::run(Purpose::All)?;
-    let binaries = if args.binaries.is_empty() {
-        datapath_tests()?
-    } else {
-        args.binaries.clone()
-    };
+    let binaries = if args.binaries.is_empty() { datapath_tests()? } else { args.binaries.clone() };
     if binaries.is_empty() {
         bail!("the datapath crate has no tests to run");
     }
@@ -72,19 +68,12 @@ pub fn run(args: &VmArgs) -> Result<()> {
             println!("Everything passed on Linux {}.", kernel.version);
             Ok(())
         }
-        status => bail!(
-            "on Linux {} the run ended with status {status}",
-            kernel.version
-        ),
+        status => bail!("on Linux {} the run ended with status {status}", kernel.version),
     }
 }
 
 /// The programs load, attach and pass their fixtures on every kernel: the same tests, linked statically.
 fn datapath_tests() -> Result<Vec<PathBuf>> {
     let programs = programs::build_of(&["-p", "datapath", "--tests", "--target", STATIC_TARGET])?;
-    Ok(programs
-        .into_iter()
-        .filter(|p| !p.name.ends_with("::unit"))
-        .map(|p| p.executable)
-        .collect())
+    Ok(programs.into_iter().filter(|p| !p.name.ends_with("::unit")).map(|p| p.executable).collect())
 }
