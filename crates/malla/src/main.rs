@@ -20,6 +20,9 @@ enum Command {
     /// What a built-in image executes.
     #[command(hide = true)]
     Workload(workloads::cli::WorkloadArgs),
+    /// The parent process of one container.
+    #[command(hide = true)]
+    ContainerShim(pod_runner::cli::ShimArgs),
 }
 
 fn main() -> ExitCode {
@@ -37,5 +40,6 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Lab(args) => lab::cli::run(args),
         Command::Workload(args) => workloads::cli::run(args),
+        Command::ContainerShim(args) => pod_runner::cli::run(args),
     }
 }

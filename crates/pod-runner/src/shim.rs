@@ -9,6 +9,6 @@ mod log_file;
 mod records;
 mod run;
 
-pub use log_file::LogFile;
+pub use log_file::{LogFile, rotated};
 pub use records::{Exit, Mount, Running, ShimConfig, StartFailure, Told};
 pub use run::run;

@@ -197,7 +197,7 @@ fn container_status(container: &Container, facts: &PodFacts, default_waiting: &s
         started: Some(known.started),
         restart_count: i32::try_from(known.restarts).unwrap_or(i32::MAX),
         state: Some(container_state(&known.state)),
-        last_state: Some(known.last.as_ref().map(|ended| terminated(ended)).unwrap_or_default()),
+        last_state: Some(known.last.as_ref().map(terminated).unwrap_or_default()),
         ..ContainerStatus::default()
     }
 }

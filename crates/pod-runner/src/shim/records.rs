@@ -1,6 +1,6 @@
 //! What runner and shim tell each other, in files and over the shim's standard output.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,10 @@ pub struct ShimConfig {
     pub log_max_bytes: u64,
     /// Hand the container a descriptor in `MALLA_READY_FD` and report when it writes there.
     pub reports_ready: bool,
+    /// Drains when asked: SIGTERM, then SIGUSR2 once no node sends it new connections.
+    pub built_in: bool,
+    /// The Pod's addresses when the container was started.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// A bind mount.

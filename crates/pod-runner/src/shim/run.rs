@@ -34,7 +34,7 @@ use crate::{
 pub fn run(folder: &Path) -> anyhow::Result<()> {
     let folder = AttemptDir(folder.into());
     let lock = File::create(folder.lock()).context("create the shim's lock")?;
-    flock(&lock, FlockOperation::NonBlockingLockExclusive).context("another shim has this container, or the runner has given it up")?;
+    take(&lock).context("another shim has this container")?;
     anyhow::ensure!(!folder.exit().exists(), "this container has already run");
     let config: ShimConfig =
         read_json(&folder.config()).context("read config.json")?.context("there is no config.json")?;
@@ -61,6 +61,17 @@ pub fn run(folder: &Path) -> anyhow::Result<()> {
     write_json(&folder.exit(), &exit).context("write exit.json")?;
     tell(&Told::Ended(exit));
     Ok(())
+}
+
+/// Locks; a runner that only looks whether somebody holds the lock has it for an instant.
+fn take(lock: &File) -> io::Result<()> {
+    for _ in 0..50 {
+        if flock(lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(4));
+    }
+    flock(lock, FlockOperation::NonBlockingLockExclusive).map_err(Into::into)
 }
 
 struct Started {
