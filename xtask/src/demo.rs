@@ -71,8 +71,33 @@ pub fn down() -> Result<()> {
         return Ok(());
     };
     command::check(command::new(malla, &["lab", "down", "--name", LAB]))?;
-    println!("The demo is gone: no namespace, link, mount, process, pin or cgroup of it is left.");
+    let left = left_behind();
+    if !left.is_empty() {
+        bail!("`malla lab down` left behind: {}", left.join(", "));
+    }
+    println!("The demo is gone: no namespace, process, pin, mount or cgroup of it is left.");
     Ok(())
+}
+
+/// What a lab has by name: its folder (with pins and process states), namespaces, mounts, cgroups. `cargo xtask
+/// clean-check` looks at the whole machine.
+fn left_behind() -> Vec<String> {
+    let mine = |name: &str| name.strip_prefix(LAB).is_some_and(|rest| rest.starts_with('-'));
+    let namespaces = std::fs::read_dir("/run/netns").into_iter().flatten().flatten();
+    let mut left: Vec<String> = namespaces
+        .filter(|entry| mine(&entry.file_name().to_string_lossy()))
+        .map(|entry| entry.path().display().to_string())
+        .collect();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let places = mounts
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .filter(|place| Path::new(place).starts_with(lab_folder()));
+    left.extend(places.map(str::to_owned));
+    let cgroups = mounts.lines().filter(|line| line.contains(" - cgroup2 ")).filter_map(|line| line.split(' ').nth(4));
+    let folders = cgroups.map(|mount| Path::new(mount).join(format!("malla-{LAB}"))).chain([lab_folder()]);
+    left.extend(folders.filter(|folder| folder.exists()).map(|folder| folder.display().to_string()));
+    left
 }
 
 fn lab_folder() -> PathBuf {

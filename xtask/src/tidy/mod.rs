@@ -1,6 +1,7 @@
 //! What the compiler does not check: the order of crates, what may be depended on, and the house rules for sources.
 
 mod dependencies;
+mod features;
 mod order;
 mod sources;
 mod text;
@@ -22,6 +23,7 @@ pub fn run() -> Result<()> {
     order::check(&mut complaints)?;
     dependencies::check(&mut complaints)?;
     sources::check(&files, &mut complaints);
+    features::check(&files, &mut complaints);
     text::check(&files, &mut complaints);
     for note in sources::long_files(&files) {
         println!("note: {note}");
