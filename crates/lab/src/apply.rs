@@ -1,6 +1,9 @@
 //! Makes what [`crate::plan`] says, and removes it. What is so already is left alone, so a half-made lab is completed.
 
-use std::{fs, io, path::{Path, PathBuf}};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use netlink::{AddressOptions, Link, LinkKind, MacAddress, Netlink, Route, VethEnd, VethPair, sysctl};
 use network_namespace::{NETNS_RUN_DIR, NetNs, NetNsId};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::{down, kubeconfig, name::LabName, node_shell, spec::Routing, status, supervise, up};
+use crate::{down, kubeconfig, name::LabName, node_shell, pods, spec::Routing, status, supervise, up};
 
 /// Arguments of `malla lab`.
 #[derive(Debug, Args)]
@@ -27,6 +27,12 @@ enum LabCommand {
     /// Print the kubeconfig for kubectl and every other client
     #[command(after_help = KUBECONFIG_EXAMPLES)]
     Kubeconfig(KubeconfigArgs),
+    /// Run a command in a container of a Pod
+    #[command(after_help = EXEC_EXAMPLES)]
+    Exec(ExecArgs),
+    /// Print what a container wrote
+    #[command(after_help = LOGS_EXAMPLES)]
+    Logs(LogsArgs),
     /// Open a shell on a node, or run a command there
     #[command(after_help = NODE_SHELL_EXAMPLES)]
     NodeShell(NodeShellArgs),
@@ -154,6 +160,9 @@ pub struct LogsArgs {
     /// Of the run before the last restart
     #[arg(short, long)]
     pub previous: bool,
+    /// Begin each line with its time
+    #[arg(long)]
+    pub timestamps: bool,
     /// Only this many of the last lines
     #[arg(long, value_name = "LINES")]
     pub tail: Option<usize>,
@@ -178,6 +187,8 @@ pub fn run(args: LabArgs) -> anyhow::Result<()> {
         LabCommand::Down(args) => down::run(&args),
         LabCommand::Status(args) => status::run(&args),
         LabCommand::Kubeconfig(args) => kubeconfig::run(&args),
+        LabCommand::Exec(args) => pods::exec(&args),
+        LabCommand::Logs(args) => pods::logs(&args),
         LabCommand::NodeShell(args) => node_shell::run(&args),
         LabCommand::Supervise(args) => {
             log_to_stderr();

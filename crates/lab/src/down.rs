@@ -44,7 +44,11 @@ pub fn run(args: &DownArgs) -> anyhow::Result<()> {
             }
         }
     }
-    if failed.is_empty() { Ok(()) } else { bail!("not removed whole: {}; `malla lab down` can be run again", failed.join(", ")) }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        bail!("not removed whole: {}; `malla lab down` can be run again", failed.join(", "))
+    }
 }
 
 /// Removes everything of `lab`. Returns whether there was anything.
@@ -121,9 +125,9 @@ impl Removal {
     fn end_shims(&mut self) {
         for pid in shims_of(self.folders.root()) {
             if let Some(process) = ProcessId::of(pid).ok().and_then(|id| id.open()) {
-                let ended = process.wait_for_end(GRACE).and_then(|ended| {
-                    if ended { Ok(()) } else { process.end(Signal::KILL, GRACE) }
-                });
+                let ended = process
+                    .wait_for_end(GRACE)
+                    .and_then(|ended| if ended { Ok(()) } else { process.end(Signal::KILL, GRACE) });
                 self.note(&format!("end shim {pid}"), ended);
             }
         }
@@ -207,7 +211,9 @@ impl Removal {
                 };
                 self.note(&format!("remove {}", self.folders.root().display()), removed);
             }
-            _ => self.problems.push(format!("{} stays: something is still mounted in it", self.folders.root().display())),
+            _ => {
+                self.problems.push(format!("{} stays: something is still mounted in it", self.folders.root().display()))
+            }
         }
     }
 }

@@ -146,7 +146,11 @@ impl Reader<'_> {
             },
         };
         self.ignore(&raw.image, "image", "a lab's nodes are network namespaces, they have no image");
-        self.ignore(&raw.extra_mounts, "extraMounts", "not supported: a lab's Pods see no host folders through their node");
+        self.ignore(
+            &raw.extra_mounts,
+            "extraMounts",
+            "not supported: a lab's Pods see no host folders through their node",
+        );
         self.ignore(&raw.kubeadm_config_patches, "kubeadmConfigPatches", "a lab has no kubeadm");
         self.ignore(&raw.kubeadm_config_patches_json6902, "kubeadmConfigPatchesJSON6902", "a lab has no kubeadm");
         let mut ports = Vec::new();

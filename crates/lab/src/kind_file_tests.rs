@@ -43,7 +43,9 @@ fn fields_of_kind_that_a_lab_cannot_follow_are_noted() {
     assert_eq!(cluster.api_port, Some(6444));
     assert_eq!(cluster.pod_subnet.as_deref(), Some("10.1.0.0/16"));
     assert_eq!(cluster.service_subnet.as_deref(), Some("10.2.0.0/16"));
-    for what in ["featureGates", "image", "extraMounts", "ipFamily", "apiServerAddress", "disableDefaultCNI", "kubeProxyMode"] {
+    for what in
+        ["featureGates", "image", "extraMounts", "ipFamily", "apiServerAddress", "disableDefaultCNI", "kubeProxyMode"]
+    {
         assert_eq!(cluster.notes.iter().filter(|note| note.contains(what)).count(), 1, "{what}: {:?}", cluster.notes);
     }
     assert!(cluster.notes.iter().any(|note| note.starts_with("f.yaml:9: extraMounts")), "{:?}", cluster.notes);
@@ -79,7 +81,9 @@ fn mistakes_name_their_line() {
 
 #[test]
 fn hostile_text_is_an_error_and_never_a_panic() {
-    for text in ["", "\0", "- - - -", "a: &a [*a]", "{{{{", "kind: Cluster\nkind: Cluster\n", "\u{feff}", "%YAML 9.9\n---\n"] {
+    for text in
+        ["", "\0", "- - - -", "a: &a [*a]", "{{{{", "kind: Cluster\nkind: Cluster\n", "\u{feff}", "%YAML 9.9\n---\n"]
+    {
         assert!(parse("f.yaml", text).is_err(), "{text:?}");
     }
 }

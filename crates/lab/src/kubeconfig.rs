@@ -19,7 +19,8 @@ pub fn run(args: &KubeconfigArgs) -> anyhow::Result<()> {
         println!("{}", file.display());
         return Ok(());
     }
-    let text = fs::read(&file).with_context(|| format!("read {} (is the API up? try malla lab status)", file.display()))?;
+    let text =
+        fs::read(&file).with_context(|| format!("read {} (is the API up? try malla lab status)", file.display()))?;
     stdout().write_all(&text)?;
     Ok(())
 }

@@ -5,13 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{
-    cgroup::LabCgroup,
-    files::Folders,
-    name::CONTROL_PLANE,
-    plan::DEVICE,
-    state::LabState,
-};
+use crate::{cgroup::LabCgroup, files::Folders, name::CONTROL_PLANE, plan::DEVICE, state::LabState};
 
 /// One process that the supervisor starts and keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +35,9 @@ pub fn apiserver(state: &LabState, folders: &Folders, malla: &Path) -> Launch {
         .option("--advertise-address", v4.to_string())
         .option("--service-cidr", spec.subnets.services.comma_separated())
         .option("--node-port-range", NODE_PORTS);
-    for name in [v4.to_string(), v6.to_string(), "127.0.0.1".into(), "::1".into(), "localhost".into(), CONTROL_PLANE.into()] {
+    for name in
+        [v4.to_string(), v6.to_string(), "127.0.0.1".into(), "::1".into(), "localhost".into(), CONTROL_PLANE.into()]
+    {
         arguments.option("--san", name);
     }
     arguments
@@ -144,7 +140,10 @@ mod tests {
         if let Ok(cgroup) = LabCgroup::of(&state.spec.name) {
             let agent = text(&agent(&state, &folders, &cgroup, Path::new("/bin/malla"), "worker-1"));
             assert!(agent.starts_with("agent --node-name worker-1 --kubeconfig /run/malla/malla/kubeconfig.node --state-dir /run/malla/malla/nodes/worker-1 --bpf-dir /run/malla/malla/bpf/worker-1 --cgroup "), "{agent}");
-            assert!(agent.ends_with("/malla-malla/worker-1 --device eth0 --routing vxlan in malla-worker-1"), "{agent}");
+            assert!(
+                agent.ends_with("/malla-malla/worker-1 --device eth0 --routing vxlan in malla-worker-1"),
+                "{agent}"
+            );
         }
     }
 }

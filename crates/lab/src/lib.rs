@@ -22,6 +22,7 @@ pub mod name;
 mod node_shell;
 pub mod pins;
 pub mod plan;
+mod pods;
 pub mod preflight;
 pub mod process;
 mod progress;

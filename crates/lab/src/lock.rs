@@ -3,12 +3,7 @@
 //! Held by flock(2) on the folder itself, so a crash releases it and nothing is left behind. The folder may be removed
 //! by who holds the lock; who waited for it then notices that it holds the lock of a ghost, and starts again.
 
-use std::{
-    fs::File,
-    io,
-    os::unix::fs::MetadataExt,
-    path::Path,
-};
+use std::{fs::File, io, os::unix::fs::MetadataExt, path::Path};
 
 use rustix::fs::{FlockOperation, flock};
 

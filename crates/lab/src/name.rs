@@ -39,9 +39,9 @@ impl LabName {
     pub fn member_of<'a>(&self, namespace: &'a str) -> Option<&'a str> {
         let member = namespace.strip_prefix(&self.0)?.strip_prefix('-')?;
         let is_member = matches!(member, CONTROL_PLANE | FABRIC | OUTSIDE)
-            || member.strip_prefix("worker-").is_some_and(|number| {
-                !number.starts_with('0') && number.parse::<u16>().is_ok()
-            });
+            || member
+                .strip_prefix("worker-")
+                .is_some_and(|number| !number.starts_with('0') && number.parse::<u16>().is_ok());
         is_member.then_some(member)
     }
 }
@@ -117,7 +117,15 @@ mod tests {
         for own in ["malla-control-plane", "malla-worker-1", "malla-worker-17", "malla-fabric", "malla-outside"] {
             assert!(lab.member_of(own).is_some(), "{own}");
         }
-        for other in ["malla", "malla-x-worker-1", "mallax-fabric", "malla-worker-", "malla-worker-01", "malla-worker-1-fabric", "fabric"] {
+        for other in [
+            "malla",
+            "malla-x-worker-1",
+            "mallax-fabric",
+            "malla-worker-",
+            "malla-worker-01",
+            "malla-worker-1-fabric",
+            "fabric",
+        ] {
             assert!(lab.member_of(other).is_none(), "{other}");
         }
     }

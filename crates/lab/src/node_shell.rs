@@ -1,10 +1,6 @@
 //! `malla lab node-shell`: a process with a node's view of the network and of Services.
 
-use std::{
-    fs,
-    os::unix::process::CommandExt,
-    process::Command,
-};
+use std::{fs, os::unix::process::CommandExt, process::Command};
 
 use anyhow::{Context, bail};
 use network_namespace::NetNs;
@@ -31,10 +27,7 @@ pub fn run(args: &NodeShellArgs) -> anyhow::Result<()> {
         bail!("lab {name} has no node {:?}: write one of {}, {FABRIC}, {OUTSIDE}", args.node, nodes.join(", "));
     }
     let mut command = command(args);
-    command
-        .env("MALLA_LAB", name.as_str())
-        .env("MALLA_NODE", &args.node)
-        .env("PS1", format!("[{}] \\w # ", args.node));
+    command.env("MALLA_LAB", name.as_str()).env("MALLA_NODE", &args.node).env("PS1", format!("[{}] \\w # ", args.node));
     if is_node {
         // The node's Services are translated for whoever is in its cgroup.
         let procs = LabCgroup::of(name)?.node(&args.node).join("cgroup.procs");

@@ -68,9 +68,14 @@ pub struct RoutePlan {
 /// A link or a pair of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkPlan {
-    Bridge { end: End },
+    Bridge {
+        end: End,
+    },
     /// `ends.1` lives in another namespace than `ends.0`; `bridge` is the master of `ends.0`.
-    Veth { ends: (End, End), bridge: Option<&'static str> },
+    Veth {
+        ends: (End, End),
+        bridge: Option<&'static str>,
+    },
 }
 
 /// One interface.
@@ -86,7 +91,9 @@ pub struct End {
 pub fn topology(lab: &LabSpec) -> Topology {
     let mut namespaces = vec![fabric(lab), outside(lab)];
     let mut links = vec![
-        LinkPlan::Bridge { end: End { namespace: lab.name.namespace(FABRIC), name: BRIDGE.to_owned(), mac: mac(0, 0) } },
+        LinkPlan::Bridge {
+            end: End { namespace: lab.name.namespace(FABRIC), name: BRIDGE.to_owned(), mac: mac(0, 0) },
+        },
         LinkPlan::Veth {
             ends: (
                 End { namespace: lab.name.namespace(FABRIC), name: OUTSIDE.to_owned(), mac: mac(1, 0) },

@@ -11,9 +11,13 @@ pub enum Lack {
     Root,
     #[error("Linux {0} is too old: Malla needs {OLDEST_MAJOR}.{OLDEST_MINOR} or newer, for example Debian 12's kernel")]
     Kernel(String),
-    #[error("the kernel has no BTF ({BTF} is missing): boot a kernel built with CONFIG_DEBUG_INFO_BTF=y, as distributions' are")]
+    #[error(
+        "the kernel has no BTF ({BTF} is missing): boot a kernel built with CONFIG_DEBUG_INFO_BTF=y, as distributions' are"
+    )]
     Btf,
-    #[error("no cgroup2 is mounted: mount it with `mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified`")]
+    #[error(
+        "no cgroup2 is mounted: mount it with `mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified`"
+    )]
     Cgroup2,
     #[error("cannot look for {what}: {why}")]
     Unknown { what: &'static str, why: String },

@@ -3,7 +3,10 @@
 //! `/run/netns` has to be a shared mount point for names to work (see the `network-namespace` crate). The first lab makes
 //! it one if it is not; the last lab undoes exactly that. What was done is written down in between.
 
-use std::{fs, io, path::{Path, PathBuf}};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use network_namespace::{Directory, NETNS_RUN_DIR, prepare_directory, release_directory};
 use serde::{Deserialize, Serialize};

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     kind_file::{KindCluster, KindNode, KindPort, Role},
     name::{CONTROL_PLANE, InvalidName, LabName, worker},
-    subnets::{Subnets, SubnetError},
+    subnets::{SubnetError, Subnets},
 };
 
 /// A lab, resolved.
@@ -211,8 +211,13 @@ fn add_port(
 ) -> Result<(), SpecError> {
     let protocol = if port.udp { Protocol::Udp } else { Protocol::Tcp };
     let listen = loopback_of(port, notes)?;
-    let mapping =
-        PortMapping { node: node.to_owned(), node_port: port.container_port, host_port: port.host_port, protocol, listen };
+    let mapping = PortMapping {
+        node: node.to_owned(),
+        node_port: port.container_port,
+        host_port: port.host_port,
+        protocol,
+        listen,
+    };
     for other in ports.iter_mut().filter(|other| other.host_port.is_some()) {
         let same_port = (other.protocol, other.host_port) == (mapping.protocol, mapping.host_port);
         if !same_port || !other.listen.iter().any(|address| mapping.listen.contains(address)) {
@@ -237,10 +242,8 @@ fn add_port(
 /// The loopback addresses to listen on. kind's default is every address of the machine; a lab is for its own machine.
 fn loopback_of(port: &KindPort, notes: &mut Vec<String>) -> Result<Vec<IpAddr>, SpecError> {
     let Some(text) = &port.listen_address else { return Ok(LOOPBACK.to_vec()) };
-    let address: IpAddr = text.parse().map_err(|_| SpecError::ListenAddress {
-        place: port.place.clone(),
-        address: text.clone(),
-    })?;
+    let address: IpAddr =
+        text.parse().map_err(|_| SpecError::ListenAddress { place: port.place.clone(), address: text.clone() })?;
     if address.is_loopback() {
         return Ok(vec![address]);
     }

@@ -20,9 +20,10 @@ fn the_default_is_the_three_node_lab() {
 
 #[test]
 fn the_control_plane_comes_first_and_workers_keep_their_order() {
-    let (lab, _) = file("nodes:\n- {role: worker, labels: {n: a}}\n- {role: control-plane}\n- {role: worker, labels: {n: b}}\n")
-        .resolve()
-        .unwrap();
+    let (lab, _) =
+        file("nodes:\n- {role: worker, labels: {n: a}}\n- {role: control-plane}\n- {role: worker, labels: {n: b}}\n")
+            .resolve()
+            .unwrap();
     assert_eq!(lab.nodes[0].name, "control-plane");
     assert_eq!(lab.nodes[1].labels["n"], "a");
     assert_eq!(lab.nodes[2].labels["n"], "b");
@@ -79,7 +80,8 @@ fn impossible_labs_are_refused() {
 
 #[test]
 fn the_same_wish_finds_its_lab_again_and_another_does_not() {
-    let wish = || file("nodes:\n- role: control-plane\n  extraPortMappings: [{containerPort: 80}]\n").resolve().unwrap().0;
+    let wish =
+        || file("nodes:\n- role: control-plane\n  extraPortMappings: [{containerPort: 80}]\n").resolve().unwrap().0;
     let mut have = wish();
     have.api_port = Some(6443);
     have.ports[0].host_port = Some(40000);

@@ -30,7 +30,9 @@ pub enum StateError {
         #[source]
         source: io::Error,
     },
-    #[error("lab {lab} was made by another version of malla (state {found}, this one knows {VERSION}): remove it with `malla lab down --name {lab}`")]
+    #[error(
+        "lab {lab} was made by another version of malla (state {found}, this one knows {VERSION}): remove it with `malla lab down --name {lab}`"
+    )]
     Version { lab: String, found: u32 },
     #[error("there is no lab {lab}: `malla lab up --name {lab}` makes it")]
     NoLab { lab: String },

@@ -168,7 +168,8 @@ fn problems(status: &Status) -> Vec<String> {
     }
     for node in &status.nodes {
         if !apply::namespace_path(&node.namespace).exists() {
-            problems.push(format!("namespace {} is gone: `malla lab down --name {lab}` and `up` again", node.namespace));
+            problems
+                .push(format!("namespace {} is gone: `malla lab down --name {lab}` and `up` again", node.namespace));
         }
         if !node.agent.running {
             let how = node.agent.last_end.as_deref().unwrap_or("not started");

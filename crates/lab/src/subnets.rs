@@ -133,9 +133,9 @@ impl Subnets {
         }
         for (net, per_node) in [(self.pods.v4.into(), NODE_PODS_V4), (self.pods.v6.into(), NODE_PODS_V6)] {
             let net: IpNet = net;
-            let fits = per_node.checked_sub(net.prefix_len()).is_some_and(|bits| {
-                bits >= 64 || (1u128 << bits) >= nodes as u128
-            });
+            let fits = per_node
+                .checked_sub(net.prefix_len())
+                .is_some_and(|bits| bits >= 64 || (1u128 << bits) >= nodes as u128);
             if !fits {
                 return too_small(POD_OPTION, net, format!("each of the {nodes} nodes takes a /{per_node} of it"));
             }

@@ -37,10 +37,13 @@ pub fn print(state: &LabState, folders: &Folders, nodes: &[Node], waited: bool, 
     for (purpose, forward) in forwards::of(state).iter().filter(|(_, forward)| forward.listen.is_ipv4()) {
         match purpose {
             Purpose::Api => println!("  https://{}  the Kubernetes API", forward.listen),
-            Purpose::Mapping(node) => println!("  {} {} -> {} ({node})", forward.protocol, forward.listen, forward.target),
+            Purpose::Mapping(node) => {
+                println!("  {} {} -> {} ({node})", forward.protocol, forward.listen, forward.target)
+            }
         }
     }
-    let named = if spec.name.as_str() == crate::name::DEFAULT_NAME { String::new() } else { format!(" --name {}", spec.name) };
+    let named =
+        if spec.name.as_str() == crate::name::DEFAULT_NAME { String::new() } else { format!(" --name {}", spec.name) };
     println!("\nNext:\n  export KUBECONFIG={}\n  kubectl get nodes -o wide", folders.kubeconfig().display());
     println!("  malla lab status{named}\n  malla lab node-shell{named} {}", spec.nodes[spec.nodes.len() - 1].name);
     println!("  malla lab down{named}");

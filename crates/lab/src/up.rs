@@ -133,7 +133,9 @@ async fn prepare(asked: Asked, wanted: LabSpec, folders: &Folders) -> anyhow::Re
         ),
         None => {
             if let [first, ..] = apply::existing_namespaces(&name)?.as_slice() {
-                bail!("namespace {first} is there already: `malla lab down --name {name}` removes what a lab of that name left, or choose another --name");
+                bail!(
+                    "namespace {first} is there already: `malla lab down --name {name}` removes what a lab of that name left, or choose another --name"
+                );
             }
             with_ports(wanted).await?
         }
@@ -249,7 +251,11 @@ impl Supervisor {
             }
             self.check(folders)?;
             if Instant::now() > deadline {
-                bail!("the supervisor is not done after {} s, see {}", START_LIMIT.as_secs(), folders.log(SUPERVISOR).display());
+                bail!(
+                    "the supervisor is not done after {} s, see {}",
+                    START_LIMIT.as_secs(),
+                    folders.log(SUPERVISOR).display()
+                );
             }
             tokio::time::sleep(POLL).await;
         }
@@ -284,7 +290,12 @@ async fn wait_for_nodes(
         if missing.is_empty() {
             return Ok(list);
         }
-        progress.detail(&format!("{} of {}, waiting for {}", spec.nodes.len() - missing.len(), spec.nodes.len(), missing.join(", ")));
+        progress.detail(&format!(
+            "{} of {}, waiting for {}",
+            spec.nodes.len() - missing.len(),
+            spec.nodes.len(),
+            missing.join(", ")
+        ));
         if Instant::now() > deadline {
             bail!(
                 "not Ready after {} s: {} (see malla lab status and {})",

@@ -16,7 +16,12 @@ use network_namespace::NetNs;
 use tokio_util::sync::CancellationToken;
 
 use super::{backoff::Backoff, report::Reporter};
-use crate::{apply::namespace_path, files::Folders, launch::Launch, process::{Process, ProcessId}};
+use crate::{
+    apply::namespace_path,
+    files::Folders,
+    launch::Launch,
+    process::{Process, ProcessId},
+};
 
 /// Keeps `launch` running until `cancel`, which leaves it running.
 pub async fn keep(launch: Launch, folders: Folders, reporter: Reporter, cancel: CancellationToken) {
@@ -90,12 +95,7 @@ fn adopt_or_start(launch: &Launch, folders: &Folders) -> io::Result<(Process, Op
 fn start(launch: &Launch, log: &Path) -> io::Result<Child> {
     let log = open_log(log)?;
     let mut command = Command::new(&launch.program);
-    command
-        .args(&launch.arguments)
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log);
+    command.args(&launch.arguments).current_dir("/").stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     let namespace = NetNs::open(namespace_path(&launch.namespace)).map_err(io::Error::other)?;
     namespace.run(|| command.spawn()).map_err(io::Error::other)?
 }

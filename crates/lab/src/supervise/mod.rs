@@ -8,6 +8,7 @@
 
 mod backoff;
 pub mod child;
+mod cluster;
 pub mod nodes;
 pub mod parts;
 pub mod report;
@@ -99,6 +100,10 @@ async fn start(
         parts.write_cni_config(&node.name)?;
         kept.spawn(parts.child(launch::agent(state, folders, &parts.cgroup, &parts.malla, &node.name)));
     }
+    kept.spawn(parts.controllers(client.clone()));
+    for index in 0..state.spec.nodes.len() {
+        kept.spawn(parts.pod_runner(client.clone(), index));
+    }
     reporter.update(|report| report.phase = Phase::Running);
     std::future::pending().await
 }
@@ -129,7 +134,8 @@ pub async fn connect(folders: &Folders) -> anyhow::Result<Client> {
 
 /// Takes the lock that tells supervisors of one lab apart; held until the file is dropped, at the latest by the kernel.
 fn only_one(folders: &Folders) -> io::Result<Option<File>> {
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(folders.supervisor_lock())?;
+    let file =
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(folders.supervisor_lock())?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),

@@ -21,7 +21,11 @@ pub fn node_object(spec: &LabSpec, index: usize) -> Node {
     let ranges = spec.subnets.pod_ranges(index);
     let address = |kind: &str, address: String| NodeAddress { address, type_: kind.to_owned() };
     Node {
-        metadata: ObjectMeta { name: Some(node.name.clone()), labels: Some(labels(spec, index)), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some(node.name.clone()),
+            labels: Some(labels(spec, index)),
+            ..ObjectMeta::default()
+        },
         spec: Some(NodeSpec {
             pod_cidr: Some(ranges.v4.to_string()),
             pod_cidrs: Some(ranges.both().map(|range| range.to_string()).to_vec()),
@@ -76,7 +80,8 @@ pub async fn create_all(client: &Client, spec: &LabSpec) -> kube::Result<()> {
             Err(error) => return Err(error),
         }
         // A create drops the status (it is a subresource).
-        let status = serde_json::json!({ "status": { "addresses": object.status.and_then(|status| status.addresses) } });
+        let status =
+            serde_json::json!({ "status": { "addresses": object.status.and_then(|status| status.addresses) } });
         nodes.patch_status(&node.name, &PatchParams::default(), &Patch::Merge(status)).await?;
     }
     Ok(())

@@ -1,10 +1,6 @@
 //! The parts that a supervisor is made of, each ready to be kept.
 
-use std::{
-    future::Future,
-    io,
-    path::PathBuf,
-};
+use std::{future::Future, io, path::PathBuf};
 
 use anyhow::Context;
 use network_namespace::NetNs;

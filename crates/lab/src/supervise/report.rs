@@ -101,7 +101,13 @@ impl Reporter {
         self.update(|report| {
             let index = report.children.iter().position(|child| child.name == name).unwrap_or_else(|| {
                 let process = None;
-                report.children.push(ChildReport { name: name.into(), process, adopted: false, restarts: 0, last_end: None });
+                report.children.push(ChildReport {
+                    name: name.into(),
+                    process,
+                    adopted: false,
+                    restarts: 0,
+                    last_end: None,
+                });
                 report.children.len() - 1
             });
             change(&mut report.children[index]);
