@@ -6,8 +6,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// An IP address in network byte order; IPv4 as `::ffff:a.b.c.d` (RFC 4291 §2.5.5.2). A packet whose IPv6 header
 /// carries such an address is refused by the parser, so the two families can never be mistaken for each other.
+/// Aligned to four bytes, so that the kernel programs copy and compare it in words.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(transparent)]
+#[repr(C, align(4))]
 pub struct Address(pub [u8; 16]);
 
 impl Address {
@@ -39,9 +40,8 @@ impl Address {
     #[must_use]
     #[inline(always)]
     pub const fn is_v4(&self) -> bool {
-        let b = &self.0;
-        let head = u64::from_ne_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]);
-        head == 0 && b[8] == 0 && b[9] == 0 && b[10] == 0xff && b[11] == 0xff
+        let w = self.words();
+        w[0] == 0 && w[1] == 0 && w[2] == u32::from_ne_bytes([0, 0, 0xff, 0xff])
     }
 
     /// The last four bytes: the address itself when [`Self::is_v4`].
@@ -56,17 +56,20 @@ impl Address {
     #[must_use]
     #[inline(always)]
     pub fn is_zero(&self) -> bool {
-        self.words() == [0, 0]
+        let w = self.words();
+        (w[0] | w[1] | w[2] | w[3]) == 0
     }
 
-    /// Two native-endian words, for comparing without a byte loop.
+    /// Four native-endian words, for comparing without a byte loop.
     #[must_use]
     #[inline(always)]
-    pub const fn words(&self) -> [u64; 2] {
+    pub const fn words(&self) -> [u32; 4] {
         let b = &self.0;
         [
-            u64::from_ne_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]),
-            u64::from_ne_bytes([b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]]),
+            u32::from_ne_bytes([b[0], b[1], b[2], b[3]]),
+            u32::from_ne_bytes([b[4], b[5], b[6], b[7]]),
+            u32::from_ne_bytes([b[8], b[9], b[10], b[11]]),
+            u32::from_ne_bytes([b[12], b[13], b[14], b[15]]),
         ]
     }
 
@@ -75,7 +78,7 @@ impl Address {
     #[inline(always)]
     pub fn same(&self, other: &Self) -> bool {
         let (a, b) = (self.words(), other.words());
-        a[0] == b[0] && a[1] == b[1]
+        ((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3])) == 0
     }
 
     /// As people write it.

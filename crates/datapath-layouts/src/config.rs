@@ -50,7 +50,7 @@ layout! {
         pub network_mac: [u8; 6],
         /// Own cluster id.
         pub cluster: u8,
-        /// Zero.
-        pub reserved: u8,
+        /// `BPF_F_IPV6` (0x80) where the kernel's checksum helper knows it, else 0.
+        pub csum_ipv6_flag: u8,
     }
 }

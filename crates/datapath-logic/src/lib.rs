@@ -1,1 +1,13 @@
-//! datapath-logic.
+//! The datapath's decisions, without the datapath: pure functions over packet facts and map values, the same in the
+//! kernel programs, in tests, and wherever a decision has to be explained.
+//!
+//! Invariant: no map, no packet, no clock; time and randomness come in as arguments.
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod conntrack;
+pub mod delivery;
+pub mod mtu;
+pub mod nat;
+pub mod service;
+pub mod tuple;
