@@ -4,10 +4,13 @@
 //! nothing without containers, kubeadm or containerd are accepted with a note, everything else is a mistake that is
 //! told with its line.
 
+mod raw;
+
 use std::{collections::BTreeMap, fs, path::Path};
 
-use serde::{Deserialize, de::IgnoredAny};
 use serde_saphyr::Spanned;
+
+use self::raw::{RawCluster, RawNetworking, RawNode, RawPort};
 
 /// A cluster file, as far as a lab can follow it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -263,62 +266,6 @@ impl Reader<'_> {
     fn mistake<T>(&self, at: &Spanned<T>, text: String) -> KindFileError {
         KindFileError::Mistake { place: format!("{}:{}", self.file, at.referenced.line()), text }
     }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RawCluster {
-    kind: Option<Spanned<String>>,
-    api_version: Option<Spanned<String>>,
-    name: Option<String>,
-    nodes: Option<Vec<RawNode>>,
-    networking: Option<RawNetworking>,
-    /// Not kind's: the slip that [`Reader::misplaced_ports`] forgives.
-    extra_port_mappings: Option<Spanned<Vec<Spanned<RawPort>>>>,
-    feature_gates: Option<Spanned<IgnoredAny>>,
-    runtime_config: Option<Spanned<IgnoredAny>>,
-    kubeadm_config_patches: Option<Spanned<IgnoredAny>>,
-    #[serde(rename = "kubeadmConfigPatchesJSON6902")]
-    kubeadm_config_patches_json6902: Option<Spanned<IgnoredAny>>,
-    containerd_config_patches: Option<Spanned<IgnoredAny>>,
-    #[serde(rename = "containerdConfigPatchesJSON6902")]
-    containerd_config_patches_json6902: Option<Spanned<IgnoredAny>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RawNode {
-    role: Option<Spanned<String>>,
-    labels: Option<BTreeMap<String, String>>,
-    extra_port_mappings: Option<Vec<Spanned<RawPort>>>,
-    image: Option<Spanned<IgnoredAny>>,
-    extra_mounts: Option<Spanned<IgnoredAny>>,
-    kubeadm_config_patches: Option<Spanned<IgnoredAny>>,
-    #[serde(rename = "kubeadmConfigPatchesJSON6902")]
-    kubeadm_config_patches_json6902: Option<Spanned<IgnoredAny>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RawPort {
-    container_port: Option<Spanned<i64>>,
-    host_port: Option<Spanned<i64>>,
-    listen_address: Option<String>,
-    protocol: Option<Spanned<String>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RawNetworking {
-    ip_family: Option<Spanned<String>>,
-    api_server_port: Option<Spanned<i64>>,
-    api_server_address: Option<Spanned<String>>,
-    pod_subnet: Option<String>,
-    service_subnet: Option<String>,
-    #[serde(rename = "disableDefaultCNI")]
-    disable_default_cni: Option<Spanned<IgnoredAny>>,
-    kube_proxy_mode: Option<Spanned<IgnoredAny>>,
-    dns_search: Option<Spanned<IgnoredAny>>,
 }
 
 #[cfg(test)]

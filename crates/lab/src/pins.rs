@@ -50,7 +50,7 @@ pub fn unmount_bpffs(folder: &Path) -> io::Result<()> {
 
 /// Whether `folder` is on a bpffs.
 pub fn is_bpffs(folder: &Path) -> io::Result<bool> {
-    Ok(i64::from(statfs(folder)?.f_type) == BPF_FS_MAGIC)
+    Ok(statfs(folder)?.f_type == BPF_FS_MAGIC)
 }
 
 /// include/uapi/linux/magic.h

@@ -15,13 +15,13 @@ use crate::{
     launch::agent_name,
     preflight::require_root,
     process::ProcessId,
+    ready::is_ready,
     state::LabState,
     supervise::{
         self, SUPERVISOR,
         report::{ForwardReport, Report, TaskReport},
     },
     unix_http,
-    up::is_ready,
 };
 
 /// Everything that is told, in the form of `-o json`.

@@ -8,8 +8,8 @@ use k8s_openapi::api::core::v1::Node;
 use crate::{
     files::Folders,
     forwards::{self, Purpose},
+    ready::is_ready,
     state::LabState,
-    up::is_ready,
 };
 
 /// Prints the nodes, the ports and what to do next.

@@ -3,17 +3,10 @@
 //! What is to be is written down before anything is made, and every step leaves alone what is so already. An `up` that
 //! was interrupted, or whose machine part was broken, is therefore simply run again.
 
-use std::{
-    fs, io,
-    os::unix::process::ExitStatusExt,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{fs, time::Duration};
 
 use anyhow::{Context, bail};
 use k8s_openapi::api::core::v1::Node;
-use kube::{Api, Client, api::ListParams};
-use tokio::time::Instant;
 
 use crate::{
     apply,
@@ -21,21 +14,17 @@ use crate::{
     cli::UpArgs,
     files::{Folders, LABS, create_private},
     forwarder::free_port,
-    forwards, kind_file,
+    forwards, kind_file, launch,
     lock::FolderLock,
+    name::CONTROL_PLANE,
     pins, plan, preflight,
     process::ProcessId,
     progress::{Progress, note},
-    shared,
+    ready, shared,
     spec::{LOOPBACK, LabSpec, Protocol, Requested},
     state::LabState,
-    summary,
-    supervise::{
-        self, SUPERVISOR,
-        child::open_log,
-        parts::own_program,
-        report::{Phase, Report},
-    },
+    summary, supervise,
+    supervisor::{self, Supervisor},
 };
 
 /// Makes the lab that was asked for.
@@ -140,7 +129,8 @@ async fn prepare(asked: Asked, wanted: LabSpec, folders: &Folders) -> anyhow::Re
             with_ports(wanted).await?
         }
     };
-    if !supervisor_runs(folders) {
+    must_be_whole(&state, folders)?;
+    if !supervisor::runs(folders) {
         // Before anything is made: every port must be free for us.
         for (_, forward) in forwards::of(&state) {
             forward.bind().await?;
@@ -149,6 +139,24 @@ async fn prepare(asked: Asked, wanted: LabSpec, folders: &Folders) -> anyhow::Re
     folders.create().with_context(|| format!("create {}", folders.root().display()))?;
     state.save(folders).with_context(|| format!("write {}", folders.state().display()))?;
     Ok(state)
+}
+
+/// A namespace that vanished is made again, but not under processes that still live in the old one: they would go on
+/// there, unreachable.
+fn must_be_whole(state: &LabState, folders: &Folders) -> anyhow::Result<()> {
+    let name = &state.spec.name;
+    let members = std::iter::once(CONTROL_PLANE).map(|node| (node, "apiserver".to_owned()));
+    let agents = state.spec.nodes.iter().map(|node| (node.name.as_str(), launch::agent_name(&node.name)));
+    for (node, process) in members.chain(agents) {
+        let namespace = name.namespace(node);
+        let runs = ProcessId::recorded(&folders.process(&process)).is_some_and(|id| id.is_running());
+        if runs && !apply::namespace_path(&namespace).exists() {
+            bail!(
+                "namespace {namespace} is gone while {process} still runs in it: `malla lab down --name {name}`, then `up` again"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Picks the ports that were left open.
@@ -197,137 +205,11 @@ async fn make(
     match wait {
         Some(limit) => {
             progress.step("nodes Ready");
-            wait_for_nodes(&client, spec, folders, &mut supervisor, limit, progress).await
+            ready::wait_for_nodes(&client, spec, folders, &mut supervisor, limit, progress).await
         }
         None => Ok(Vec::new()),
     }
 }
 
-fn supervisor_runs(folders: &Folders) -> bool {
-    ProcessId::recorded(&folders.process(SUPERVISOR)).is_some_and(|id| id.is_running())
-}
-
-/// The supervisor that is there, or the one that was just started.
-struct Supervisor {
-    started: Option<Child>,
-}
-
-impl Supervisor {
-    fn find_or_start(state: &LabState, folders: &Folders) -> anyhow::Result<Self> {
-        if supervisor_runs(folders) {
-            return Ok(Self { started: None });
-        }
-        // What the last one told is of no use any more.
-        match fs::remove_file(folders.supervisor_report()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
-        let log = open_log(&folders.log(SUPERVISOR)).context("open the supervisor's log")?;
-        let child = Command::new(own_program()?)
-            .args(["lab", "supervise", "--name", state.spec.name.as_str()])
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .context("start the supervisor")?;
-        Ok(Self { started: Some(child) })
-    }
-
-    async fn wait_until_running(&mut self, folders: &Folders, progress: &mut Progress) -> anyhow::Result<()> {
-        let deadline = Instant::now() + START_LIMIT;
-        loop {
-            if let Ok(report) = Report::read(&folders.supervisor_report()) {
-                match report.phase {
-                    Phase::Running => return Ok(()),
-                    Phase::StartingApi => progress.detail("starting the API"),
-                    Phase::CreatingNodes => progress.detail("creating the nodes"),
-                    Phase::Stopping => {}
-                }
-                if let Some(child) = report.children.iter().find(|child| child.restarts >= MANY_RESTARTS) {
-                    let log = folders.log(&child.name);
-                    bail!("{} ends again and again: {}", child.name, last_words(&log));
-                }
-            }
-            self.check(folders)?;
-            if Instant::now() > deadline {
-                bail!(
-                    "the supervisor is not done after {} s, see {}",
-                    START_LIMIT.as_secs(),
-                    folders.log(SUPERVISOR).display()
-                );
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    }
-
-    /// Whether it still runs.
-    fn check(&mut self, folders: &Folders) -> anyhow::Result<()> {
-        let Some(child) = &mut self.started else { return Ok(()) };
-        if let Some(status) = child.try_wait()? {
-            let how = status.signal().map_or(String::new(), |signal| format!(" (signal {signal})"));
-            bail!("the supervisor ended{how}: {}", last_words(&folders.log(SUPERVISOR)));
-        }
-        Ok(())
-    }
-}
-
-async fn wait_for_nodes(
-    client: &Client,
-    spec: &LabSpec,
-    folders: &Folders,
-    supervisor: &mut Supervisor,
-    limit: Duration,
-    progress: &mut Progress,
-) -> anyhow::Result<Vec<Node>> {
-    let nodes: Api<Node> = Api::all(client.clone());
-    let deadline = Instant::now() + limit;
-    loop {
-        supervisor.check(folders)?;
-        let list = nodes.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
-        let ready = |name: &str| list.iter().any(|node| node.metadata.name.as_deref() == Some(name) && is_ready(node));
-        let missing: Vec<&str> = spec.nodes.iter().map(|node| node.name.as_str()).filter(|name| !ready(name)).collect();
-        if missing.is_empty() {
-            return Ok(list);
-        }
-        progress.detail(&format!(
-            "{} of {}, waiting for {}",
-            spec.nodes.len() - missing.len(),
-            spec.nodes.len(),
-            missing.join(", ")
-        ));
-        if Instant::now() > deadline {
-            bail!(
-                "not Ready after {} s: {} (see malla lab status and {})",
-                limit.as_secs(),
-                missing.join(", "),
-                folders.root().join("logs").display()
-            );
-        }
-        tokio::time::sleep(POLL).await;
-    }
-}
-
-/// The node's Ready condition.
-#[must_use]
-pub fn is_ready(node: &Node) -> bool {
-    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
-}
-
-/// The last line of a log, and where the rest is.
-fn last_words(log: &std::path::Path) -> String {
-    let text = fs::read_to_string(log).unwrap_or_default();
-    match text.lines().rev().find(|line| !line.trim().is_empty()) {
-        Some(line) => format!("{} (all of it in {})", line.trim(), log.display()),
-        None => format!("see {}", log.display()),
-    }
-}
-
 /// kubectl's and everybody's habit.
 const PREFERRED_API_PORT: u16 = 6443;
-/// An API that is not there by then has a reason, which its log tells.
-const START_LIMIT: Duration = Duration::from_secs(60);
-/// A child that was started so often does not start.
-const MANY_RESTARTS: u32 = 8;
-const POLL: Duration = Duration::from_millis(50);
