@@ -1,4 +1,5 @@
 //! `malla`: the one binary. This file only names the subcommands; what they do lives in the crates they come from.
+#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 
