@@ -21,7 +21,8 @@ use tokio::{
 pub async fn forgotten_everywhere(agents: &[PathBuf], addresses: &[IpAddr]) {
     let mut quiet = 0;
     while quiet < CONFIRMATIONS {
-        let questions = agents.iter().flat_map(|agent| addresses.iter().map(move |address| references(agent, *address)));
+        let questions =
+            agents.iter().flat_map(|agent| addresses.iter().map(move |address| references(agent, *address)));
         let answers = futures::future::join_all(questions).await;
         quiet = if answers.iter().all(|answer| *answer == Some(0)) { quiet + 1 } else { 0 };
         sleep(POLL).await;

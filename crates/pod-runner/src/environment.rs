@@ -89,14 +89,17 @@ fn from_source(
     sources: &Sources<'_>,
 ) -> Result<Option<String>, EnvironmentError> {
     if let Some(field) = &source.field_ref {
-        return field_value(&field.field_path, sources).map(Some).ok_or_else(|| EnvironmentError::Field {
-            variable: variable.into(),
-            path: field.field_path.clone(),
-        });
+        return field_value(&field.field_path, sources)
+            .map(Some)
+            .ok_or_else(|| EnvironmentError::Field { variable: variable.into(), path: field.field_path.clone() });
     }
     let lookup = |kind, name: &str, key: &str, optional: Option<bool>, data: Option<BTreeMap<String, String>>| {
         let Some(data) = data else {
-            return if optional == Some(true) { Ok(None) } else { Err(EnvironmentError::NotFound { kind, name: name.into() }) };
+            return if optional == Some(true) {
+                Ok(None)
+            } else {
+                Err(EnvironmentError::NotFound { kind, name: name.into() })
+            };
         };
         match data.get(key) {
             Some(value) => Ok(Some(value.clone())),
@@ -134,10 +137,11 @@ fn field_value(path: &str, sources: &Sources<'_>) -> Option<String> {
         "status.podIPs" => Some(sources.pod_ips.join(",")),
         "status.hostIP" => sources.host_ips.first().cloned(),
         "status.hostIPs" => Some(sources.host_ips.join(",")),
-        _ => path
-            .strip_prefix("metadata.labels['")
-            .and_then(|key| in_map(metadata.labels.as_ref(), key))
-            .or_else(|| path.strip_prefix("metadata.annotations['").and_then(|key| in_map(metadata.annotations.as_ref(), key))),
+        _ => {
+            path.strip_prefix("metadata.labels['").and_then(|key| in_map(metadata.labels.as_ref(), key)).or_else(|| {
+                path.strip_prefix("metadata.annotations['").and_then(|key| in_map(metadata.annotations.as_ref(), key))
+            })
+        }
     }
 }
 

@@ -53,7 +53,9 @@ impl Resolver {
         for line in resolv_conf.lines() {
             let mut words = line.split_ascii_whitespace();
             match words.next() {
-                Some("nameserver") => resolver.servers.extend(words.next().and_then(|word| word.parse::<IpAddr>().ok())),
+                Some("nameserver") => {
+                    resolver.servers.extend(words.next().and_then(|word| word.parse::<IpAddr>().ok()))
+                }
                 Some("search" | "domain") => resolver.searches = words.map(str::to_owned).collect(),
                 Some("options") => resolver.options.extend(words.map(str::to_owned)),
                 _ => {}
@@ -121,12 +123,14 @@ mod tests {
     fn resolvers() {
         let cluster = Resolver::cluster_first(&["10.96.0.10".parse().unwrap()], "shop", "cluster.local");
         let option = PodDNSConfigOption { name: Some("ndots".into()), value: Some("2".into()) };
-        let config = PodDNSConfig { searches: Some(vec!["x.org".into()]), options: Some(vec![option]), nameservers: None };
+        let config =
+            PodDNSConfig { searches: Some(vec!["x.org".into()]), options: Some(vec![option]), nameservers: None };
         assert_eq!(
             cluster.with(Some(&config)).text(),
             "search shop.svc.cluster.local svc.cluster.local cluster.local x.org\nnameserver 10.96.0.10\noptions ndots:2\n"
         );
-        let machine = Resolver::of_machine("# me\nnameserver 192.0.2.53\nsearch a b\noptions timeout:1\nnameserver rubbish\n");
+        let machine =
+            Resolver::of_machine("# me\nnameserver 192.0.2.53\nsearch a b\noptions timeout:1\nnameserver rubbish\n");
         assert_eq!(machine.text(), "search a b\nnameserver 192.0.2.53\noptions timeout:1\n");
     }
 }

@@ -91,7 +91,9 @@ async fn keep_status(node: &Node) {
 
 fn ready_condition(network: Result<(), String>) -> Value {
     match network {
-        Ok(()) => json!({"status": "True", "reason": "KubeletReady", "message": "the Pod runner is posting ready status"}),
+        Ok(()) => {
+            json!({"status": "True", "reason": "KubeletReady", "message": "the Pod runner is posting ready status"})
+        }
         // kubelet's words, which people search for.
         Err(error) => json!({"status": "False", "reason": "KubeletNotReady", "message": format!(
             "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:{error}")}),
@@ -106,15 +108,28 @@ fn status(node: &Node, ready: &Value, since: Timestamp) -> Value {
     };
     let text = |key: &str| ready[key].as_str().unwrap_or_default();
     let conditions = [
-        condition("MemoryPressure", "False", "KubeletHasSufficientMemory", "the Pod runner has sufficient memory available", since),
+        condition(
+            "MemoryPressure",
+            "False",
+            "KubeletHasSufficientMemory",
+            "the Pod runner has sufficient memory available",
+            since,
+        ),
         condition("DiskPressure", "False", "KubeletHasNoDiskPressure", "the Pod runner has no disk pressure", since),
-        condition("PIDPressure", "False", "KubeletHasSufficientPID", "the Pod runner has sufficient PID available", since),
+        condition(
+            "PIDPressure",
+            "False",
+            "KubeletHasSufficientPID",
+            "the Pod runner has sufficient PID available",
+            since,
+        ),
         condition("Ready", text("status"), text("reason"), text("message"), since),
     ];
     let mut addresses: Vec<Value> =
         node.options.host_ips.iter().map(|ip| json!({"type": "InternalIP", "address": ip.to_string()})).collect();
     addresses.push(json!({"type": "Hostname", "address": node.options.node_name}));
-    let resources = json!({"cpu": cpus().to_string(), "memory": format!("{}Ki", memory_kib()), "pods": PODS.to_string()});
+    let resources =
+        json!({"cpu": cpus().to_string(), "memory": format!("{}Ki", memory_kib()), "pods": PODS.to_string()});
     json!({
         "addresses": addresses,
         "capacity": resources,

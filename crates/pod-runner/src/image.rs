@@ -75,7 +75,9 @@ mod tests {
 
     #[test]
     fn others_are_refused_with_a_reason() {
-        for name in ["nginx", "localhost/spink:2", "localhost/spink", "registry:5000/malla.dev/echo", "malla.dev/echoes"] {
+        for name in
+            ["nginx", "localhost/spink:2", "localhost/spink", "registry:5000/malla.dev/echo", "malla.dev/echoes"]
+        {
             let error = resolve(name).unwrap_err();
             assert_eq!(error.reason(), "ErrImagePull", "{name}");
             assert!(error.to_string().contains(name) && error.to_string().contains("malla.dev/host"));

@@ -36,7 +36,13 @@ pub enum LogError {
 }
 
 /// Writes the log of a Pod's container to `out`.
-pub fn logs(pods: &Path, namespace: &str, name: &str, options: &LogOptions, out: &mut impl Write) -> Result<(), LogError> {
+pub fn logs(
+    pods: &Path,
+    namespace: &str,
+    name: &str,
+    options: &LogOptions,
+    out: &mut impl Write,
+) -> Result<(), LogError> {
     let (dir, path) = find_logs(pods, namespace, name, options.container.as_deref(), options.previous)?;
     let failed = |error| LogError::Read(name.into(), error);
     let mut lines = Vec::new();

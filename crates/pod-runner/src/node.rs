@@ -43,7 +43,6 @@ impl Node {
             starts: Semaphore::new(STARTS_AT_ONCE),
         })
     }
-
 }
 
 impl fmt::Debug for Node {

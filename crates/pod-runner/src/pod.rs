@@ -283,7 +283,9 @@ impl PodContext {
     /// Whether the network of a Pod that was taken over is still what ADD made it. A container runtime does not mend
     /// that either; but somebody should know.
     async fn check_network(&self) {
-        let Some(attachment) = self.sandbox().attachment.filter(|attachment| attachment.result.is_some()) else { return };
+        let Some(attachment) = self.sandbox().attachment.filter(|attachment| attachment.result.is_some()) else {
+            return;
+        };
         if let Err(error) = self.node.network.check(&attachment).await {
             let message = format!("network of the sandbox is not as it was made: {}", crate::chain(&error));
             self.node.events.warning(&self.reference(None), "NetworkCheckFailed", message);
@@ -326,11 +328,9 @@ impl PodContext {
             _ => Resolver::cluster_first(&options.cluster_dns, namespace, &options.cluster_domain),
         };
         let resolv_conf = resolver.with(self.spec.dns_config.as_ref()).text();
-        for (path, text) in [
-            (self.dir.hosts(), hosts),
-            (self.dir.resolv_conf(), resolv_conf),
-            (self.dir.hostname(), hostname + "\n"),
-        ] {
+        for (path, text) in
+            [(self.dir.hosts(), hosts), (self.dir.resolv_conf(), resolv_conf), (self.dir.hostname(), hostname + "\n")]
+        {
             fs::write(&path, text).map_err(|error| format!("write {}: {error}", path.display()))?;
         }
         Ok(())
@@ -385,7 +385,11 @@ fn new_sandbox(node: &Node, pod: &Pod) -> Sandbox {
         uid: text(&pod.metadata.uid),
         host_network: spec.is_some_and(|spec| spec.host_network == Some(true)),
         default_container: spec.and_then(|spec| spec.containers.first()).map(|first| first.name.clone()),
-        created_at: pod.status.as_ref().and_then(|status| status.start_time.as_ref()).map_or_else(Timestamp::now, |at| at.0),
+        created_at: pod
+            .status
+            .as_ref()
+            .and_then(|status| status.start_time.as_ref())
+            .map_or_else(Timestamp::now, |at| at.0),
         attachment: None,
     }
 }

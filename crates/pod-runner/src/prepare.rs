@@ -102,11 +102,15 @@ pub fn shim_config(preparation: &Preparation<'_>, spec: &Spec, attempt: u32) -> 
         mounts: mounts(dir, host_network),
         own_sysfs: !host_network,
         hide: options.lab_dir.clone(),
-        cgroup: options.cgroup.as_deref().map(|node| {
-            crate::cgroup::of_pod(node, pod.metadata.uid.as_deref().unwrap_or_default()).join(&spec.name)
-        }),
+        cgroup: options
+            .cgroup
+            .as_deref()
+            .map(|node| crate::cgroup::of_pod(node, pod.metadata.uid.as_deref().unwrap_or_default()).join(&spec.name)),
         user: id(of_container.and_then(|context| context.run_as_user), of_pod.and_then(|context| context.run_as_user)),
-        group: id(of_container.and_then(|context| context.run_as_group), of_pod.and_then(|context| context.run_as_group)),
+        group: id(
+            of_container.and_then(|context| context.run_as_group),
+            of_pod.and_then(|context| context.run_as_group),
+        ),
         log: dir.log(&spec.name, attempt),
         log_max_bytes: LOG_MAX_BYTES,
         reports_ready: built_in,

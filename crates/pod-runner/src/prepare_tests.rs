@@ -68,7 +68,8 @@ fn a_built_in_image_is_malla_itself() {
 
 #[test]
 fn an_own_command_is_not_a_built_in_workload() {
-    let config = config(json!({"name": "c", "image": "malla.dev/client", "command": ["sleep", "1"]}), json!({})).unwrap();
+    let config =
+        config(json!({"name": "c", "image": "malla.dev/client", "command": ["sleep", "1"]}), json!({})).unwrap();
     assert_eq!(config.argv, ["sleep", "1"]);
     assert!(!config.reports_ready, "nobody would ever say that it is ready");
     assert!(!config.env.contains_key("MALLA_POD_NAME"));
@@ -76,7 +77,8 @@ fn an_own_command_is_not_a_built_in_workload() {
 
 #[test]
 fn the_host_network_shows_the_nodes_world() {
-    let host = json!({"name": "c", "image": "malla.dev/host", "command": ["true"], "securityContext": {"runAsUser": 1000}});
+    let host =
+        json!({"name": "c", "image": "malla.dev/host", "command": ["true"], "securityContext": {"runAsUser": 1000}});
     let config = config(host, json!({"hostNetwork": true, "securityContext": {"runAsGroup": 100}})).unwrap();
     assert_eq!(config.netns, PathBuf::from("/run/netns/lab-worker-1"));
     assert!(!config.own_sysfs);

@@ -36,10 +36,16 @@ pub enum News {
     Started,
     Ready(bool),
     /// One check failed; worth an event.
-    Unhealthy { kind: Kind, message: String },
+    Unhealthy {
+        kind: Kind,
+        message: String,
+    },
     /// A startup or liveness probe failed too often: the container must be restarted, within this grace period if the
     /// probe names one of its own.
-    Failed { kind: Kind, grace: Option<Duration> },
+    Failed {
+        kind: Kind,
+        grace: Option<Duration>,
+    },
 }
 
 /// Runs the probes of `spec` until dropped.
@@ -62,13 +68,16 @@ pub async fn run(spec: Spec, checker: Arc<Checker>, news: mpsc::Sender<News>) {
 
 async fn watch(kind: Kind, probe: &Probe, checker: &Checker, news: &mpsc::Sender<News>) {
     let seconds = |value: Option<i32>, default: u64| {
-        Duration::from_secs(value.and_then(|value| u64::try_from(value).ok()).filter(|value| *value > 0).unwrap_or(default))
+        Duration::from_secs(
+            value.and_then(|value| u64::try_from(value).ok()).filter(|value| *value > 0).unwrap_or(default),
+        )
     };
     let period = seconds(probe.period_seconds, 10);
     let limit = seconds(probe.timeout_seconds, 1);
     let grace = probe.termination_grace_period_seconds.and_then(|grace| u64::try_from(grace).ok());
     let mut tally = Tally::new(kind, probe);
-    sleep(Duration::from_secs(probe.initial_delay_seconds.and_then(|delay| u64::try_from(delay).ok()).unwrap_or(0))).await;
+    sleep(Duration::from_secs(probe.initial_delay_seconds.and_then(|delay| u64::try_from(delay).ok()).unwrap_or(0)))
+        .await;
     loop {
         let outcome = checker.check(probe, limit).await;
         if let Outcome::Failure(message) = &outcome {
@@ -158,8 +167,7 @@ mod tests {
     use super::*;
 
     fn tally(kind: Kind, success: i32, failure: i32) -> Tally {
-        let probe =
-            Probe { success_threshold: Some(success), failure_threshold: Some(failure), ..Probe::default() };
+        let probe = Probe { success_threshold: Some(success), failure_threshold: Some(failure), ..Probe::default() };
         Tally::new(kind, &probe)
     }
 

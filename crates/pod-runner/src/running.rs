@@ -60,11 +60,13 @@ pub async fn run(context: &Arc<PodContext>, spec: &Spec, container: &Container, 
             return end(context, spec, container, None, Ending::Restart(context.grace())).await;
         }
     };
-    if !adopted && let Some(hook) = spec.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_ref())
-        && let Err(error) = call(hook, &checker, context.grace()).await {
-            context.node.events.warning(&about, "FailedPostStartHook", format!("PostStartHook failed: {error}"));
-            return end(context, spec, container, Some(&checker), Ending::Restart(context.grace())).await;
-        }
+    if !adopted
+        && let Some(hook) = spec.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_ref())
+        && let Err(error) = call(hook, &checker, context.grace()).await
+    {
+        context.node.events.warning(&about, "FailedPostStartHook", format!("PostStartHook failed: {error}"));
+        return end(context, spec, container, Some(&checker), Ending::Restart(context.grace())).await;
+    }
     let (tell, mut news) = mpsc::channel(16);
     let probing = probe::run(spec.clone(), checker.clone(), tell);
     let mut probing = std::pin::pin!(probing);
@@ -130,13 +132,7 @@ enum Ending {
 }
 
 /// Hook, SIGTERM, for built-in images SIGUSR2 when no node names the Pod any more, SIGKILL at the deadline.
-async fn end(
-    context: &PodContext,
-    spec: &Spec,
-    container: &Container,
-    checker: Option<&Checker>,
-    why: Ending,
-) -> Exit {
+async fn end(context: &PodContext, spec: &Spec, container: &Container, checker: Option<&Checker>, why: Ending) -> Exit {
     let of_deletion = matches!(why, Ending::Deletion);
     let own_deadline = match why {
         Ending::Restart(grace) => Instant::now() + grace,

@@ -90,8 +90,7 @@ impl Sandbox {
         self.clear_network(dir, network).await?;
         self.save(dir)?;
         make_netns(&dir.netns())?;
-        let mut attachment =
-            Attachment::new(random_id(), &dir.netns(), &self.namespace, &self.name, &self.uid);
+        let mut attachment = Attachment::new(random_id(), &dir.netns(), &self.namespace, &self.name, &self.uid);
         self.attachment = Some(attachment.clone());
         // Before ADD: if this process dies in the middle of it, its successor knows what to DEL.
         self.save(dir)?;

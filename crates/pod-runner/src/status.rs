@@ -115,7 +115,8 @@ pub fn status(pod: &Pod, facts: &PodFacts, now: Timestamp) -> PodStatus {
         let message = format!("containers with incomplete status: [{}]", pending_inits.join(" "));
         Condition::not("ContainersNotInitialized", Some(message))
     };
-    let sandbox = if facts.sandbox_ready { Condition::met() } else { Condition { status: false, reason: None, message: None } };
+    let sandbox =
+        if facts.sandbox_ready { Condition::met() } else { Condition { status: false, reason: None, message: None } };
     let scheduled = Condition::met();
 
     let mut conditions: Vec<PodCondition> = [
@@ -293,7 +294,8 @@ fn qos_class(containers: &[Container]) -> &'static str {
     }
 }
 
-const OWN_CONDITIONS: [&str; 5] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+const OWN_CONDITIONS: [&str; 5] =
+    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
 
 #[cfg(test)]
 #[path = "status_tests.rs"]

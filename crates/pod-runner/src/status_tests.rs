@@ -5,7 +5,8 @@ use serde_json::json;
 use super::*;
 
 fn pod(restart_policy: &str, inits: &[&str], containers: &[&str]) -> Pod {
-    let list = |names: &[&str]| names.iter().map(|name| json!({"name": name, "image": "malla.dev/echo"})).collect::<Vec<_>>();
+    let list =
+        |names: &[&str]| names.iter().map(|name| json!({"name": name, "image": "malla.dev/echo"})).collect::<Vec<_>>();
     serde_json::from_value(json!({"spec": {
         "restartPolicy": restart_policy, "initContainers": list(inits), "containers": list(containers)}}))
     .unwrap()
@@ -16,12 +17,26 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn running(ready: bool) -> ContainerFacts {
-    ContainerFacts { state: State::Running { since: at(1) }, ready, started: true, id: Some("a".into()), ..Default::default() }
+    ContainerFacts {
+        state: State::Running { since: at(1) },
+        ready,
+        started: true,
+        id: Some("a".into()),
+        ..Default::default()
+    }
 }
 
 fn ended(exit_code: i32) -> Ended {
     let reason = if exit_code == 0 { "Completed" } else { "Error" };
-    Ended { exit_code, signal: None, reason: reason.into(), message: None, started_at: at(1), finished_at: at(2), id: None }
+    Ended {
+        exit_code,
+        signal: None,
+        reason: reason.into(),
+        message: None,
+        started_at: at(1),
+        finished_at: at(2),
+        id: None,
+    }
 }
 
 fn facts(containers: &[(&str, ContainerFacts)]) -> PodFacts {
@@ -58,7 +73,9 @@ fn init_containers_come_first() {
     let pod = pod("Never", &["i"], &["a"]);
     let waits = status(&pod, &facts(&[("i", running(false))]), at(9));
     assert_eq!(waits.phase.as_deref(), Some("Pending"));
-    let reason = |status: &PodStatus| status.container_statuses.clone().unwrap()[0].state.clone().unwrap().waiting.unwrap().reason;
+    let reason = |status: &PodStatus| {
+        status.container_statuses.clone().unwrap()[0].state.clone().unwrap().waiting.unwrap().reason
+    };
     assert_eq!(reason(&waits).as_deref(), Some("PodInitializing"));
     assert_eq!(status(&pod, &facts(&[("i", over(1))]), at(9)).phase.as_deref(), Some("Failed"));
     let ready = status(&pod, &facts(&[("i", over(0)), ("a", running(true))]), at(9));

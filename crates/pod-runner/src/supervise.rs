@@ -1,11 +1,6 @@
 //! One container over all its runs: start, watch, restart, stop.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Container as Spec, Secret};

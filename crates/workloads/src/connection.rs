@@ -32,8 +32,7 @@ struct Own {
 impl Connection {
     pub fn new(lifecycle: Lifecycle) -> Self {
         lifecycle.touch();
-        let own =
-            Own { opened: Instant::now(), in_flight: AtomicUsize::new(0), last_end: AtomicU64::new(0) };
+        let own = Own { opened: Instant::now(), in_flight: AtomicUsize::new(0), last_end: AtomicU64::new(0) };
         Self { lifecycle, own: Arc::new(own) }
     }
 

@@ -88,13 +88,8 @@ mod tests {
     #[test]
     fn reads_what_a_pod_declares() {
         let ports: Ports = "8080/TCP, 9090/UDP,7/echo,80/HTTP,5".parse().unwrap();
-        let expect = [
-            (8080, Speaks::Tcp),
-            (9090, Speaks::UdpEcho),
-            (7, Speaks::TcpEcho),
-            (80, Speaks::Http),
-            (5, Speaks::Tcp),
-        ];
+        let expect =
+            [(8080, Speaks::Tcp), (9090, Speaks::UdpEcho), (7, Speaks::TcpEcho), (80, Speaks::Http), (5, Speaks::Tcp)];
         assert_eq!(ports.0, expect.map(|(number, speaks)| Port { number, speaks }));
     }
 

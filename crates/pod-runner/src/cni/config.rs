@@ -35,7 +35,8 @@ impl NetworkConfig {
     pub fn first_in(folder: &Path) -> Result<Self, ConfigError> {
         let mut paths: Vec<PathBuf> = crate::files::entries(folder)
             .filter(|path| {
-                path.extension().is_some_and(|extension| extension == "conflist" || extension == "conf" || extension == "json")
+                path.extension()
+                    .is_some_and(|extension| extension == "conflist" || extension == "conf" || extension == "json")
             })
             .collect();
         paths.sort();
@@ -99,7 +100,10 @@ mod tests {
         let list = NetworkConfig::parse(list).unwrap();
         assert!(list.is_at_least_1_1());
         let config = list.for_plugin(&list.plugins[0], &[("prevResult", json!({"ips": []}))]);
-        assert_eq!(config, json!({"type": "malla-cni", "socket": "/s", "name": "malla", "cniVersion": "1.1.0", "prevResult": {"ips": []}}));
+        assert_eq!(
+            config,
+            json!({"type": "malla-cni", "socket": "/s", "name": "malla", "cniVersion": "1.1.0", "prevResult": {"ips": []}})
+        );
         let single = NetworkConfig::parse(br#"{"cniVersion":"1.0.0","name":"n","type":"bridge"}"#).unwrap();
         assert!(!single.is_at_least_1_1());
         assert_eq!(single.plugins.len(), 1);

@@ -61,7 +61,9 @@ pub fn spawn(
         if let Some(procs) = &procs {
             write(procs, b"0")?;
         }
-        let spaces = ThreadNameSpaceType::MOUNT | ThreadNameSpaceType::NETWORK | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME;
+        let spaces = ThreadNameSpaceType::MOUNT
+            | ThreadNameSpaceType::NETWORK
+            | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME;
         move_into_thread_name_spaces(inner.as_fd(), spaces)?;
         // Entering a mount namespace leaves one at its root.
         chdir(folder.as_c_str())?;

@@ -88,7 +88,8 @@ impl Checker {
         let get = async {
             let stream = self.connect(address, limit).await?;
             let failed = |error: hyper::Error| format!("Get {url:?}: {error}");
-            let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
+            let (mut sender, connection) =
+                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
             tokio::spawn(connection);
             let response = sender.send_request(request).await.map_err(failed)?;
             let status = response.status();

@@ -11,9 +11,7 @@ use std::{
 use network_namespace::NetNs;
 use rustix::{
     io::{FdFlags, fcntl_setfd, write},
-    mount::{
-        MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, mount_remount, unmount,
-    },
+    mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, mount_remount, unmount},
     process::{Signal, set_parent_process_death_signal, setsid, umask},
     system::sethostname,
 };

@@ -94,8 +94,7 @@ async fn exchange(address: SocketAddr, template: &Template, kept: Kept) -> Resul
 async fn connect(address: SocketAddr) -> Result<Sender, String> {
     let stream = TcpStream::connect(address).await.map_err(|error| format!("connect: {}", error.kind()))?;
     let _ = stream.set_nodelay(true);
-    let (sender, connection) =
-        handshake(TokioIo::new(stream)).await.map_err(|error| describe("handshake", &error))?;
+    let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| describe("handshake", &error))?;
     tokio::spawn(connection);
     Ok(sender)
 }
@@ -146,7 +145,10 @@ mod tests {
     fn recognises_who_answered() {
         let echo = br#"{"pod":"echo-1","peer":"10.0.0.1"}"#;
         assert_eq!(who(echo), (Some("echo-1".into()), Some("10.0.0.1".into())));
-        assert_eq!(who(b"Hello\nhostname: spink-1\nclient: 10.0.0.9\n"), (Some("spink-1".into()), Some("10.0.0.9".into())));
+        assert_eq!(
+            who(b"Hello\nhostname: spink-1\nclient: 10.0.0.9\n"),
+            (Some("spink-1".into()), Some("10.0.0.9".into()))
+        );
         assert_eq!(who(b"echo-2\n"), (Some("echo-2".into()), None));
         assert_eq!(who(b"not a name\n"), (None, None));
     }

@@ -75,7 +75,8 @@ where
     let next = Arc::new(AtomicU64::new(0));
     let mut workers = JoinSet::new();
     for _ in 0..load.concurrency.max(1) {
-        let (all, next, load, request, mut state) = (all.clone(), next.clone(), load.clone(), request.clone(), worker());
+        let (all, next, load, request, mut state) =
+            (all.clone(), next.clone(), load.clone(), request.clone(), worker());
         workers.spawn(async move {
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
@@ -88,9 +89,8 @@ where
                     sleep_until((begin + due).into()).await;
                 }
                 let sent = Instant::now();
-                let (kept, outcome) = timeout(load.timeout, request(state))
-                    .await
-                    .unwrap_or_else(|_| (None, Err("timed out".into())));
+                let (kept, outcome) =
+                    timeout(load.timeout, request(state)).await.unwrap_or_else(|_| (None, Err("timed out".into())));
                 state = kept.unwrap_or_default();
                 let micros = u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX);
                 let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
@@ -193,10 +193,14 @@ mod tests {
             json: false,
         };
         let number = Arc::new(AtomicU64::new(0));
-        let report = run(&load, || (), move |()| {
-            let odd = number.fetch_add(1, Ordering::Relaxed) % 2 == 1;
-            async move { (Some(()), if odd { Err("odd".to_owned()) } else { Ok(Success::default()) }) }
-        })
+        let report = run(
+            &load,
+            || (),
+            move |()| {
+                let odd = number.fetch_add(1, Ordering::Relaxed) % 2 == 1;
+                async move { (Some(()), if odd { Err("odd".to_owned()) } else { Ok(Success::default()) }) }
+            },
+        )
         .await;
         assert_eq!((report.requests, report.ok, report.errors), (10, 5, 5));
         assert_eq!(report.error_kinds["odd"], 5);

@@ -21,12 +21,16 @@ pub async fn run(args: &TcpArgs) -> anyhow::Result<Report> {
         .next()
         .with_context(|| format!("{} has no address", args.address))?;
     let (size, keep) = (args.size, args.keep);
-    Ok(report::run(&args.load, || None, move |kept| async move {
-        match exchange(address, size, keep, kept).await {
-            Ok(stream) => (Some(stream), Ok(success(address, size))),
-            Err(error) => (None, Err(error)),
-        }
-    })
+    Ok(report::run(
+        &args.load,
+        || None,
+        move |kept| async move {
+            match exchange(address, size, keep, kept).await {
+                Ok(stream) => (Some(stream), Ok(success(address, size))),
+                Err(error) => (None, Err(error)),
+            }
+        },
+    )
     .await)
 }
 

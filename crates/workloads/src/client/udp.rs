@@ -23,15 +23,19 @@ pub async fn run(args: &UdpArgs) -> anyhow::Result<Report> {
         (0..args.size).map(|at| u8::try_from(at % 251).unwrap_or(0)).collect()
     };
     let (whoami, keep) = (args.whoami, args.keep);
-    Ok(report::run(&args.load, || None, move |kept| {
-        let payload = payload.clone();
-        async move {
-            match exchange(address, &payload, whoami, kept).await {
-                Ok((socket, success)) => (Some(keep.then_some(socket)), Ok(success)),
-                Err(error) => (None, Err(error)),
+    Ok(report::run(
+        &args.load,
+        || None,
+        move |kept| {
+            let payload = payload.clone();
+            async move {
+                match exchange(address, &payload, whoami, kept).await {
+                    Ok((socket, success)) => (Some(keep.then_some(socket)), Ok(success)),
+                    Err(error) => (None, Err(error)),
+                }
             }
-        }
-    })
+        },
+    )
     .await)
 }
 
