@@ -25,28 +25,18 @@ pub struct Key {
 impl Key {
     /// A key from its parts.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self {
-            namespace: namespace.into(),
-            name: name.into(),
-        }
+        Self { namespace: namespace.into(), name: name.into() }
     }
 
     /// The key of an object's metadata.
     pub fn of(meta: &ObjectMeta) -> Self {
-        Self::new(
-            meta.namespace.clone().unwrap_or_default(),
-            meta.name.clone().unwrap_or_default(),
-        )
+        Self::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
     }
 }
 
 impl std::fmt::Display for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.namespace.is_empty() {
-            f.write_str(&self.name)
-        } else {
-            write!(f, "{}/{}", self.namespace, self.name)
-        }
+        if self.namespace.is_empty() { f.write_str(&self.name) } else { write!(f, "{}/{}", self.namespace, self.name) }
     }
 }
 
@@ -79,24 +69,15 @@ impl<K: Resource<DynamicType = ()>> Cache<K> {
     /// An empty cache that is not synced yet.
     pub fn new() -> Self {
         Self {
-            state: RwLock::new(State {
-                objects: BTreeMap::new(),
-                relist: None,
-            }),
+            state: RwLock::new(State { objects: BTreeMap::new(), relist: None }),
             handlers: Mutex::default(),
             synced: watch::Sender::new(false),
         }
     }
 
     /// Calls `handler` on every later change.
-    pub fn on_change(
-        &self,
-        handler: impl Fn(Option<&Arc<K>>, Option<&Arc<K>>) + Send + Sync + 'static,
-    ) {
-        self.handlers
-            .lock()
-            .unwrap_or_else(|poison| poison.into_inner())
-            .push(Arc::new(Box::new(handler)));
+    pub fn on_change(&self, handler: impl Fn(Option<&Arc<K>>, Option<&Arc<K>>) + Send + Sync + 'static) {
+        self.handlers.lock().unwrap_or_else(|poison| poison.into_inner()).push(Arc::new(Box::new(handler)));
     }
 
     /// Waits for the first complete list.
@@ -217,15 +198,9 @@ impl<K: Resource<DynamicType = ()>> Cache<K> {
             let Some(Relist { seen, written }) = state.relist.take() else {
                 return;
             };
-            let keys: Vec<Key> = state
-                .objects
-                .keys()
-                .filter(|key| !seen.contains(*key) && !written.contains(*key))
-                .cloned()
-                .collect();
-            keys.iter()
-                .filter_map(|key| state.objects.remove(key))
-                .collect()
+            let keys: Vec<Key> =
+                state.objects.keys().filter(|key| !seen.contains(*key) && !written.contains(*key)).cloned().collect();
+            keys.iter().filter_map(|key| state.objects.remove(key)).collect()
         };
         for old in gone {
             self.tell(Some((Some(old), None)));
@@ -235,36 +210,24 @@ impl<K: Resource<DynamicType = ()>> Cache<K> {
 
     fn tell(&self, change: Change<K>) {
         let Some((old, new)) = change else { return };
-        let handlers: Vec<_> = self
-            .handlers
-            .lock()
-            .unwrap_or_else(|poison| poison.into_inner())
-            .clone();
+        let handlers: Vec<_> = self.handlers.lock().unwrap_or_else(|poison| poison.into_inner()).clone();
         for handler in handlers {
             handler(old.as_ref(), new.as_ref());
         }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State<K>> {
-        self.state
-            .read()
-            .unwrap_or_else(|poison| poison.into_inner())
+        self.state.read().unwrap_or_else(|poison| poison.into_inner())
     }
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, State<K>> {
-        self.state
-            .write()
-            .unwrap_or_else(|poison| poison.into_inner())
+        self.state.write().unwrap_or_else(|poison| poison.into_inner())
     }
 }
 
 impl<K: Resource<DynamicType = ()>> State<K> {
     fn put(&mut self, key: Key, object: &Arc<K>) -> Change<K> {
-        if self
-            .objects
-            .get(&key)
-            .is_some_and(|held| !is_newer(object.meta(), held.meta()))
-        {
+        if self.objects.get(&key).is_some_and(|held| !is_newer(object.meta(), held.meta())) {
             return None;
         }
         let old = self.objects.insert(key, Arc::clone(object));

@@ -16,11 +16,7 @@ fn versions(cache: &Cache<Node>) -> Vec<String> {
         .iter()
         .map(|node| {
             let meta = &node.metadata;
-            format!(
-                "{}@{}",
-                meta.name.as_deref().unwrap_or(""),
-                meta.resource_version.as_deref().unwrap_or("")
-            )
+            format!("{}@{}", meta.name.as_deref().unwrap_or(""), meta.resource_version.as_deref().unwrap_or(""))
         })
         .collect()
 }
@@ -37,11 +33,7 @@ fn an_older_version_never_replaces_a_newer_one() {
     cache.applied(node("a", 7));
     cache.applied(node("a", 9));
     assert_eq!(versions(&cache), ["a@9"]);
-    assert_eq!(
-        changes.load(Ordering::SeqCst),
-        1,
-        "stale and repeated versions wake nobody"
-    );
+    assert_eq!(changes.load(Ordering::SeqCst), 1, "stale and repeated versions wake nobody");
     cache.applied(node("a", 10));
     assert_eq!(versions(&cache), ["a@10"]);
     assert_eq!(changes.load(Ordering::SeqCst), 2);

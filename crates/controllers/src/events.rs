@@ -79,11 +79,7 @@ pub fn reference_to<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReferenc
 }
 
 /// Writes records until cancelled.
-pub async fn write_events(
-    client: Client,
-    mut records: mpsc::Receiver<Record>,
-    cancel: CancellationToken,
-) {
+pub async fn write_events(client: Client, mut records: mpsc::Receiver<Record>, cancel: CancellationToken) {
     let mut known = Known::default();
     loop {
         let record = tokio::select! {
@@ -108,21 +104,13 @@ pub async fn write_events(
     }
 }
 
-async fn write(
-    client: &Client,
-    known: &mut Known,
-    record: &Record,
-    now: Timestamp,
-) -> kube::Result<()> {
+async fn write(client: &Client, known: &mut Known, record: &Record, now: Timestamp) -> kube::Result<()> {
     let namespace = record.about.namespace.as_deref().unwrap_or("default");
     let api: Api<Event> = Api::namespaced(client.clone(), namespace);
     let identity = Identity::of(record);
     if let Some((key, count)) = known.get(&identity) {
         let patch = json!({"count": count + 1, "lastTimestamp": Time(now)});
-        match api
-            .patch(&key.name, &PatchParams::default(), &Patch::Merge(patch))
-            .await
-        {
+        match api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await {
             Ok(_) => {
                 known.put(identity, key, count + 1);
                 return Ok(());
@@ -137,8 +125,7 @@ async fn write(
     match api.create(&PostParams::default(), &event).await {
         Ok(_) => known.put(identity, key, 1),
         // The namespace is going away and takes no new objects; the news has no readers.
-        Err(kube::Error::Api(status))
-            if (400..500).contains(&status.code) && status.code != 409 => {}
+        Err(kube::Error::Api(status)) if (400..500).contains(&status.code) && status.code != 409 => {}
         Err(error) => return Err(error),
     }
     Ok(())
@@ -160,10 +147,7 @@ fn first(record: &Record, namespace: &str, now: Timestamp) -> Event {
             Severity::Normal => "Normal".to_owned(),
             Severity::Warning => "Warning".to_owned(),
         }),
-        source: Some(EventSource {
-            component: Some(record.component.to_owned()),
-            host: None,
-        }),
+        source: Some(EventSource { component: Some(record.component.to_owned()), host: None }),
         reporting_component: Some(record.component.to_owned()),
         reporting_instance: Some(String::new()),
         count: Some(1),
@@ -234,10 +218,7 @@ mod tests {
 
     fn record(message: &str) -> Record {
         Record {
-            about: ObjectReference {
-                name: Some("web".into()),
-                ..Default::default()
-            },
+            about: ObjectReference { name: Some("web".into()), ..Default::default() },
             severity: Severity::Normal,
             reason: "Test",
             message: message.into(),
@@ -249,11 +230,7 @@ mod tests {
     fn only_the_newest_news_is_remembered() {
         let mut known = Known::default();
         for number in 0..=REMEMBERED {
-            known.put(
-                Identity::of(&record(&number.to_string())),
-                Key::new("default", "web.1"),
-                1,
-            );
+            known.put(Identity::of(&record(&number.to_string())), Key::new("default", "web.1"), 1);
         }
         assert_eq!(known.events.len(), REMEMBERED);
         assert!(known.get(&Identity::of(&record("0"))).is_none());
@@ -276,9 +253,6 @@ mod tests {
         assert_eq!(event.metadata.name.as_deref(), Some("web.17979cfe362a0000"));
         assert_eq!(event.type_.as_deref(), Some("Normal"));
         assert_eq!(event.count, Some(1));
-        assert_eq!(
-            event.source.and_then(|source| source.component).as_deref(),
-            Some("tester")
-        );
+        assert_eq!(event.source.and_then(|source| source.component).as_deref(), Some("tester"));
     }
 }

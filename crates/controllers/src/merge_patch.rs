@@ -42,10 +42,7 @@ mod tests {
         let old = json!({"a": 1, "b": {"c": 2, "d": 3}, "list": [1, 2]});
         let new = json!({"a": 1, "b": {"c": 5}, "list": [1], "e": {"f": true}});
         let patch = difference(&old, &new);
-        assert_eq!(
-            patch,
-            Some(json!({"b": {"c": 5, "d": null}, "list": [1], "e": {"f": true}}))
-        );
+        assert_eq!(patch, Some(json!({"b": {"c": 5, "d": null}, "list": [1], "e": {"f": true}})));
         assert_eq!(difference(&old, &old), None);
     }
 

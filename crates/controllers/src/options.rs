@@ -35,14 +35,8 @@ impl Default for Options {
         let v6 = ipnet::Ipv6Net::new_assert(Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, 0, 0), 56);
         Self {
             node_ranges: vec![
-                NodeRange {
-                    cluster: v4.into(),
-                    node_prefix: 24,
-                },
-                NodeRange {
-                    cluster: v6.into(),
-                    node_prefix: 64,
-                },
+                NodeRange { cluster: v4.into(), node_prefix: 24 },
+                NodeRange { cluster: v6.into(), node_prefix: 64 },
             ],
             node_grace: Duration::from_secs(40),
             node_startup_grace: Duration::from_secs(60),

@@ -7,10 +7,7 @@ use kube::Resource;
 
 /// The one owner that manages this object.
 pub fn controller_of(meta: &ObjectMeta) -> Option<&OwnerReference> {
-    meta.owner_references
-        .iter()
-        .flatten()
-        .find(|owner| owner.controller == Some(true))
+    meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
 }
 
 /// True when the object with this uid manages `meta`.
@@ -51,27 +48,15 @@ pub fn claim(owner: &ObjectMeta, selector: &LabelSelector, child: &ObjectMeta) -
         Some(_) if matches => Claim::Ours,
         Some(_) if owner.deletion_timestamp.is_some() => Claim::Foreign,
         Some(_) => Claim::Release,
-        None if !matches
-            || owner.deletion_timestamp.is_some()
-            || child.deletion_timestamp.is_some() =>
-        {
-            Claim::Foreign
-        }
+        None if !matches || owner.deletion_timestamp.is_some() || child.deletion_timestamp.is_some() => Claim::Foreign,
         None => Claim::Adopt,
     }
 }
 
 /// The child's metadata with `owner`'s reference added.
-pub fn adopt<K: Resource<DynamicType = ()>, C: Resource<DynamicType = ()> + Clone>(
-    owner: &K,
-    child: &C,
-) -> C {
+pub fn adopt<K: Resource<DynamicType = ()>, C: Resource<DynamicType = ()> + Clone>(owner: &K, child: &C) -> C {
     let mut child = child.clone();
-    child
-        .meta_mut()
-        .owner_references
-        .get_or_insert_default()
-        .push(controller_reference(owner));
+    child.meta_mut().owner_references.get_or_insert_default().push(controller_reference(owner));
     child
 }
 
@@ -97,23 +82,16 @@ mod tests {
         ObjectMeta {
             uid: Some(uid.into()),
             labels: Some([("app".to_owned(), app.to_owned())].into()),
-            owner_references: owner.map(|uid| {
-                vec![OwnerReference {
-                    uid: uid.into(),
-                    controller: Some(true),
-                    ..Default::default()
-                }]
-            }),
+            owner_references: owner
+                .map(|uid| vec![OwnerReference { uid: uid.into(), controller: Some(true), ..Default::default() }]),
             ..Default::default()
         }
     }
 
     #[test]
     fn claims() {
-        let selector = LabelSelector {
-            match_labels: Some([("app".into(), "web".into())].into()),
-            match_expressions: None,
-        };
+        let selector =
+            LabelSelector { match_labels: Some([("app".into(), "web".into())].into()), match_expressions: None };
         let owner = meta("1", "web", None);
         let mut dying = owner.clone();
         dying.deletion_timestamp = Some(Time(jiff::Timestamp::UNIX_EPOCH));

@@ -6,28 +6,17 @@ use std::time::Duration;
 
 /// `status.phase`; a Pod nobody has looked at yet is Pending.
 pub fn phase(pod: &Pod) -> &str {
-    pod.status
-        .as_ref()
-        .and_then(|status| status.phase.as_deref())
-        .unwrap_or("Pending")
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending")
 }
 
 /// The Node that the Pod is bound to.
 pub fn node(pod: &Pod) -> Option<&str> {
-    pod.spec
-        .as_ref()
-        .and_then(|spec| spec.node_name.as_deref())
-        .filter(|name| !name.is_empty())
+    pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).filter(|name| !name.is_empty())
 }
 
 /// A condition by type.
 pub fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
-    pod.status
-        .as_ref()?
-        .conditions
-        .as_ref()?
-        .iter()
-        .find(|condition| condition.type_ == type_)
+    pod.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == type_)
 }
 
 /// True when the Ready condition is True.
@@ -37,11 +26,7 @@ pub fn is_ready(pod: &Pod) -> bool {
 
 /// Since when the Pod has been ready, if it is.
 pub fn ready_since(pod: &Pod) -> Option<Timestamp> {
-    condition(pod, "Ready")
-        .filter(|ready| ready.status == "True")?
-        .last_transition_time
-        .as_ref()
-        .map(|time| time.0)
+    condition(pod, "Ready").filter(|ready| ready.status == "True")?.last_transition_time.as_ref().map(|time| time.0)
 }
 
 /// Not ended and not asked to end.
@@ -65,9 +50,7 @@ pub fn available_in(pod: &Pod, min_ready: Duration, now: Timestamp) -> Option<Du
         return None;
     }
     // A ready Pod that does not say since when has only just become so.
-    let age = ready_since(pod)
-        .map(|since| elapsed(since, now))
-        .unwrap_or_default();
+    let age = ready_since(pod).map(|since| elapsed(since, now)).unwrap_or_default();
     min_ready.checked_sub(age).filter(|left| !left.is_zero())
 }
 
@@ -91,10 +74,7 @@ mod tests {
             }]),
             ..Default::default()
         });
-        Pod {
-            status,
-            ..Default::default()
-        }
+        Pod { status, ..Default::default() }
     }
 
     #[test]
@@ -104,15 +84,9 @@ mod tests {
         let ten = Duration::from_secs(10);
         assert!(is_available(&pod, Duration::ZERO, at(100)));
         assert!(!is_available(&pod, ten, at(109)));
-        assert_eq!(
-            available_in(&pod, ten, at(104)),
-            Some(Duration::from_secs(6))
-        );
+        assert_eq!(available_in(&pod, ten, at(104)), Some(Duration::from_secs(6)));
         assert!(is_available(&pod, ten, at(110)));
-        assert!(
-            !is_available(&pod, ten, at(50)),
-            "a clock that jumped back makes nobody available"
-        );
+        assert!(!is_available(&pod, ten, at(50)), "a clock that jumped back makes nobody available");
         assert!(!is_available(&Pod::default(), Duration::ZERO, at(110)));
     }
 }

@@ -134,11 +134,7 @@ impl<K: Clone + Eq + Hash> Queue<K> {
     }
 
     fn forget_delay(&mut self, key: &K) {
-        if let Some(delay) = self
-            .entries
-            .get_mut(key)
-            .and_then(|entry| entry.delay.take())
-        {
+        if let Some(delay) = self.entries.get_mut(key).and_then(|entry| entry.delay.take()) {
             self.delayed.remove(&delay);
             self.delayed_keys.remove(&delay.1);
         }
@@ -180,10 +176,7 @@ mod tests {
         assert_eq!(queue.take(), Some("a"));
         queue.finish(&"a", Outcome::Done, now);
         assert_eq!(queue.take(), None);
-        assert!(
-            queue.entries.is_empty(),
-            "a finished key leaves nothing behind"
-        );
+        assert!(queue.entries.is_empty(), "a finished key leaves nothing behind");
     }
 
     #[test]

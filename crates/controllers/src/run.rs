@@ -22,22 +22,12 @@ use tokio_util::sync::CancellationToken;
 /// Returns an error only when a task of its own ends by a panic; everything else is retried.
 pub async fn run(client: Client, options: Options, cancel: CancellationToken) -> Result<()> {
     let (recorder, records) = Recorder::new();
-    let cluster = Arc::new(Cluster {
-        client: client.clone(),
-        caches: caches(),
-        recorder,
-    });
+    let cluster = Arc::new(Cluster { client: client.clone(), caches: caches(), recorder });
     // Whatever ends, everything ends.
     let cancel = cancel.child_token();
     let _cancel_on_return = cancel.clone().drop_guard();
-    let mut tasks = Tasks {
-        set: JoinSet::new(),
-        names: Default::default(),
-    };
-    tasks.spawn(
-        "events",
-        events::write_events(client, records, cancel.clone()),
-    );
+    let mut tasks = Tasks { set: JoinSet::new(), names: Default::default() };
+    tasks.spawn("events", events::write_events(client, records, cancel.clone()));
 
     let options = Arc::new(options);
     start_controllers(&mut tasks, &cluster, &options, &cancel);
@@ -59,21 +49,13 @@ fn caches() -> Caches {
 }
 
 fn start_watches(tasks: &mut Tasks, cluster: &Cluster, cancel: &CancellationToken) {
-    fn start<K: Kind>(
-        tasks: &mut Tasks,
-        cluster: &Cluster,
-        namespace: Option<&str>,
-        cancel: &CancellationToken,
-    ) {
+    fn start<K: Kind>(tasks: &mut Tasks, cluster: &Cluster, namespace: Option<&str>, cancel: &CancellationToken) {
         let api = match namespace {
             Some(namespace) => K::api(cluster.client.clone(), namespace),
             None => kube::Api::all(cluster.client.clone()),
         };
         let cache = Arc::clone(K::cache(&cluster.caches));
-        tasks.spawn(
-            "watch",
-            watch::fill(api, watcher::Config::default(), cache, cancel.clone()),
-        );
+        tasks.spawn("watch", watch::fill(api, watcher::Config::default(), cache, cancel.clone()));
     }
     use k8s_openapi::api::{
         apps::v1::{Deployment, ReplicaSet},
@@ -91,12 +73,7 @@ fn start_watches(tasks: &mut Tasks, cluster: &Cluster, cancel: &CancellationToke
     start::<Endpoints>(tasks, cluster, None, cancel);
 }
 
-fn start_controllers(
-    tasks: &mut Tasks,
-    cluster: &Arc<Cluster>,
-    options: &Arc<Options>,
-    cancel: &CancellationToken,
-) {
+fn start_controllers(tasks: &mut Tasks, cluster: &Arc<Cluster>, options: &Arc<Options>, cancel: &CancellationToken) {
     let start = Start { cluster, cancel };
 
     let (sender, inbox) = mpsc::unbounded_channel();
@@ -122,49 +99,23 @@ fn start_controllers(
 
     let (sender, inbox) = mpsc::unbounded_channel();
     scheduler::run::wake(cluster, &sender);
-    start.controller(tasks, "scheduler", inbox, 1, |cluster, ()| {
-        scheduler::run::reconcile(cluster)
-    });
+    start.controller(tasks, "scheduler", inbox, 1, |cluster, ()| scheduler::run::reconcile(cluster));
 
     let (sender, inbox) = mpsc::unbounded_channel::<Key>();
     deployment::run::wake(cluster, &sender);
-    start.controller(
-        tasks,
-        "deployment",
-        inbox,
-        KEYS_AT_ONCE,
-        deployment::run::reconcile,
-    );
+    start.controller(tasks, "deployment", inbox, KEYS_AT_ONCE, deployment::run::reconcile);
 
     let (sender, inbox) = mpsc::unbounded_channel::<Key>();
     replica_set::run::wake(cluster, &sender);
-    start.controller(
-        tasks,
-        "replica-set",
-        inbox,
-        KEYS_AT_ONCE,
-        replica_set::run::reconcile,
-    );
+    start.controller(tasks, "replica-set", inbox, KEYS_AT_ONCE, replica_set::run::reconcile);
 
     let (sender, inbox) = mpsc::unbounded_channel::<Key>();
     endpoint_slice::run::wake(cluster, &sender);
-    start.controller(
-        tasks,
-        "endpoint-slice",
-        inbox,
-        KEYS_AT_ONCE,
-        endpoint_slice::run::reconcile,
-    );
+    start.controller(tasks, "endpoint-slice", inbox, KEYS_AT_ONCE, endpoint_slice::run::reconcile);
 
     let (sender, inbox) = mpsc::unbounded_channel::<Key>();
     endpoints::run::wake(cluster, &sender);
-    start.controller(
-        tasks,
-        "endpoints",
-        inbox,
-        KEYS_AT_ONCE,
-        endpoints::run::reconcile,
-    );
+    start.controller(tasks, "endpoints", inbox, KEYS_AT_ONCE, endpoints::run::reconcile);
 }
 
 struct Start<'a> {
@@ -193,10 +144,7 @@ impl Start<'_> {
                 () = cancel.cancelled() => return,
                 () = synced(&cluster.caches) => {}
             }
-            worker::drive(name, inbox, concurrency, cancel, |key| {
-                reconcile(Arc::clone(&cluster), key)
-            })
-            .await;
+            worker::drive(name, inbox, concurrency, cancel, |key| reconcile(Arc::clone(&cluster), key)).await;
         });
     }
 }

@@ -8,16 +8,11 @@ type Labels = BTreeMap<String, String>;
 /// True when the selector matches; an empty selector matches everything. An unknown operator matches nothing.
 pub fn matches(selector: &LabelSelector, labels: Option<&Labels>) -> bool {
     let value_of = |key: &str| labels.and_then(|labels| labels.get(key));
-    let exact = selector
-        .match_labels
-        .iter()
-        .flatten()
-        .all(|(key, value)| value_of(key) == Some(value));
+    let exact = selector.match_labels.iter().flatten().all(|(key, value)| value_of(key) == Some(value));
     exact
         && selector.match_expressions.iter().flatten().all(|term| {
             let value = value_of(&term.key);
-            let listed =
-                || value.is_some_and(|value| term.values.iter().flatten().any(|v| v == value));
+            let listed = || value.is_some_and(|value| term.values.iter().flatten().any(|v| v == value));
             match term.operator.as_str() {
                 "In" => listed(),
                 "NotIn" => !listed(),
@@ -30,22 +25,16 @@ pub fn matches(selector: &LabelSelector, labels: Option<&Labels>) -> bool {
 
 /// True for a selector that names nothing, which as a Deployment's selector is a mistake.
 pub fn is_empty(selector: &LabelSelector) -> bool {
-    selector
-        .match_labels
-        .as_ref()
-        .is_none_or(BTreeMap::is_empty)
-        && selector
-            .match_expressions
-            .as_ref()
-            .is_none_or(Vec::is_empty)
+    selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty)
+        && selector.match_expressions.as_ref().is_none_or(Vec::is_empty)
 }
 
 /// A Service's selector; a Service without one selects nothing.
 pub fn service_selects(selector: Option<&Labels>, labels: Option<&Labels>) -> bool {
     match selector {
-        Some(selector) if !selector.is_empty() => selector
-            .iter()
-            .all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value)),
+        Some(selector) if !selector.is_empty() => {
+            selector.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
+        }
         _ => false,
     }
 }
@@ -56,10 +45,7 @@ mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelectorRequirement;
 
     fn labels(pairs: &[(&str, &str)]) -> Labels {
-        pairs
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect()
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     }
 
     fn expression(key: &str, operator: &str, values: &[&str]) -> LabelSelector {

@@ -12,12 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Lists and watches until cancelled. After an error the watcher goes on where it was, or lists again when the server
 /// no longer knows that version.
-pub async fn fill<K>(
-    api: Api<K>,
-    config: watcher::Config,
-    cache: Arc<Cache<K>>,
-    cancel: CancellationToken,
-) where
+pub async fn fill<K>(api: Api<K>, config: watcher::Config, cache: Arc<Cache<K>>, cancel: CancellationToken)
+where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let mut events = pin!(watcher(api, config));

@@ -109,17 +109,13 @@ mod tests {
             let stop = stop.clone();
             async move {
                 if try_number < 3 {
-                    return Err(Error::TaskEnded {
-                        name: "not yet".into(),
-                    });
+                    return Err(Error::TaskEnded { name: "not yet".into() });
                 }
                 stop.cancel();
                 Ok(None)
             }
         });
-        tokio::time::timeout(Duration::from_secs(5), work)
-            .await
-            .expect("ends");
+        tokio::time::timeout(Duration::from_secs(5), work).await.expect("ends");
         assert_eq!(tries.load(Ordering::SeqCst), 3);
     }
 
@@ -144,10 +140,7 @@ mod tests {
         let work = drive("test", inbox, 8, cancel, move |key| {
             let (active, count) = (Arc::clone(&shared), Arc::clone(&counted));
             async move {
-                assert!(
-                    active.lock().expect("lock").insert(key),
-                    "key {key} twice at once"
-                );
+                assert!(active.lock().expect("lock").insert(key), "key {key} twice at once");
                 tokio::time::sleep(Duration::from_millis(2)).await;
                 active.lock().expect("lock").remove(&key);
                 count.fetch_add(1, Ordering::SeqCst);

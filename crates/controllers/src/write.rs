@@ -98,9 +98,8 @@ impl Cluster {
     /// Replaces an object that belongs to us alone; guarded by the resourceVersion it carries.
     pub async fn replace<K: Kind>(&self, object: &K) -> Result<Arc<K>> {
         let key = Key::of(object.meta());
-        let replaced = K::api(self.client.clone(), &key.namespace)
-            .replace(&key.name, &PostParams::default(), object)
-            .await;
+        let replaced =
+            K::api(self.client.clone(), &key.namespace).replace(&key.name, &PostParams::default(), object).await;
         self.answer("replace", &key, object.meta().uid.as_deref(), replaced)
     }
 
@@ -112,14 +111,9 @@ impl Cluster {
         };
         let key = Key::of(old.meta());
         let patched = K::api(self.client.clone(), &key.namespace)
-            .patch(
-                &key.name,
-                &PatchParams::default(),
-                &Patch::Merge(guarded(patch, old)),
-            )
+            .patch(&key.name, &PatchParams::default(), &Patch::Merge(guarded(patch, old)))
             .await;
-        self.answer("patch", &key, old.meta().uid.as_deref(), patched)
-            .map(drop)
+        self.answer("patch", &key, old.meta().uid.as_deref(), patched).map(drop)
     }
 
     /// Writes the difference between two states of `status`, guarded by `old`'s resourceVersion.
@@ -131,31 +125,21 @@ impl Cluster {
         };
         let key = Key::of(old.meta());
         let patched = K::api(self.client.clone(), &key.namespace)
-            .patch_status(
-                &key.name,
-                &PatchParams::default(),
-                &Patch::Merge(guarded(json!({"status": patch}), old)),
-            )
+            .patch_status(&key.name, &PatchParams::default(), &Patch::Merge(guarded(json!({"status": patch}), old)))
             .await;
-        self.answer("patch status of", &key, old.meta().uid.as_deref(), patched)
-            .map(drop)
+        self.answer("patch status of", &key, old.meta().uid.as_deref(), patched).map(drop)
     }
 
     /// Deletes this very object (by uid). That it is gone already is fine.
     pub async fn delete<K: Kind>(&self, object: &K, grace: Grace) -> Result<()> {
         let key = Key::of(object.meta());
         let uid = object.meta().uid.clone();
-        let mut params = DeleteParams::background().preconditions(Preconditions {
-            uid: uid.clone(),
-            resource_version: None,
-        });
+        let mut params =
+            DeleteParams::background().preconditions(Preconditions { uid: uid.clone(), resource_version: None });
         if grace == Grace::None {
             params = params.grace_period(0);
         }
-        match K::api(self.client.clone(), &key.namespace)
-            .delete(&key.name, &params)
-            .await
-        {
+        match K::api(self.client.clone(), &key.namespace).delete(&key.name, &params).await {
             Ok(answer) => {
                 if let Some(object) = answer.left()
                     && object.meta().deletion_timestamp.is_some()
@@ -164,12 +148,8 @@ impl Cluster {
                     self.keep(object);
                 }
                 // Whether it lingers or is gone, nobody should count on it from here on.
-                let now =
-                    k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::now());
-                if K::cache(&self.caches)
-                    .get(&key)
-                    .is_some_and(|held| held.meta().uid == uid)
-                {
+                let now = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::now());
+                if K::cache(&self.caches).get(&key).is_some_and(|held| held.meta().uid == uid) {
                     K::cache(&self.caches).assume(&key, |held| {
                         held.meta_mut().deletion_timestamp.get_or_insert(now);
                     });
@@ -183,11 +163,7 @@ impl Cluster {
                     return Ok(());
                 }
                 // The name now belongs to another incarnation: ours is gone.
-                if error.is_conflict() {
-                    Ok(())
-                } else {
-                    Err(error)
-                }
+                if error.is_conflict() { Ok(()) } else { Err(error) }
             }
         }
     }
@@ -271,12 +247,7 @@ fn value_of<K: Kind>(object: &K) -> Result<Value> {
 }
 
 fn failed<K: Kind>(operation: &'static str, key: &Key, source: kube::Error) -> Error {
-    Error::Api {
-        operation,
-        kind: kind_of::<K>(),
-        name: key.to_string(),
-        source: Box::new(source),
-    }
+    Error::Api { operation, kind: kind_of::<K>(), name: key.to_string(), source: Box::new(source) }
 }
 
 /// The kind's name; built-in kinds have static names.

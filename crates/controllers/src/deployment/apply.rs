@@ -11,11 +11,7 @@ use crate::{
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 
 /// Makes one change after the other and stops at the first that fails: the rest was planned on its success.
-pub(crate) async fn apply(
-    cluster: &Cluster,
-    deployment: &Deployment,
-    changes: Vec<Change>,
-) -> Result<()> {
+pub(crate) async fn apply(cluster: &Cluster, deployment: &Deployment, changes: Vec<Change>) -> Result<()> {
     for change in changes {
         one(cluster, deployment, change).await?;
     }
@@ -25,20 +21,11 @@ pub(crate) async fn apply(
 async fn one(cluster: &Cluster, deployment: &Deployment, change: Change) -> Result<()> {
     match change {
         Change::Adopt(set) => cluster.patch(&*set, &owner::adopt(deployment, &*set)).await,
-        Change::Release(set) => {
-            cluster
-                .patch(&*set, &owner::release(&deployment.metadata, &*set))
-                .await
-        }
+        Change::Release(set) => cluster.patch(&*set, &owner::release(&deployment.metadata, &*set)).await,
         Change::Create(set) => create(cluster, deployment, &set).await,
         Change::Update { old, new } => {
             cluster.patch(&*old, &*new).await?;
-            let size = |set: &ReplicaSet| {
-                set.spec
-                    .as_ref()
-                    .and_then(|spec| spec.replicas)
-                    .unwrap_or(1)
-            };
+            let size = |set: &ReplicaSet| set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
             tell_scaling(cluster, deployment, &new, size(&old), size(&new));
             Ok(())
         }
@@ -64,8 +51,7 @@ async fn one(cluster: &Cluster, deployment: &Deployment, change: Change) -> Resu
 fn current(cluster: &Cluster, planned: &Deployment) -> Deployment {
     let held = cluster.caches.deployments.get(&Key::of(&planned.metadata));
     let same_plan = held.filter(|held| {
-        held.metadata.uid == planned.metadata.uid
-            && held.metadata.generation == planned.metadata.generation
+        held.metadata.uid == planned.metadata.uid && held.metadata.generation == planned.metadata.generation
     });
     same_plan.map_or_else(|| planned.clone(), |held| held.as_ref().clone())
 }
@@ -78,41 +64,21 @@ async fn create(cluster: &Cluster, deployment: &Deployment, set: &ReplicaSet) ->
         }
         Err(error) => {
             let name = set.metadata.name.as_deref().unwrap_or_default();
-            let message = format!(
-                "Failed to create new replica set \"{name}\": {}",
-                error.message()
-            );
-            record(
-                cluster,
-                deployment,
-                Severity::Warning,
-                "ReplicaSetCreateError",
-                message,
-            );
+            let message = format!("Failed to create new replica set \"{name}\": {}", error.message());
+            record(cluster, deployment, Severity::Warning, "ReplicaSetCreateError", message);
             return Err(error);
         }
     };
-    let size = created
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.replicas)
-        .unwrap_or(0);
+    let size = created.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0);
     tell_scaling(cluster, deployment, &created, 0, size);
     Ok(())
 }
 
 /// The name is taken: by our own ReplicaSet that the cache has not seen yet, or by a stranger, for whom the next try
 /// uses another hash.
-async fn collide(
-    cluster: &Cluster,
-    deployment: &Deployment,
-    set: &ReplicaSet,
-    error: Error,
-) -> Result<()> {
+async fn collide(cluster: &Cluster, deployment: &Deployment, set: &ReplicaSet, error: Error) -> Result<()> {
     let key = Key::of(&set.metadata);
-    let found = ReplicaSet::api(cluster.client.clone(), &key.namespace)
-        .get_opt(&key.name)
-        .await;
+    let found = ReplicaSet::api(cluster.client.clone(), &key.namespace).get_opt(&key.name).await;
     let found = found.map_err(|source| Error::Api {
         operation: "get",
         kind: "ReplicaSet",
@@ -122,12 +88,7 @@ async fn collide(
     let Some(found) = found else {
         return Err(error);
     };
-    let template_of = |set: &ReplicaSet| {
-        set.spec
-            .as_ref()
-            .and_then(|spec| spec.template.clone())
-            .unwrap_or_default()
-    };
+    let template_of = |set: &ReplicaSet| set.spec.as_ref().and_then(|spec| spec.template.clone()).unwrap_or_default();
     if owner::is_controlled_by(&found.metadata, &deployment.metadata)
         && template::same(&template_of(&found), &template_of(set))
     {
@@ -149,22 +110,10 @@ fn tell_scaling(cluster: &Cluster, deployment: &Deployment, set: &ReplicaSet, fr
     let direction = if to > from { "up" } else { "down" };
     let name = set.metadata.name.as_deref().unwrap_or_default();
     let message = format!("Scaled {direction} replica set {name} from {from} to {to}");
-    record(
-        cluster,
-        deployment,
-        Severity::Normal,
-        "ScalingReplicaSet",
-        message,
-    );
+    record(cluster, deployment, Severity::Normal, "ScalingReplicaSet", message);
 }
 
-fn record(
-    cluster: &Cluster,
-    about: &Deployment,
-    severity: Severity,
-    reason: &'static str,
-    message: String,
-) {
+fn record(cluster: &Cluster, about: &Deployment, severity: Severity, reason: &'static str, message: String) {
     cluster.recorder.record(Record {
         about: reference_to(about),
         severity,

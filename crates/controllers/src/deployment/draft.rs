@@ -26,34 +26,20 @@ pub struct Draft {
 impl Draft {
     /// A draft of an existing ReplicaSet, without changes yet.
     pub fn of(seen: &Arc<ReplicaSet>) -> Self {
-        Self {
-            seen: Some(Arc::clone(seen)),
-            set: seen.as_ref().clone(),
-            removed: false,
-        }
+        Self { seen: Some(Arc::clone(seen)), set: seen.as_ref().clone(), removed: false }
     }
 
     /// A ReplicaSet for the Deployment's present template, with no Pods yet.
     pub fn for_template(deployment: &Deployment) -> Self {
         let spec = deployment.spec.clone().unwrap_or_default();
-        let collisions = deployment
-            .status
-            .as_ref()
-            .and_then(|status| status.collision_count);
+        let collisions = deployment.status.as_ref().and_then(|status| status.collision_count);
         let hash = template::hash(&spec.template, collisions);
         let mut template = spec.template;
-        let labels = template
-            .metadata
-            .get_or_insert_default()
-            .labels
-            .get_or_insert_default();
+        let labels = template.metadata.get_or_insert_default().labels.get_or_insert_default();
         labels.insert(HASH_LABEL.into(), hash.clone());
         let labels = labels.clone();
         let mut selector = spec.selector;
-        selector
-            .match_labels
-            .get_or_insert_default()
-            .insert(HASH_LABEL.into(), hash.clone());
+        selector.match_labels.get_or_insert_default().insert(HASH_LABEL.into(), hash.clone());
         let name = deployment.metadata.name.as_deref().unwrap_or_default();
         let set = ReplicaSet {
             metadata: ObjectMeta {
@@ -72,30 +58,17 @@ impl Draft {
             }),
             status: None,
         };
-        Self {
-            seen: None,
-            set,
-            removed: false,
-        }
+        Self { seen: None, set, removed: false }
     }
 
     /// Wanted Pods of this ReplicaSet.
     pub fn replicas(&self) -> i32 {
-        self.set
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.replicas)
-            .unwrap_or(1)
+        self.set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
     }
 
     /// Wanted Pods before planning.
     pub fn replicas_seen(&self) -> i32 {
-        self.seen.as_ref().map_or(0, |seen| {
-            seen.spec
-                .as_ref()
-                .and_then(|spec| spec.replicas)
-                .unwrap_or(1)
-        })
+        self.seen.as_ref().map_or(0, |seen| seen.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1))
     }
 
     /// Asks for this many Pods, noting for proportional scaling what the Deployment wanted at that time.
@@ -111,20 +84,12 @@ impl Draft {
 
     /// Pods that are ready.
     pub fn ready(&self) -> i32 {
-        self.set
-            .status
-            .as_ref()
-            .and_then(|status| status.ready_replicas)
-            .unwrap_or(0)
+        self.set.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0)
     }
 
     /// Pods that have been ready for long enough.
     pub fn available(&self) -> i32 {
-        self.set
-            .status
-            .as_ref()
-            .and_then(|status| status.available_replicas)
-            .unwrap_or(0)
+        self.set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0)
     }
 
     /// `metadata.name`.

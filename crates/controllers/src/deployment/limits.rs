@@ -44,29 +44,21 @@ impl Limits {
         let spec = deployment.spec.as_ref().unwrap_or(&default);
         let replicas = spec.replicas.unwrap_or(1).max(0);
         let strategy = spec.strategy.as_ref();
-        let strategy =
-            if strategy.and_then(|strategy| strategy.type_.as_deref()) == Some("Recreate") {
-                Strategy::Recreate
-            } else {
-                let rolling = strategy.and_then(|strategy| strategy.rolling_update.as_ref());
-                let quarter = IntOrString::String("25%".into());
-                let surge = rolling
-                    .and_then(|rolling| rolling.max_surge.as_ref())
-                    .unwrap_or(&quarter);
-                let missing = rolling
-                    .and_then(|rolling| rolling.max_unavailable.as_ref())
-                    .unwrap_or(&quarter);
-                let surge = share_of(surge, replicas, Rounding::Up);
-                let mut unavailable = share_of(missing, replicas, Rounding::Down);
-                // Both zero would be a rollout that cannot move (`ResolveFenceposts`).
-                if surge == 0 && unavailable == 0 {
-                    unavailable = 1;
-                }
-                Strategy::Rolling {
-                    surge,
-                    unavailable: unavailable.min(replicas),
-                }
-            };
+        let strategy = if strategy.and_then(|strategy| strategy.type_.as_deref()) == Some("Recreate") {
+            Strategy::Recreate
+        } else {
+            let rolling = strategy.and_then(|strategy| strategy.rolling_update.as_ref());
+            let quarter = IntOrString::String("25%".into());
+            let surge = rolling.and_then(|rolling| rolling.max_surge.as_ref()).unwrap_or(&quarter);
+            let missing = rolling.and_then(|rolling| rolling.max_unavailable.as_ref()).unwrap_or(&quarter);
+            let surge = share_of(surge, replicas, Rounding::Up);
+            let mut unavailable = share_of(missing, replicas, Rounding::Down);
+            // Both zero would be a rollout that cannot move (`ResolveFenceposts`).
+            if surge == 0 && unavailable == 0 {
+                unavailable = 1;
+            }
+            Strategy::Rolling { surge, unavailable: unavailable.min(replicas) }
+        };
         let deadline = spec.progress_deadline_seconds.unwrap_or(600);
         Self {
             replicas,
@@ -108,11 +100,7 @@ fn share_of(value: &IntOrString, total: i32, rounding: Rounding) -> i32 {
     match value {
         IntOrString::Int(number) => (*number).max(0),
         IntOrString::String(text) => {
-            let percent = text
-                .strip_suffix('%')
-                .and_then(|number| number.parse::<i64>().ok())
-                .unwrap_or(0)
-                .max(0);
+            let percent = text.strip_suffix('%').and_then(|number| number.parse::<i64>().ok()).unwrap_or(0).max(0);
             let hundredths = percent.saturating_mul(i64::from(total));
             let share = match rounding {
                 Rounding::Up => hundredths.saturating_add(99) / 100,
@@ -142,22 +130,12 @@ mod tests {
         for (replicas, rolling, surge, unavailable) in [
             (2, json!(null), 1, 0),
             (4, json!(null), 1, 1),
-            (
-                10,
-                json!({"maxSurge": "25%", "maxUnavailable": "25%"}),
-                3,
-                2,
-            ),
+            (10, json!({"maxSurge": "25%", "maxUnavailable": "25%"}), 3, 2),
             (10, json!({"maxSurge": 0, "maxUnavailable": 0}), 0, 1),
             (2, json!({"maxSurge": 0, "maxUnavailable": "25%"}), 0, 1),
             (3, json!({"maxSurge": "100%", "maxUnavailable": 0}), 3, 0),
             (3, json!({"maxSurge": 1, "maxUnavailable": 9}), 1, 3),
-            (
-                3,
-                json!({"maxSurge": "many", "maxUnavailable": "-5%"}),
-                0,
-                1,
-            ),
+            (3, json!({"maxSurge": "many", "maxUnavailable": "-5%"}), 0, 1),
             (0, json!(null), 0, 0),
         ] {
             assert_eq!(

@@ -71,10 +71,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
         }
     }
     if !claims.is_empty() {
-        return Plan {
-            changes: claims,
-            look_again: None,
-        };
+        return Plan { changes: claims, look_again: None };
     }
     drafts.sort_by_key(|draft| {
         let meta = &draft.set.metadata;

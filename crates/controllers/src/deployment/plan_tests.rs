@@ -13,38 +13,20 @@ fn a_first_rollout() {
     let mut world = World::new(json!({}));
     world.step();
     assert_eq!(world.events, ["create 4"]);
-    assert_eq!(
-        world.condition("Progressing"),
-        pair("True", "NewReplicaSetCreated")
-    );
-    assert_eq!(
-        world.condition("Available"),
-        pair("False", "MinimumReplicasUnavailable")
-    );
+    assert_eq!(world.condition("Progressing"), pair("True", "NewReplicaSetCreated"));
+    assert_eq!(world.condition("Available"), pair("False", "MinimumReplicasUnavailable"));
     world.run_to_the_end();
-    assert_eq!(
-        world.condition("Progressing"),
-        pair("True", "NewReplicaSetAvailable")
-    );
-    assert_eq!(
-        world.condition("Available"),
-        pair("True", "MinimumReplicasAvailable")
-    );
+    assert_eq!(world.condition("Progressing"), pair("True", "NewReplicaSetAvailable"));
+    assert_eq!(world.condition("Available"), pair("True", "MinimumReplicasAvailable"));
     let set = &world.sets[0];
     let annotations = set.metadata.annotations.as_ref().expect("annotations");
     assert_eq!(annotations["deployment.kubernetes.io/revision"], "1");
-    assert_eq!(
-        annotations["deployment.kubernetes.io/desired-replicas"],
-        "4"
-    );
+    assert_eq!(annotations["deployment.kubernetes.io/desired-replicas"], "4");
     assert_eq!(annotations["deployment.kubernetes.io/max-replicas"], "5");
     assert_eq!(annotations["note"], "kept");
     assert!(!annotations.contains_key("kubectl.kubernetes.io/last-applied-configuration"));
     let hash = &set.metadata.labels.as_ref().expect("labels")["pod-template-hash"];
-    assert_eq!(
-        set.metadata.name.as_deref(),
-        Some(format!("web-{hash}").as_str())
-    );
+    assert_eq!(set.metadata.name.as_deref(), Some(format!("web-{hash}").as_str()));
     assert_eq!(
         set.spec
             .as_ref()
@@ -68,16 +50,12 @@ fn a_first_rollout() {
 
 #[test]
 fn a_rolling_update_goes_step_by_step() {
-    let mut world =
-        World::new(json!({"strategy": {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}}));
+    let mut world = World::new(json!({"strategy": {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}}));
     world.run_to_the_end();
     world.events.clear();
     world.set_image("echo:2");
     world.run_to_the_end();
-    assert_eq!(
-        world.events,
-        ["create 1", "4→3", "1→2", "3→2", "2→3", "2→1", "3→4", "1→0"]
-    );
+    assert_eq!(world.events, ["create 1", "4→3", "1→2", "3→2", "2→3", "2→1", "3→4", "1→0"]);
     assert_eq!(world.revision(&world.deployment.metadata), 2);
 }
 
@@ -90,16 +68,9 @@ fn a_rollback_takes_the_old_set_and_a_new_number() {
     world.set_image("echo:1");
     world.run_to_the_end();
     assert_eq!(world.sizes(), [4, 0], "no third ReplicaSet");
-    let annotations = world.sets[0]
-        .metadata
-        .annotations
-        .as_ref()
-        .expect("annotations");
+    let annotations = world.sets[0].metadata.annotations.as_ref().expect("annotations");
     assert_eq!(annotations["deployment.kubernetes.io/revision"], "3");
-    assert_eq!(
-        annotations["deployment.kubernetes.io/revision-history"],
-        "1"
-    );
+    assert_eq!(annotations["deployment.kubernetes.io/revision-history"], "1");
     assert_eq!(world.revision(&world.deployment.metadata), 3);
 }
 
@@ -115,11 +86,7 @@ fn recreate_waits_for_the_last_old_pod() {
     world.events.clear();
     world.set_image("echo:2");
     world.run_to_the_end();
-    assert_eq!(
-        world.events,
-        ["4→0"],
-        "the new ones wait for the old one's end"
-    );
+    assert_eq!(world.events, ["4→0"], "the new ones wait for the old one's end");
     world.pods.clear();
     world.run_to_the_end();
     assert_eq!(world.events, ["4→0", "create 4"]);
@@ -133,36 +100,22 @@ fn scaling_without_a_rollout() {
         world.set_replicas(replicas);
         world.run_to_the_end();
         assert_eq!(world.sizes(), [replicas]);
-        assert_eq!(
-            world.condition("Progressing"),
-            pair("True", "NewReplicaSetAvailable")
-        );
+        assert_eq!(world.condition("Progressing"), pair("True", "NewReplicaSetAvailable"));
     }
-    assert_eq!(
-        world.revision(&world.deployment.metadata),
-        1,
-        "scaling is no rollout"
-    );
+    assert_eq!(world.revision(&world.deployment.metadata), 1, "scaling is no rollout");
 }
 
 #[test]
 fn scaling_in_the_middle_of_a_rollout_is_proportional() {
     // As the Kubernetes documentation tells it: 10 replicas, maxSurge 3, maxUnavailable 2, a bad image, then 15.
-    let mut world = World::new(
-        json!({"replicas": 10, "strategy": {"rollingUpdate": {"maxSurge": 3, "maxUnavailable": 2}}}),
-    );
+    let mut world =
+        World::new(json!({"replicas": 10, "strategy": {"rollingUpdate": {"maxSurge": 3, "maxUnavailable": 2}}}));
     world.run_to_the_end();
     world.set_image("bad");
     for _ in 0..10 {
         world.step();
         let bad = world.sets.last().and_then(|set| set.metadata.name.clone());
-        world.settle_pods(|set| {
-            if set.metadata.name == bad {
-                0
-            } else {
-                size(set)
-            }
-        });
+        world.settle_pods(|set| if set.metadata.name == bad { 0 } else { size(set) });
     }
     assert_eq!(world.sizes(), [8, 5]);
     world.set_replicas(15);
@@ -178,20 +131,14 @@ fn a_paused_rollout_stands_still_but_scales() {
     world.set_image("echo:2");
     world.run_to_the_end();
     assert_eq!(world.sizes(), [2]);
-    assert_eq!(
-        world.condition("Progressing"),
-        pair("Unknown", "DeploymentPaused")
-    );
+    assert_eq!(world.condition("Progressing"), pair("Unknown", "DeploymentPaused"));
     world.set_replicas(3);
     world.run_to_the_end();
     assert_eq!(world.sizes(), [3]);
     world.set_paused(false);
     world.run_to_the_end();
     assert_eq!(world.sizes(), [0, 3]);
-    assert_eq!(
-        world.condition("Progressing"),
-        pair("True", "NewReplicaSetAvailable")
-    );
+    assert_eq!(world.condition("Progressing"), pair("True", "NewReplicaSetAvailable"));
 }
 
 #[test]
@@ -203,40 +150,21 @@ fn a_rollout_that_stands_still_exceeds_its_deadline_and_a_better_one_recovers() 
         for _ in 0..10 {
             world.step();
             let bad = world.sets.get(1).and_then(|set| set.metadata.name.clone());
-            world.settle_pods(|set| {
-                if bad.is_some() && set.metadata.name == bad {
-                    0
-                } else {
-                    size(set)
-                }
-            });
+            world.settle_pods(|set| if bad.is_some() && set.metadata.name == bad { 0 } else { size(set) });
         }
     };
     bad_stays_unready(&mut world);
-    assert_eq!(
-        world.condition("Progressing"),
-        pair("True", "ReplicaSetUpdated")
-    );
+    assert_eq!(world.condition("Progressing"), pair("True", "ReplicaSetUpdated"));
     let wait = world.plan().look_again.expect("a deadline runs");
     assert!(wait <= Duration::from_secs(31), "{wait:?}");
     world.now += 31;
     bad_stays_unready(&mut world);
-    assert_eq!(
-        world.condition("Progressing"),
-        pair("False", "ProgressDeadlineExceeded")
-    );
-    assert_eq!(
-        world.condition("Available"),
-        pair("True", "MinimumReplicasAvailable"),
-        "the old ones still serve"
-    );
+    assert_eq!(world.condition("Progressing"), pair("False", "ProgressDeadlineExceeded"));
+    assert_eq!(world.condition("Available"), pair("True", "MinimumReplicasAvailable"), "the old ones still serve");
     assert_eq!(world.plan().look_again, None);
     world.set_image("echo:3");
     world.run_to_the_end();
-    assert_eq!(
-        world.condition("Progressing"),
-        pair("True", "NewReplicaSetAvailable")
-    );
+    assert_eq!(world.condition("Progressing"), pair("True", "NewReplicaSetAvailable"));
 }
 
 #[test]
@@ -246,14 +174,8 @@ fn a_pod_lost_later_is_no_failed_rollout() {
     world.settle_pods(|_| 0);
     world.now += 500;
     world.step();
-    assert_eq!(
-        world.condition("Progressing"),
-        pair("True", "NewReplicaSetAvailable")
-    );
-    assert_eq!(
-        world.condition("Available"),
-        pair("False", "MinimumReplicasUnavailable")
-    );
+    assert_eq!(world.condition("Progressing"), pair("True", "NewReplicaSetAvailable"));
+    assert_eq!(world.condition("Available"), pair("False", "MinimumReplicasUnavailable"));
 }
 
 #[test]
@@ -263,11 +185,7 @@ fn only_so_many_old_revisions_are_kept() {
         world.set_image(image);
         world.run_to_the_end();
     }
-    let mut revisions: Vec<i64> = world
-        .sets
-        .iter()
-        .map(|set| revision::of(&set.metadata))
-        .collect();
+    let mut revisions: Vec<i64> = world.sets.iter().map(|set| revision::of(&set.metadata)).collect();
     revisions.sort_unstable();
     assert_eq!(revisions, [3, 4, 5]);
 }
@@ -294,12 +212,7 @@ fn a_deleted_deployment_starts_nothing() {
     let mut world = World::new(json!({}));
     world.deployment.metadata.deletion_timestamp = Some(Time(at(0)));
     let changes = world.plan().changes;
-    assert!(
-        changes
-            .iter()
-            .all(|change| matches!(change, Change::Status(_))),
-        "{changes:?}"
-    );
+    assert!(changes.iter().all(|change| matches!(change, Change::Status(_))), "{changes:?}");
 }
 
 #[test]
@@ -307,14 +220,7 @@ fn a_draft_differs_only_when_something_changed() {
     let mut world = World::new(json!({}));
     world.run_to_the_end();
     assert!(!DraftSet::of(&world.sets[0]).is_changed());
-    assert_eq!(
-        world.plan(),
-        Plan {
-            changes: vec![],
-            look_again: None
-        },
-        "at rest"
-    );
+    assert_eq!(world.plan(), Plan { changes: vec![], look_again: None }, "at rest");
 }
 
 proptest! {

@@ -22,13 +22,7 @@ pub const NEW_SET_AVAILABLE: &str = "NewReplicaSetAvailable";
 pub const DEADLINE_EXCEEDED: &str = "ProgressDeadlineExceeded";
 
 /// A condition as of now.
-pub fn condition(
-    type_: &str,
-    status: &str,
-    reason: &str,
-    message: String,
-    now: Timestamp,
-) -> DeploymentCondition {
+pub fn condition(type_: &str, status: &str, reason: &str, message: String, now: Timestamp) -> DeploymentCondition {
     DeploymentCondition {
         type_: type_.into(),
         status: status.into(),
@@ -40,10 +34,7 @@ pub fn condition(
 }
 
 /// The condition of this type.
-pub fn find<'a>(
-    conditions: &'a [DeploymentCondition],
-    type_: &str,
-) -> Option<&'a DeploymentCondition> {
+pub fn find<'a>(conditions: &'a [DeploymentCondition], type_: &str) -> Option<&'a DeploymentCondition> {
     conditions.iter().find(|condition| condition.type_ == type_)
 }
 
@@ -87,17 +78,12 @@ pub fn update(
         new.conditions = Some(conditions);
         return;
     };
-    let was_complete = held
-        .as_ref()
-        .is_some_and(|held| held.reason.as_deref() == Some(NEW_SET_AVAILABLE));
+    let was_complete = held.as_ref().is_some_and(|held| held.reason.as_deref() == Some(NEW_SET_AVAILABLE));
     // Once complete, a Pod that fails later is no rollout that fails.
     if !(was_complete && new.replicas == new.updated_replicas) {
         if is_complete(new, limits, generation) {
             let message = format!("{subject} has successfully progressed.");
-            set(
-                &mut conditions,
-                condition(PROGRESSING, "True", NEW_SET_AVAILABLE, message, now),
-            );
+            set(&mut conditions, condition(PROGRESSING, "True", NEW_SET_AVAILABLE, message, now));
         } else if has_progressed(old, new) {
             let message = format!("{subject} is progressing.");
             let mut progressing = condition(PROGRESSING, "True", "ReplicaSetUpdated", message, now);
@@ -109,26 +95,16 @@ pub fn update(
             conditions.push(progressing);
         } else if time_left(held.as_ref(), deadline, now) == Some(Duration::ZERO) {
             let message = format!("{subject} has timed out progressing.");
-            set(
-                &mut conditions,
-                condition(PROGRESSING, "False", DEADLINE_EXCEEDED, message, now),
-            );
+            set(&mut conditions, condition(PROGRESSING, "False", DEADLINE_EXCEEDED, message, now));
         }
     }
     new.conditions = Some(conditions);
 }
 
 /// How long the rollout may still stand still; `None` when no deadline runs.
-pub fn time_left(
-    progressing: Option<&DeploymentCondition>,
-    deadline: Duration,
-    now: Timestamp,
-) -> Option<Duration> {
+pub fn time_left(progressing: Option<&DeploymentCondition>, deadline: Duration, now: Timestamp) -> Option<Duration> {
     let held = progressing?;
-    if matches!(
-        held.reason.as_deref(),
-        Some(NEW_SET_AVAILABLE | DEADLINE_EXCEEDED | "DeploymentPaused")
-    ) {
+    if matches!(held.reason.as_deref(), Some(NEW_SET_AVAILABLE | DEADLINE_EXCEEDED | "DeploymentPaused")) {
         return None;
     }
     let since = held.last_update_time.as_ref()?.0;
@@ -137,8 +113,7 @@ pub fn time_left(
 
 fn has_progressed(old: &DeploymentStatus, new: &DeploymentStatus) -> bool {
     let number = |count: Option<i32>| count.unwrap_or(0);
-    let outdated =
-        |status: &DeploymentStatus| number(status.replicas) - number(status.updated_replicas);
+    let outdated = |status: &DeploymentStatus| number(status.replicas) - number(status.updated_replicas);
     number(new.updated_replicas) > number(old.updated_replicas)
         || outdated(new) < outdated(old)
         || number(new.ready_replicas) > number(old.ready_replicas)

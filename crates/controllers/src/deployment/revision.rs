@@ -28,15 +28,8 @@ pub fn number(meta: &ObjectMeta, key: &str) -> Option<i64> {
 pub fn inherited_annotations(deployment: &Deployment) -> BTreeMap<String, String> {
     let all = deployment.metadata.annotations.iter().flatten();
     all.filter(|(key, _)| {
-        ![
-            REVISION,
-            HISTORY,
-            DESIRED,
-            MAXIMUM,
-            LAST_APPLIED,
-            "deprecated.deployment.rollback.to",
-        ]
-        .contains(&key.as_str())
+        ![REVISION, HISTORY, DESIRED, MAXIMUM, LAST_APPLIED, "deprecated.deployment.rollback.to"]
+            .contains(&key.as_str())
     })
     .map(|(key, value)| (key.clone(), value.clone()))
     .collect()
@@ -46,10 +39,7 @@ pub fn inherited_annotations(deployment: &Deployment) -> BTreeMap<String, String
 pub fn note_replicas(meta: &mut ObjectMeta, limits: &Limits) {
     let annotations = meta.annotations.get_or_insert_default();
     annotations.insert(DESIRED.into(), limits.replicas.to_string());
-    annotations.insert(
-        MAXIMUM.into(),
-        limits.replicas.saturating_add(limits.surge()).to_string(),
-    );
+    annotations.insert(MAXIMUM.into(), limits.replicas.saturating_add(limits.surge()).to_string());
 }
 
 /// Gives the newest ReplicaSet the highest revision, and the Deployment's annotations.
@@ -59,10 +49,7 @@ pub fn mark_newest(newest: &mut Draft, deployment: &Deployment, highest_old: i64
         annotations.insert(key, value);
     }
     let held = annotations.get(REVISION).cloned();
-    let held_number = held
-        .as_deref()
-        .and_then(|held| held.parse::<i64>().ok())
-        .unwrap_or(0);
+    let held_number = held.as_deref().and_then(|held| held.parse::<i64>().ok()).unwrap_or(0);
     let next = highest_old.saturating_add(1);
     if held_number >= next {
         return;

@@ -10,9 +10,7 @@ pub fn newest_size(newest: &Draft, others: &[Draft], limits: &Limits) -> i32 {
     match limits.strategy {
         Strategy::Recreate => limits.replicas,
         Strategy::Rolling { surge, .. } => {
-            let now = newest
-                .replicas()
-                .saturating_add(sum(others, Draft::replicas));
+            let now = newest.replicas().saturating_add(sum(others, Draft::replicas));
             let room = limits.replicas.saturating_add(surge).saturating_sub(now);
             if room <= 0 {
                 return newest.replicas();
@@ -24,11 +22,7 @@ pub fn newest_size(newest: &Draft, others: &[Draft], limits: &Limits) -> i32 {
 
 /// Scales the newest ReplicaSet by what the surge allows; true when it changed.
 pub fn grow_newest(newest: &mut Draft, others: &[Draft], limits: &Limits) -> bool {
-    let size = if newest.replicas() > limits.replicas {
-        limits.replicas
-    } else {
-        newest_size(newest, others, limits)
-    };
+    let size = if newest.replicas() > limits.replicas { limits.replicas } else { newest_size(newest, others, limits) };
     if size == newest.replicas() {
         return false;
     }
@@ -50,9 +44,7 @@ pub fn shrink_old(newest: &Draft, old: &mut [Draft], limits: &Limits) -> bool {
     }
     // Sick Pods first: they are missing already, so taking them costs no availability.
     let cleaned = drop_sick(old, allowed, limits);
-    let available = newest
-        .available()
-        .saturating_add(sum(&*old, |set| set.available()));
+    let available = newest.available().saturating_add(sum(&*old, |set| set.available()));
     let shrunk = shrink_healthy(old, available - minimum, limits);
     cleaned + shrunk > 0
 }

@@ -28,20 +28,11 @@ impl<'a> Rollout<'a> {
         let newest = drafts
             .iter()
             .position(|draft| {
-                let own = draft
-                    .set
-                    .spec
-                    .as_ref()
-                    .and_then(|spec| spec.template.as_ref());
-                own.zip(template)
-                    .is_some_and(|(own, template)| template::same(own, template))
+                let own = draft.set.spec.as_ref().and_then(|spec| spec.template.as_ref());
+                own.zip(template).is_some_and(|(own, template)| template::same(own, template))
             })
             .map(|index| drafts.remove(index));
-        let conditions = input
-            .deployment
-            .status
-            .as_ref()
-            .and_then(|status| status.conditions.clone());
+        let conditions = input.deployment.status.as_ref().and_then(|status| status.conditions.clone());
         Self {
             input,
             limits: Limits::of(input.deployment),
@@ -55,13 +46,7 @@ impl<'a> Rollout<'a> {
         self.note_pause();
         self.mark_newest();
         if self.limits.paused || scale::is_due(self.newest.iter().chain(&self.old), &self.limits) {
-            let counted = self
-                .input
-                .deployment
-                .status
-                .as_ref()
-                .and_then(|status| status.replicas)
-                .unwrap_or(0);
+            let counted = self.input.deployment.status.as_ref().and_then(|status| status.replicas).unwrap_or(0);
             scale::scale(&mut self.newest, &mut self.old, &self.limits, counted);
             if self.limits.paused {
                 self.clean_up();
@@ -73,11 +58,7 @@ impl<'a> Rollout<'a> {
             Strategy::Rolling { .. } => self.roll(),
         }
         let held = self.input.deployment.status.clone().unwrap_or_default();
-        if progress::is_complete(
-            &held,
-            &self.limits,
-            self.input.deployment.metadata.generation,
-        ) {
+        if progress::is_complete(&held, &self.limits, self.input.deployment.metadata.generation) {
             self.clean_up();
         }
     }
@@ -105,11 +86,7 @@ impl<'a> Rollout<'a> {
             .pods
             .iter()
             .filter(|pod| !pod::has_ended(pod))
-            .any(|pod| {
-                self.old
-                    .iter()
-                    .any(|old| owner::is_controlled_by(&pod.metadata, &old.set.metadata))
-            })
+            .any(|pod| self.old.iter().any(|old| owner::is_controlled_by(&pod.metadata, &old.set.metadata)))
     }
 
     fn take_or_create_newest(&mut self) -> Draft {
@@ -117,11 +94,7 @@ impl<'a> Rollout<'a> {
             return newest;
         }
         let mut newest = Draft::for_template(self.input.deployment);
-        revision::mark_newest(
-            &mut newest,
-            self.input.deployment,
-            self.highest_old_revision(),
-        );
+        revision::mark_newest(&mut newest, self.input.deployment, self.highest_old_revision());
         revision::note_replicas(&mut newest.set.metadata, &self.limits);
         let message = format!("Created new replica set \"{}\"", newest.name());
         self.set_progressing("True", "NewReplicaSetCreated", message);
@@ -146,8 +119,7 @@ impl<'a> Rollout<'a> {
 
     /// A paused rollout has no deadline, and a resumed one starts a new one (`checkPausedConditions`).
     fn note_pause(&mut self) {
-        let held =
-            progress::find(&self.conditions, PROGRESSING).and_then(|held| held.reason.clone());
+        let held = progress::find(&self.conditions, PROGRESSING).and_then(|held| held.reason.clone());
         if held.as_deref() == Some(progress::DEADLINE_EXCEEDED) {
             return;
         }
@@ -155,45 +127,29 @@ impl<'a> Rollout<'a> {
         if self.limits.paused && !was_paused {
             self.set_progressing("Unknown", "DeploymentPaused", "Deployment is paused".into());
         } else if !self.limits.paused && was_paused {
-            self.set_progressing(
-                "Unknown",
-                "DeploymentResumed",
-                "Deployment is resumed".into(),
-            );
+            self.set_progressing("Unknown", "DeploymentResumed", "Deployment is resumed".into());
         }
     }
 
     fn set_progressing(&mut self, status: &str, reason: &str, message: String) {
         if self.limits.progress_deadline.is_some() {
-            let condition =
-                progress::condition(PROGRESSING, status, reason, message, self.input.now);
+            let condition = progress::condition(PROGRESSING, status, reason, message, self.input.now);
             progress::set(&mut self.conditions, condition);
         }
     }
 
     fn highest_old_revision(&self) -> i64 {
-        self.old
-            .iter()
-            .map(|old| revision::of(&old.set.metadata))
-            .max()
-            .unwrap_or(0)
+        self.old.iter().map(|old| revision::of(&old.set.metadata)).max().unwrap_or(0)
     }
 
     /// Removes the oldest revisions beyond the limit, if they hold no Pods and have seen their last change.
     fn clean_up(&mut self) {
-        let mut candidates: Vec<&mut Draft> = self
-            .old
-            .iter_mut()
-            .filter(|old| old.set.metadata.deletion_timestamp.is_none())
-            .collect();
+        let mut candidates: Vec<&mut Draft> =
+            self.old.iter_mut().filter(|old| old.set.metadata.deletion_timestamp.is_none()).collect();
         let surplus = candidates.len().saturating_sub(self.limits.history);
         candidates.sort_by_key(|old| revision::of(&old.set.metadata));
         for old in candidates.into_iter().take(surplus) {
-            let observed = old
-                .set
-                .status
-                .as_ref()
-                .and_then(|status| status.observed_generation);
+            let observed = old.set.status.as_ref().and_then(|status| status.observed_generation);
             let is_idle = old.existing() == 0
                 && old.replicas() == 0
                 && old.replicas_seen() == 0
@@ -206,45 +162,21 @@ impl<'a> Rollout<'a> {
         let deployment = self.input.deployment;
         let generation = deployment.metadata.generation;
         let held = deployment.status.clone().unwrap_or_default();
-        let mut report = status::count(
-            deployment,
-            self.newest.as_ref(),
-            &self.old,
-            &self.limits,
-            self.conditions,
-            self.input.now,
-        );
+        let mut report =
+            status::count(deployment, self.newest.as_ref(), &self.old, &self.limits, self.conditions, self.input.now);
         let subject = match &self.newest {
             Some(newest) => format!("ReplicaSet \"{}\"", newest.name()),
-            None => format!(
-                "Deployment \"{}\"",
-                deployment.metadata.name.as_deref().unwrap_or_default()
-            ),
+            None => format!("Deployment \"{}\"", deployment.metadata.name.as_deref().unwrap_or_default()),
         };
         if !self.limits.paused && deployment.metadata.deletion_timestamp.is_none() {
-            progress::update(
-                &held,
-                &mut report,
-                &self.limits,
-                generation,
-                &subject,
-                self.input.now,
-            );
+            progress::update(&held, &mut report, &self.limits, generation, &subject, self.input.now);
         }
-        let look_again = self
-            .limits
-            .progress_deadline
-            .filter(|_| !self.limits.paused)
-            .and_then(|deadline| {
-                let conditions = report.conditions.as_deref().unwrap_or_default();
-                // A second later, so that the deadline is surely over at the resolution of the times we write.
-                let left = progress::time_left(
-                    progress::find(conditions, PROGRESSING),
-                    deadline,
-                    self.input.now,
-                )?;
-                Some(left + Duration::from_secs(1))
-            });
+        let look_again = self.limits.progress_deadline.filter(|_| !self.limits.paused).and_then(|deadline| {
+            let conditions = report.conditions.as_deref().unwrap_or_default();
+            // A second later, so that the deadline is surely over at the resolution of the times we write.
+            let left = progress::time_left(progress::find(conditions, PROGRESSING), deadline, self.input.now)?;
+            Some(left + Duration::from_secs(1))
+        });
 
         let mut changes = Vec::new();
         if let Some(newest) = &self.newest {
@@ -257,10 +189,7 @@ impl<'a> Rollout<'a> {
             let changed = draft.is_changed();
             match draft.seen {
                 Some(old) if draft.removed => changes.push(Change::Delete(old)),
-                Some(old) if changed => changes.push(Change::Update {
-                    old,
-                    new: Box::new(draft.set),
-                }),
+                Some(old) if changed => changes.push(Change::Update { old, new: Box::new(draft.set) }),
                 Some(_) => {}
                 None => changes.push(Change::Create(Box::new(draft.set))),
             }
@@ -268,9 +197,6 @@ impl<'a> Rollout<'a> {
         if deployment.status.as_ref() != Some(&report) {
             changes.push(Change::Status(Box::new(report)));
         }
-        Plan {
-            changes,
-            look_again,
-        }
+        Plan { changes, look_again }
     }
 }

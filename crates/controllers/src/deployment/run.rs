@@ -74,17 +74,13 @@ pub(crate) async fn reconcile(cluster: Arc<Cluster>, key: Key) -> Result<Again> 
     let Some(deployment) = cluster.caches.deployments.get(&key) else {
         return Ok(None);
     };
-    let selects_all = deployment
-        .spec
-        .as_ref()
-        .is_none_or(|spec| selector::is_empty(&spec.selector));
+    let selects_all = deployment.spec.as_ref().is_none_or(|spec| selector::is_empty(&spec.selector));
     if selects_all {
         cluster.recorder.record(Record {
             about: reference_to(&*deployment),
             severity: Severity::Warning,
             reason: "SelectingAll",
-            message: "This deployment is selecting all pods. A non-empty selector is required."
-                .into(),
+            message: "This deployment is selecting all pods. A non-empty selector is required.".into(),
             component: "deployment-controller",
         });
         return Ok(None);
@@ -92,12 +88,7 @@ pub(crate) async fn reconcile(cluster: Arc<Cluster>, key: Key) -> Result<Again> 
     let plan = {
         let sets = cluster.caches.replica_sets.in_namespace(&key.namespace);
         let pods = cluster.caches.pods.in_namespace(&key.namespace);
-        plan(&Input {
-            deployment: &deployment,
-            sets: &sets,
-            pods: &pods,
-            now: Timestamp::now(),
-        })
+        plan(&Input { deployment: &deployment, sets: &sets, pods: &pods, now: Timestamp::now() })
     };
     apply::apply(&cluster, &deployment, plan.changes).await?;
     Ok(plan.look_again)

@@ -11,8 +11,7 @@ use super::{
 pub fn is_due<'a>(sets: impl IntoIterator<Item = &'a Draft>, limits: &Limits) -> bool {
     sets.into_iter().any(|set| {
         set.replicas() > 0
-            && number(&set.set.metadata, DESIRED)
-                .is_some_and(|desired| desired != i64::from(limits.replicas))
+            && number(&set.set.metadata, DESIRED).is_some_and(|desired| desired != i64::from(limits.replicas))
     })
 }
 
@@ -43,28 +42,17 @@ pub fn scale(newest: &mut Option<Draft>, old: &mut [Draft], limits: &Limits, sta
         return;
     }
     if let Strategy::Rolling { surge, .. } = limits.strategy {
-        let allowed = if limits.replicas > 0 {
-            limits.replicas.saturating_add(surge)
-        } else {
-            0
-        };
+        let allowed = if limits.replicas > 0 { limits.replicas.saturating_add(surge) } else { 0 };
         proportionally(newest, old, allowed, limits, status_replicas);
     }
 }
 
-fn all<'a>(
-    newest: &'a mut Option<Draft>,
-    old: &'a mut [Draft],
-) -> impl Iterator<Item = &'a mut Draft> {
+fn all<'a>(newest: &'a mut Option<Draft>, old: &'a mut [Draft]) -> impl Iterator<Item = &'a mut Draft> {
     newest.iter_mut().chain(old)
 }
 
 fn active_count(newest: &Option<Draft>, old: &[Draft]) -> usize {
-    newest
-        .iter()
-        .chain(old)
-        .filter(|set| set.replicas() > 0)
-        .count()
+    newest.iter().chain(old).filter(|set| set.replicas() > 0).count()
 }
 
 fn is_saturated(set: &Draft, limits: &Limits) -> bool {
@@ -73,13 +61,7 @@ fn is_saturated(set: &Draft, limits: &Limits) -> bool {
         && set.available() == limits.replicas
 }
 
-fn proportionally(
-    newest: &mut Option<Draft>,
-    old: &mut [Draft],
-    allowed: i32,
-    limits: &Limits,
-    status_replicas: i32,
-) {
+fn proportionally(newest: &mut Option<Draft>, old: &mut [Draft], allowed: i32, limits: &Limits, status_replicas: i32) {
     let current = sum(newest.iter().chain(&*old), Draft::replicas);
     let to_add = allowed - current;
     let mut active: Vec<&mut Draft> = all(newest, old).filter(|set| set.replicas() > 0).collect();
@@ -87,9 +69,7 @@ fn proportionally(
     let created = |set: &Draft| set.set.metadata.creation_timestamp.clone();
     active.sort_by(|a, b| {
         let by_age = created(a).cmp(&created(b));
-        b.replicas()
-            .cmp(&a.replicas())
-            .then(if to_add > 0 { by_age.reverse() } else { by_age })
+        b.replicas().cmp(&a.replicas()).then(if to_add > 0 { by_age.reverse() } else { by_age })
     });
     let mut added = 0;
     let mut sizes: Vec<i32> = Vec::with_capacity(active.len());
@@ -113,11 +93,7 @@ fn share(set: &Draft, left: i32, to_add: i32, limits: &Limits, status_replicas: 
         return 0;
     }
     let fraction = fraction(set, limits, status_replicas);
-    if to_add > 0 {
-        fraction.min(left)
-    } else {
-        fraction.max(left)
-    }
+    if to_add > 0 { fraction.min(left) } else { fraction.max(left) }
 }
 
 fn fraction(set: &Draft, limits: &Limits, status_replicas: i32) -> i32 {
@@ -135,7 +111,5 @@ fn fraction(set: &Draft, limits: &Limits, status_replicas: i32) -> i32 {
     let size = i64::from(set.replicas()) * after;
     // Rounded to the nearest, halves up; all numbers are positive.
     let size = (2 * size + before) / (2 * before);
-    i32::try_from(size)
-        .unwrap_or(i32::MAX)
-        .saturating_sub(set.replicas())
+    i32::try_from(size).unwrap_or(i32::MAX).saturating_sub(set.replicas())
 }

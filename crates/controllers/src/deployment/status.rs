@@ -23,22 +23,11 @@ pub fn count(
     let missing = sum(all(), Draft::replicas).saturating_sub(available).max(0);
     let enough = available >= limits.replicas - limits.unavailable();
     let (status, reason, message) = if enough {
-        (
-            "True",
-            "MinimumReplicasAvailable",
-            "Deployment has minimum availability.",
-        )
+        ("True", "MinimumReplicasAvailable", "Deployment has minimum availability.")
     } else {
-        (
-            "False",
-            "MinimumReplicasUnavailable",
-            "Deployment does not have minimum availability.",
-        )
+        ("False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability.")
     };
-    progress::set(
-        &mut conditions,
-        progress::condition(AVAILABLE, status, reason, message.into(), now),
-    );
+    progress::set(&mut conditions, progress::condition(AVAILABLE, status, reason, message.into(), now));
     match failure(all()) {
         Some(failure) => progress::set(&mut conditions, failure),
         None => conditions.retain(|condition| condition.type_ != REPLICA_FAILURE),
@@ -61,16 +50,14 @@ pub fn count(
 
 /// The first failure that a ReplicaSet reports, the newest one's before others.
 fn failure<'a>(sets: impl Iterator<Item = &'a Draft>) -> Option<DeploymentCondition> {
-    sets.filter_map(|set| set.set.status.as_ref()?.conditions.as_ref())
-        .flatten()
-        .find_map(|condition| {
-            (condition.type_ == REPLICA_FAILURE).then(|| DeploymentCondition {
-                type_: REPLICA_FAILURE.into(),
-                status: condition.status.clone(),
-                reason: condition.reason.clone(),
-                message: condition.message.clone(),
-                last_transition_time: condition.last_transition_time.clone(),
-                last_update_time: condition.last_transition_time.clone(),
-            })
+    sets.filter_map(|set| set.set.status.as_ref()?.conditions.as_ref()).flatten().find_map(|condition| {
+        (condition.type_ == REPLICA_FAILURE).then(|| DeploymentCondition {
+            type_: REPLICA_FAILURE.into(),
+            status: condition.status.clone(),
+            reason: condition.reason.clone(),
+            message: condition.message.clone(),
+            last_transition_time: condition.last_transition_time.clone(),
+            last_update_time: condition.last_transition_time.clone(),
         })
+    })
 }

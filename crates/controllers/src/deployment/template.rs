@@ -20,11 +20,7 @@ pub fn hash(template: &PodTemplateSpec, collisions: Option<i32>) -> String {
     if let Some(collisions) = collisions {
         bytes.extend(collisions.to_le_bytes());
     }
-    fnv1a(&bytes)
-        .to_string()
-        .bytes()
-        .map(|byte| SAFE[usize::from(byte) % SAFE.len()] as char)
-        .collect()
+    fnv1a(&bytes).to_string().bytes().map(|byte| SAFE[usize::from(byte) % SAFE.len()] as char).collect()
 }
 
 fn without_hash(template: &PodTemplateSpec) -> PodTemplateSpec {
@@ -43,9 +39,7 @@ fn without_hash(template: &PodTemplateSpec) -> PodTemplateSpec {
 
 /// FNV-1a, 32 bits.
 fn fnv1a(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash: u32, byte| {
-        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-    })
+    bytes.iter().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 /// No vowels, no look-alikes: no words by accident (`k8s.io/apimachinery/pkg/util/rand`).
@@ -72,10 +66,7 @@ mod tests {
     #[test]
     fn the_hash_label_makes_no_difference_and_the_image_does() {
         let plain = template("echo:1", json!({"app": "web"}));
-        assert!(same(
-            &plain,
-            &template("echo:1", json!({"app": "web", "pod-template-hash": "x"}))
-        ));
+        assert!(same(&plain, &template("echo:1", json!({"app": "web", "pod-template-hash": "x"}))));
         assert!(!same(&plain, &template("echo:2", json!({"app": "web"}))));
         assert!(!same(&plain, &template("echo:1", json!({"app": "api"}))));
     }
@@ -86,9 +77,6 @@ mod tests {
         let first = hash(&plain, None);
         assert_eq!(first, hash(&plain, None));
         assert_ne!(first, hash(&plain, Some(1)));
-        assert!(
-            first.len() <= 10 && first.bytes().all(|byte| SAFE.contains(&byte)),
-            "{first}"
-        );
+        assert!(first.len() <= 10 && first.bytes().all(|byte| SAFE.contains(&byte)), "{first}");
     }
 }

@@ -42,22 +42,11 @@ impl World {
             "spec": whole,
         }))
         .expect("a Deployment");
-        Self {
-            deployment,
-            sets: Vec::new(),
-            pods: Vec::new(),
-            now: 1000,
-            events: Vec::new(),
-        }
+        Self { deployment, sets: Vec::new(), pods: Vec::new(), now: 1000, events: Vec::new() }
     }
 
     pub(super) fn plan(&self) -> Plan {
-        plan(&Input {
-            deployment: &self.deployment,
-            sets: &self.sets,
-            pods: &self.pods,
-            now: at(self.now),
-        })
+        plan(&Input { deployment: &self.deployment, sets: &self.sets, pods: &self.pods, now: at(self.now) })
     }
 
     /// Plans and carries out once; false when nothing changed.
@@ -81,9 +70,7 @@ impl World {
                     }
                     self.put(*new);
                 }
-                Change::Delete(old) => self
-                    .sets
-                    .retain(|set| set.metadata.name != old.metadata.name),
+                Change::Delete(old) => self.sets.retain(|set| set.metadata.name != old.metadata.name),
                 Change::Revision(number) => {
                     self.deployment
                         .metadata
@@ -151,11 +138,7 @@ impl World {
     }
 
     pub(super) fn bump(&mut self) {
-        self.deployment.metadata.generation = self
-            .deployment
-            .metadata
-            .generation
-            .map(|generation| generation + 1);
+        self.deployment.metadata.generation = self.deployment.metadata.generation.map(|generation| generation + 1);
     }
 
     pub(super) fn sizes(&self) -> Vec<i32> {
@@ -164,27 +147,17 @@ impl World {
 
     pub(super) fn condition(&self, type_: &str) -> (String, String) {
         let status = self.deployment.status.as_ref().expect("a status");
-        let condition =
-            progress::find(status.conditions.as_deref().unwrap_or_default(), type_).expect(type_);
-        (
-            condition.status.clone(),
-            condition.reason.clone().unwrap_or_default(),
-        )
+        let condition = progress::find(status.conditions.as_deref().unwrap_or_default(), type_).expect(type_);
+        (condition.status.clone(), condition.reason.clone().unwrap_or_default())
     }
 
-    pub(super) fn revision(
-        &self,
-        meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
-    ) -> i64 {
+    pub(super) fn revision(&self, meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> i64 {
         revision::of(meta)
     }
 }
 
 pub(super) fn size(set: &ReplicaSet) -> i32 {
-    set.spec
-        .as_ref()
-        .and_then(|spec| spec.replicas)
-        .unwrap_or(1)
+    set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
 }
 
 pub(super) fn pair(status: &str, reason: &str) -> (String, String) {

@@ -25,11 +25,7 @@ pub(super) struct Sheet {
 
 impl Sheet {
     pub(super) fn of(seen: &Arc<EndpointSlice>) -> Self {
-        Self {
-            seen: Some(Arc::clone(seen)),
-            slice: seen.as_ref().clone(),
-            surplus: false,
-        }
+        Self { seen: Some(Arc::clone(seen)), slice: seen.as_ref().clone(), surplus: false }
     }
 
     fn ports_key(&self) -> String {
@@ -51,9 +47,7 @@ impl Sheet {
     }
 
     fn is_changed(&self) -> bool {
-        self.seen.as_ref().is_none_or(|seen| {
-            seen.endpoints != self.slice.endpoints || seen.ports != self.slice.ports
-        })
+        self.seen.as_ref().is_none_or(|seen| seen.endpoints != self.slice.endpoints || seen.ports != self.slice.ports)
     }
 
     pub(super) fn into_change(mut self, service: &Service) -> Option<Change> {
@@ -96,28 +90,17 @@ impl Cut<'_> {
     /// Leaves endpoints where they are, with their present state, and takes out those that are gone. Returns those
     /// that are in no slice yet.
     fn keep(&mut self, key: &str, endpoints: &[Endpoint]) -> Vec<Endpoint> {
-        let mut left: BTreeMap<String, &Endpoint> = endpoints
-            .iter()
-            .map(|endpoint| (identity(endpoint), endpoint))
-            .collect();
-        for sheet in self
-            .sheets
-            .iter_mut()
-            .filter(|sheet| sheet.ports_key() == key)
-        {
+        let mut left: BTreeMap<String, &Endpoint> =
+            endpoints.iter().map(|endpoint| (identity(endpoint), endpoint)).collect();
+        for sheet in self.sheets.iter_mut().filter(|sheet| sheet.ports_key() == key) {
             sheet.slice.endpoints = std::mem::take(&mut sheet.slice.endpoints)
                 .into_iter()
                 .filter_map(|held| {
-                    left.remove(&identity(&held))
-                        .map(|new| if held == *new { held } else { new.clone() })
+                    left.remove(&identity(&held)).map(|new| if held == *new { held } else { new.clone() })
                 })
                 .collect();
         }
-        endpoints
-            .iter()
-            .filter(|endpoint| left.contains_key(&identity(endpoint)))
-            .cloned()
-            .collect()
+        endpoints.iter().filter(|endpoint| left.contains_key(&identity(endpoint))).cloned().collect()
     }
 
     /// Finds room: in slices that change anyway, then in one that takes all the rest, then in empty ones, then in new.
@@ -139,11 +122,7 @@ impl Cut<'_> {
         if let Some(sheet) = fullest {
             sheet.take(ports, &mut endpoints);
         }
-        for sheet in self
-            .sheets
-            .iter_mut()
-            .filter(|sheet| sheet.slice.endpoints.is_empty())
-        {
+        for sheet in self.sheets.iter_mut().filter(|sheet| sheet.slice.endpoints.is_empty()) {
             sheet.take(ports, &mut endpoints);
         }
         while !endpoints.is_empty() {
@@ -156,11 +135,7 @@ impl Cut<'_> {
     /// An empty slice goes, but a Service always keeps one per family: an empty slice says "nobody", no slice says
     /// nothing.
     fn drop_empty(&mut self) {
-        let mut filled = self
-            .sheets
-            .iter()
-            .filter(|sheet| !sheet.slice.endpoints.is_empty())
-            .count();
+        let mut filled = self.sheets.iter().filter(|sheet| !sheet.slice.endpoints.is_empty()).count();
         for sheet in &mut self.sheets {
             if !sheet.slice.endpoints.is_empty() {
                 continue;
@@ -184,23 +159,11 @@ impl Cut<'_> {
         let service = meta.name.as_deref().unwrap_or_default();
         let uid = meta.uid.as_deref().unwrap_or_default();
         let is_taken = |name: &str| {
-            let held = self
-                .input
-                .slices
-                .iter()
-                .any(|slice| slice.metadata.name.as_deref() == Some(name));
-            held || self
-                .sheets
-                .iter()
-                .any(|sheet| sheet.slice.metadata.name.as_deref() == Some(name))
+            let held = self.input.slices.iter().any(|slice| slice.metadata.name.as_deref() == Some(name));
+            held || self.sheets.iter().any(|sheet| sheet.slice.metadata.name.as_deref() == Some(name))
         };
         let name = (0u64..)
-            .map(|number| {
-                format!(
-                    "{service}-{}",
-                    suffix(&format!("{uid}/{}/{key}/{number}", self.family.as_str()))
-                )
-            })
+            .map(|number| format!("{service}-{}", suffix(&format!("{uid}/{}/{key}/{number}", self.family.as_str()))))
             .find(|name| !is_taken(name))
             .unwrap_or_else(|| service.to_owned());
         let slice = EndpointSlice {
@@ -214,29 +177,21 @@ impl Cut<'_> {
             endpoints: Vec::new(),
             ports: None,
         };
-        Sheet {
-            seen: None,
-            slice,
-            surplus: false,
-        }
+        Sheet { seen: None, slice, surplus: false }
     }
 }
 
 /// An endpoint stays the same as long as it is the same Pod at the same address.
 fn identity(endpoint: &Endpoint) -> String {
-    let uid = endpoint
-        .target_ref
-        .as_ref()
-        .and_then(|target| target.uid.as_deref())
-        .unwrap_or_default();
+    let uid = endpoint.target_ref.as_ref().and_then(|target| target.uid.as_deref()).unwrap_or_default();
     format!("{uid} {}", endpoint.addresses.join(","))
 }
 
 /// Five characters as the API server would give for `generateName`.
 fn suffix(text: &str) -> String {
-    let mut hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    });
+    let mut hash = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
     (0..5)
         .map(|_| {
             let index = usize::try_from(hash % 27).unwrap_or(0);

@@ -61,38 +61,23 @@ pub fn families(service: &Service) -> Vec<Family> {
     let own = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip);
     let mut families: Vec<Family> = own
         .filter_map(|address| address.parse::<IpAddr>().ok())
-        .map(|address| {
-            if address.is_ipv4() {
-                Family::V4
-            } else {
-                Family::V6
-            }
-        })
+        .map(|address| if address.is_ipv4() { Family::V4 } else { Family::V6 })
         .collect();
     families.dedup();
-    if families.is_empty() {
-        vec![Family::V4]
-    } else {
-        families
-    }
+    if families.is_empty() { vec![Family::V4] } else { families }
 }
 
 /// True for a Service whose Pods we look for.
 pub fn has_endpoints(service: &Service) -> bool {
     service.spec.as_ref().is_some_and(|spec| {
-        spec.selector
-            .as_ref()
-            .is_some_and(|selector| !selector.is_empty())
+        spec.selector.as_ref().is_some_and(|selector| !selector.is_empty())
             && spec.type_.as_deref() != Some("ExternalName")
     })
 }
 
 /// True for a Service without an address of its own.
 pub fn is_headless(service: &Service) -> bool {
-    service
-        .spec
-        .as_ref()
-        .is_some_and(|spec| spec.cluster_ip.as_deref() == Some("None"))
+    service.spec.as_ref().is_some_and(|spec| spec.cluster_ip.as_deref() == Some("None"))
 }
 
 /// True for a Pod that can be an endpoint: it has an address and has not ended.
@@ -106,10 +91,7 @@ pub fn addresses(pod: &Pod) -> impl Iterator<Item = IpAddr> {
     status.flat_map(|status| {
         let all = status.pod_ips.iter().flatten().map(|ip| &ip.ip);
         // `podIP` repeats the first of `podIPs`; a runner may write only the one.
-        let single = status
-            .pod_ip
-            .iter()
-            .filter(|_| status.pod_ips.as_ref().is_none_or(Vec::is_empty));
+        let single = status.pod_ip.iter().filter(|_| status.pod_ips.as_ref().is_none_or(Vec::is_empty));
         all.chain(single).filter_map(|address| address.parse().ok())
     })
 }
@@ -122,10 +104,7 @@ pub fn address(pod: &Pod, family: Family) -> Option<IpAddr> {
 /// The ports of a Service as they are on this Pod: a named target port may be another number on every Pod, and a Pod
 /// that does not have it does not serve it.
 pub fn ports(service: &Service, pod: &Pod) -> Vec<EndpointPort> {
-    let service_ports = service
-        .spec
-        .iter()
-        .flat_map(|spec| spec.ports.iter().flatten());
+    let service_ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
     let mut ports: Vec<EndpointPort> = service_ports
         .filter_map(|port| {
             Some(EndpointPort {
@@ -153,13 +132,8 @@ pub fn target(port: &ServicePort, pod: &Pod) -> Option<i32> {
             let spec = pod.spec.as_ref()?;
             // Sidecars are init containers that stay (KEP-753).
             let sidecars = spec.init_containers.iter().flatten();
-            let sidecars =
-                sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
-            let mut all = spec
-                .containers
-                .iter()
-                .chain(sidecars)
-                .flat_map(|container| container.ports.iter().flatten());
+            let sidecars = sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
+            let mut all = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
             all.find(|candidate| {
                 candidate.name.as_deref() == Some(name)
                     && candidate.protocol.as_deref().unwrap_or("TCP") == protocol(port)
@@ -173,12 +147,7 @@ pub fn target(port: &ServicePort, pod: &Pod) -> Option<i32> {
 pub type Groups = BTreeMap<String, (Vec<EndpointPort>, Vec<Endpoint>)>;
 
 /// All endpoints of one family, by ports. `zones` are the Nodes' `topology.kubernetes.io/zone`.
-pub fn groups(
-    service: &Service,
-    pods: &[Arc<Pod>],
-    zones: &HashMap<String, String>,
-    family: Family,
-) -> Groups {
+pub fn groups(service: &Service, pods: &[Arc<Pod>], zones: &HashMap<String, String>, family: Family) -> Groups {
     let mut groups = Groups::new();
     for pod in pods.iter().filter(|pod| can_serve(pod)) {
         let Some(address) = address(pod, family) else {
@@ -199,17 +168,9 @@ pub fn ports_key(ports: &[EndpointPort]) -> String {
 }
 
 /// One endpoint. KEP-1672: a Pod that is ending is not `ready`, but `serving` as long as it answers its probes.
-fn endpoint(
-    service: &Service,
-    pod: &Pod,
-    address: IpAddr,
-    zones: &HashMap<String, String>,
-) -> Endpoint {
+fn endpoint(service: &Service, pod: &Pod, address: IpAddr, zones: &HashMap<String, String>) -> Endpoint {
     let meta = &pod.metadata;
-    let publish_all = service
-        .spec
-        .as_ref()
-        .is_some_and(|spec| spec.publish_not_ready_addresses == Some(true));
+    let publish_all = service.spec.as_ref().is_some_and(|spec| spec.publish_not_ready_addresses == Some(true));
     let serving = pod::is_ready(pod);
     let terminating = meta.deletion_timestamp.is_some();
     let node = pod::node(pod);
@@ -237,9 +198,6 @@ fn endpoint(
 /// The Pod's own DNS name below the Service, if it asks for one.
 pub fn hostname(service: &Service, pod: &Pod) -> Option<String> {
     let spec = pod.spec.as_ref()?;
-    let hostname = spec
-        .hostname
-        .as_ref()
-        .filter(|hostname| !hostname.is_empty())?;
+    let hostname = spec.hostname.as_ref().filter(|hostname| !hostname.is_empty())?;
     (spec.subdomain == service.metadata.name).then(|| hostname.clone())
 }

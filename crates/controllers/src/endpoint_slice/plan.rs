@@ -44,29 +44,15 @@ pub fn plan(input: &Input<'_>) -> Vec<Change> {
     }
     let wanted = families(input.service);
     let (mut changes, mut deletions) = (Vec::new(), Vec::new());
-    let own: Vec<&Arc<EndpointSlice>> = input
-        .slices
-        .iter()
-        .filter(|slice| is_own(input.service, slice))
-        .collect();
+    let own: Vec<&Arc<EndpointSlice>> = input.slices.iter().filter(|slice| is_own(input.service, slice)).collect();
     for slice in &own {
-        if !wanted
-            .iter()
-            .any(|family| family.as_str() == slice.address_type)
-        {
+        if !wanted.iter().any(|family| family.as_str() == slice.address_type) {
             deletions.push(Change::Delete(Arc::clone(slice)));
         }
     }
     for family in wanted {
-        let slices = own
-            .iter()
-            .filter(|slice| slice.address_type == family.as_str())
-            .map(|slice| Sheet::of(slice));
-        let mut cut = Cut {
-            input,
-            family,
-            sheets: slices.collect(),
-        };
+        let slices = own.iter().filter(|slice| slice.address_type == family.as_str()).map(|slice| Sheet::of(slice));
+        let mut cut = Cut { input, family, sheets: slices.collect() };
         cut.fill(groups(input.service, input.pods, input.zones, family));
         for sheet in cut.sheets {
             match sheet.into_change(input.service) {
@@ -82,13 +68,7 @@ pub fn plan(input: &Input<'_>) -> Vec<Change> {
 
 /// True for a slice that we made for this very Service.
 fn is_own(service: &Service, slice: &EndpointSlice) -> bool {
-    let label = |key: &str| {
-        slice
-            .metadata
-            .labels
-            .as_ref()
-            .and_then(|labels| labels.get(key))
-    };
+    let label = |key: &str| slice.metadata.labels.as_ref().and_then(|labels| labels.get(key));
     label(SERVICE_NAME) == service.metadata.name.as_ref()
         && label(MANAGED_BY).map(String::as_str) == Some(MANAGER)
         && slice.metadata.deletion_timestamp.is_none()
@@ -97,10 +77,7 @@ fn is_own(service: &Service, slice: &EndpointSlice) -> bool {
 
 pub(super) fn labels(service: &Service) -> BTreeMap<String, String> {
     let mut labels = service.metadata.labels.clone().unwrap_or_default();
-    labels.insert(
-        SERVICE_NAME.into(),
-        service.metadata.name.clone().unwrap_or_default(),
-    );
+    labels.insert(SERVICE_NAME.into(), service.metadata.name.clone().unwrap_or_default());
     labels.insert(MANAGED_BY.into(), MANAGER.into());
     labels.remove(HEADLESS);
     if is_headless(service) {

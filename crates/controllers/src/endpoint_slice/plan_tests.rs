@@ -52,22 +52,13 @@ struct World {
 
 impl World {
     fn new(service: Service, pods: Vec<Arc<Pod>>) -> Self {
-        Self {
-            service,
-            pods,
-            zones: [("worker-1".to_owned(), "zone-a".to_owned())].into(),
-            slices: Vec::new(),
-        }
+        Self { service, pods, zones: [("worker-1".to_owned(), "zone-a".to_owned())].into(), slices: Vec::new() }
     }
 
     /// Plans, carries out, and returns how many slices were created, updated and deleted.
     fn step(&mut self) -> (usize, usize, usize) {
-        let changes = plan(&Input {
-            service: &self.service,
-            pods: &self.pods,
-            zones: &self.zones,
-            slices: &self.slices,
-        });
+        let changes =
+            plan(&Input { service: &self.service, pods: &self.pods, zones: &self.zones, slices: &self.slices });
         let mut counts = (0, 0, 0);
         for change in changes {
             match change {
@@ -79,16 +70,12 @@ impl World {
                 Change::Update(new) => {
                     assert_eq!(counts.2, 0, "nothing is removed before all is added");
                     counts.1 += 1;
-                    let held = self
-                        .slices
-                        .iter_mut()
-                        .find(|slice| slice.metadata.name == new.metadata.name);
+                    let held = self.slices.iter_mut().find(|slice| slice.metadata.name == new.metadata.name);
                     *held.expect("exists") = Arc::new(*new);
                 }
                 Change::Delete(old) => {
                     counts.2 += 1;
-                    self.slices
-                        .retain(|slice| slice.metadata.name != old.metadata.name);
+                    self.slices.retain(|slice| slice.metadata.name != old.metadata.name);
                 }
             }
         }
@@ -96,74 +83,39 @@ impl World {
     }
 
     fn addresses(&self, family: &str) -> Vec<&str> {
-        let slices = self
-            .slices
-            .iter()
-            .filter(|slice| slice.address_type == family);
-        let mut all: Vec<&str> = slices
-            .flat_map(|slice| &slice.endpoints)
-            .map(|e| e.addresses[0].as_str())
-            .collect();
+        let slices = self.slices.iter().filter(|slice| slice.address_type == family);
+        let mut all: Vec<&str> = slices.flat_map(|slice| &slice.endpoints).map(|e| e.addresses[0].as_str()).collect();
         all.sort_unstable();
         all
     }
 
     fn conditions(&self) -> (bool, bool, bool) {
-        let conditions = self.slices[0].endpoints[0]
-            .conditions
-            .clone()
-            .expect("conditions");
+        let conditions = self.slices[0].endpoints[0].conditions.clone().expect("conditions");
         let is = |value: Option<bool>| value.expect("written");
-        (
-            is(conditions.ready),
-            is(conditions.serving),
-            is(conditions.terminating),
-        )
+        (is(conditions.ready), is(conditions.serving), is(conditions.terminating))
     }
 }
 
 #[test]
 fn the_seeds_service() {
-    let mut world = World::new(
-        service(json!({})),
-        vec![pod(2, json!({})), pod(3, json!({}))],
-    );
+    let mut world = World::new(service(json!({})), vec![pod(2, json!({})), pod(3, json!({}))]);
     assert_eq!(world.step(), (1, 0, 0));
     let slice = &world.slices[0];
     let labels = slice.metadata.labels.as_ref().expect("labels");
     assert_eq!(labels["kubernetes.io/service-name"], "spink");
-    assert_eq!(
-        labels["endpointslice.kubernetes.io/managed-by"],
-        "endpointslice-controller.k8s.io"
-    );
+    assert_eq!(labels["endpointslice.kubernetes.io/managed-by"], "endpointslice-controller.k8s.io");
     assert_eq!(labels["team"], "x");
-    assert!(
-        slice
-            .metadata
-            .name
-            .as_deref()
-            .is_some_and(|name| name.starts_with("spink-") && name.len() == 11)
-    );
-    assert_eq!(
-        owner::controller_of(&slice.metadata).map(|owner| owner.uid.as_str()),
-        Some("svc")
-    );
+    assert!(slice.metadata.name.as_deref().is_some_and(|name| name.starts_with("spink-") && name.len() == 11));
+    assert_eq!(owner::controller_of(&slice.metadata).map(|owner| owner.uid.as_str()), Some("svc"));
     assert_eq!(slice.address_type, "IPv4");
     let port = &slice.ports.as_ref().expect("ports")[0];
-    assert_eq!(
-        (port.name.as_deref(), port.port, port.protocol.as_deref()),
-        (Some(""), Some(8080), Some("TCP"))
-    );
+    assert_eq!((port.name.as_deref(), port.port, port.protocol.as_deref()), (Some(""), Some(8080), Some("TCP")));
     let endpoint = &slice.endpoints[0];
     assert_eq!(endpoint.node_name.as_deref(), Some("worker-1"));
     assert_eq!(endpoint.zone.as_deref(), Some("zone-a"));
     let target = endpoint.target_ref.as_ref().expect("a target");
     assert_eq!(
-        (
-            target.kind.as_deref(),
-            target.name.as_deref(),
-            target.uid.as_deref()
-        ),
+        (target.kind.as_deref(), target.name.as_deref(), target.uid.as_deref()),
         (Some("Pod"), Some("spink-002"), Some("pod-2"))
     );
     assert_eq!(world.addresses("IPv4"), ["10.244.1.2", "10.244.1.3"]);
@@ -186,16 +138,9 @@ fn conditions_follow_kep_1672() {
         (publish.clone(), deleted, (true, true, true)),
         (publish, deleted_unready, (true, false, true)),
     ] {
-        let mut world = World::new(
-            service(service_change.clone()),
-            vec![pod(2, pod_change.clone())],
-        );
+        let mut world = World::new(service(service_change.clone()), vec![pod(2, pod_change.clone())]);
         world.step();
-        assert_eq!(
-            world.conditions(),
-            expected,
-            "{service_change} {pod_change}"
-        );
+        assert_eq!(world.conditions(), expected, "{service_change} {pod_change}");
     }
 }
 
@@ -220,10 +165,7 @@ fn pods_without_address_or_life_are_left_out_and_host_network_pods_are_in() {
 
 #[test]
 fn one_family_per_slice() {
-    let mut world = World::new(
-        service(json!({"spec": {"ipFamilies": ["IPv6", "IPv4"]}})),
-        vec![pod(2, json!({}))],
-    );
+    let mut world = World::new(service(json!({"spec": {"ipFamilies": ["IPv6", "IPv4"]}})), vec![pod(2, json!({}))]);
     assert_eq!(world.step(), (2, 0, 0));
     assert_eq!(world.addresses("IPv4"), ["10.244.1.2"]);
     assert_eq!(world.addresses("IPv6"), ["fd00:10:244:1::2"]);
@@ -234,31 +176,17 @@ fn one_family_per_slice() {
 
 #[test]
 fn named_ports_may_differ_between_pods() {
-    let named =
-        service(json!({"spec": {"ports": [{"name": "web", "port": 80, "targetPort": "http"}]}}));
+    let named = service(json!({"spec": {"ports": [{"name": "web", "port": 80, "targetPort": "http"}]}}));
     let on = |port: i32| json!({"spec": {"containers": [{"name": "c", "ports": [{"name": "http", "containerPort": port}]}]}});
     let without = json!({"spec": {"containers": [{"name": "c", "ports": []}]}});
     let udp = json!({"spec": {"containers": [{"name": "c", "ports": [{"name": "http", "containerPort": 1, "protocol": "UDP"}]}]}});
-    let mut world = World::new(
-        named,
-        vec![
-            pod(2, on(8080)),
-            pod(3, on(9090)),
-            pod(4, on(8080)),
-            pod(5, without),
-            pod(6, udp),
-        ],
-    );
+    let mut world =
+        World::new(named, vec![pod(2, on(8080)), pod(3, on(9090)), pod(4, on(8080)), pod(5, without), pod(6, udp)]);
     world.step();
     let mut ports: Vec<(Option<i32>, usize)> = world
         .slices
         .iter()
-        .map(|slice| {
-            (
-                slice.ports.as_ref().and_then(|ports| ports.first()?.port),
-                slice.endpoints.len(),
-            )
-        })
+        .map(|slice| (slice.ports.as_ref().and_then(|ports| ports.first()?.port), slice.endpoints.len()))
         .collect();
     ports.sort_unstable();
     assert_eq!(ports, [(None, 2), (Some(8080), 2), (Some(9090), 1)]);
@@ -266,16 +194,9 @@ fn named_ports_may_differ_between_pods() {
 
 #[test]
 fn a_change_of_one_endpoint_writes_one_slice() {
-    let mut world = World::new(
-        service(json!({})),
-        (1..=250).map(|number| pod(number, json!({}))).collect(),
-    );
+    let mut world = World::new(service(json!({})), (1..=250).map(|number| pod(number, json!({}))).collect());
     assert_eq!(world.step(), (3, 0, 0));
-    let mut sizes: Vec<usize> = world
-        .slices
-        .iter()
-        .map(|slice| slice.endpoints.len())
-        .collect();
+    let mut sizes: Vec<usize> = world.slices.iter().map(|slice| slice.endpoints.len()).collect();
     sizes.sort_unstable();
     assert_eq!(sizes, [50, 100, 100]);
     world.pods[7] = pod(8, json!({"status": {"conditions": []}}));
@@ -309,13 +230,7 @@ fn a_new_target_port_reaches_all_endpoints() {
     world.service = service(json!({"spec": {"ports": [{"port": 80, "targetPort": 9999}]}}));
     world.step();
     assert_eq!(world.slices.len(), 1);
-    assert_eq!(
-        world.slices[0]
-            .ports
-            .as_ref()
-            .and_then(|ports| ports[0].port),
-        Some(9999)
-    );
+    assert_eq!(world.slices[0].ports.as_ref().and_then(|ports| ports[0].port), Some(9999));
     assert_eq!(world.addresses("IPv4"), ["10.244.1.2"]);
 }
 
@@ -338,11 +253,7 @@ fn slices_of_others_and_of_a_former_service_are_left_alone() {
     let own = world.slices[0].as_ref().clone();
     let mut custom = own.clone();
     custom.metadata.name = Some("custom".into());
-    custom
-        .metadata
-        .labels
-        .get_or_insert_default()
-        .insert(MANAGED_BY.into(), "someone".into());
+    custom.metadata.labels.get_or_insert_default().insert(MANAGED_BY.into(), "someone".into());
     let mut former = own.clone();
     former.metadata.name = Some("former".into());
     if let Some(owners) = &mut former.metadata.owner_references {
@@ -361,13 +272,7 @@ fn headless_services_and_hostnames() {
     let mut world = World::new(headless, vec![pod(2, named), pod(3, elsewhere)]);
     world.step();
     let slice = &world.slices[0];
-    assert!(
-        slice
-            .metadata
-            .labels
-            .as_ref()
-            .is_some_and(|labels| labels.contains_key("service.kubernetes.io/headless"))
-    );
+    assert!(slice.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key("service.kubernetes.io/headless")));
     assert_eq!(slice.endpoints[0].hostname.as_deref(), Some("db-0"));
     assert_eq!(slice.endpoints[1].hostname, None);
     assert_eq!(slice.ports.as_deref(), Some(&[][..]));
@@ -379,14 +284,7 @@ fn relabelled_services_relabel_their_slices() {
     world.step();
     world.service = service(json!({"metadata": {"labels": {"team": "y"}}}));
     assert_eq!(world.step(), (0, 1, 0));
-    assert_eq!(
-        world.slices[0]
-            .metadata
-            .labels
-            .as_ref()
-            .map(|labels| labels["team"].as_str()),
-        Some("y")
-    );
+    assert_eq!(world.slices[0].metadata.labels.as_ref().map(|labels| labels["team"].as_str()), Some("y"));
 }
 
 proptest! {

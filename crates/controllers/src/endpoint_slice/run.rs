@@ -22,13 +22,7 @@ pub(crate) fn wake(cluster: &Cluster, inbox: &UnboundedSender<Key>) {
     let sender = inbox.clone();
     cluster.caches.endpoint_slices.on_change(move |old, new| {
         for slice in [old, new].into_iter().flatten() {
-            let label = |key: &str| {
-                slice
-                    .metadata
-                    .labels
-                    .as_ref()
-                    .and_then(|labels| labels.get(key))
-            };
+            let label = |key: &str| slice.metadata.labels.as_ref().and_then(|labels| labels.get(key));
             if label(MANAGED_BY).map(String::as_str) == Some(MANAGER)
                 && let Some(service) = label(SERVICE_NAME)
             {
@@ -81,13 +75,7 @@ fn view(pod: &Arc<Pod>) -> impl PartialEq + use<> {
         pod.metadata.deletion_timestamp.is_some(),
         desired::addresses(pod).collect::<Vec<_>>(),
         (pod::is_ready(pod), pod::has_ended(pod)),
-        spec.map(|spec| {
-            (
-                spec.node_name.clone(),
-                spec.hostname.clone(),
-                spec.subdomain.clone(),
-            )
-        }),
+        spec.map(|spec| (spec.node_name.clone(), spec.hostname.clone(), spec.subdomain.clone())),
     )
 }
 
@@ -98,10 +86,7 @@ fn selecting(services: &Cache<Service>, pod: &Pod) -> Vec<Arc<Service>> {
 }
 
 fn selects(service: &Service, pod: &Pod) -> bool {
-    let selector = service
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.selector.as_ref());
+    let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
     selector::service_selects(selector, pod.metadata.labels.as_ref())
 }
 
@@ -114,11 +99,7 @@ pub(crate) fn selected(cluster: &Cluster, service: &Service) -> Vec<Arc<Pod>> {
 }
 
 fn zone(node: &Arc<Node>) -> Option<String> {
-    node.metadata
-        .labels
-        .as_ref()?
-        .get("topology.kubernetes.io/zone")
-        .cloned()
+    node.metadata.labels.as_ref()?.get("topology.kubernetes.io/zone").cloned()
 }
 
 pub(crate) async fn reconcile(cluster: Arc<Cluster>, key: Key) -> Result<Again> {
@@ -128,18 +109,11 @@ pub(crate) async fn reconcile(cluster: Arc<Cluster>, key: Key) -> Result<Again> 
     };
     let changes = {
         let nodes = cluster.caches.nodes.all();
-        let zones: HashMap<String, String> = nodes
-            .iter()
-            .filter_map(|node| Some((node.metadata.name.clone()?, zone(node)?)))
-            .collect();
+        let zones: HashMap<String, String> =
+            nodes.iter().filter_map(|node| Some((node.metadata.name.clone()?, zone(node)?))).collect();
         let slices = cluster.caches.endpoint_slices.in_namespace(&key.namespace);
         let pods = selected(&cluster, &service);
-        plan(&Input {
-            service: &service,
-            pods: &pods,
-            zones: &zones,
-            slices: &slices,
-        })
+        plan(&Input { service: &service, pods: &pods, zones: &zones, slices: &slices })
     };
     // In order, and no further after a failure: what is removed waits until what is added is there.
     for change in changes {

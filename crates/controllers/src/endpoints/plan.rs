@@ -1,15 +1,11 @@
 //! One Endpoints object per Service, with the addresses of its first family.
 
 use crate::{
-    endpoint_slice::desired::{
-        address, can_serve, families, has_endpoints, hostname, is_headless, ports,
-    },
+    endpoint_slice::desired::{address, can_serve, families, has_endpoints, hostname, is_headless, ports},
     pod,
 };
 use k8s_openapi::{
-    api::core::v1::{
-        EndpointAddress, EndpointPort, EndpointSubset, Endpoints, ObjectReference, Pod, Service,
-    },
+    api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints, ObjectReference, Pod, Service},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
@@ -26,15 +22,9 @@ pub enum Change {
 }
 
 /// Plans the Endpoints of one name. `pods` are those that the Service selects.
-pub fn plan(
-    service: Option<&Service>,
-    pods: &[Arc<Pod>],
-    held: Option<&Arc<Endpoints>>,
-) -> Option<Change> {
+pub fn plan(service: Option<&Service>, pods: &[Arc<Pod>], held: Option<&Arc<Endpoints>>) -> Option<Change> {
     let Some(service) = service else {
-        return held
-            .filter(|held| is_own(held))
-            .map(|held| Change::Delete(Arc::clone(held)));
+        return held.filter(|held| is_own(held)).map(|held| Change::Delete(Arc::clone(held)));
     };
     if !has_endpoints(service) || service.metadata.deletion_timestamp.is_some() {
         return None;
@@ -82,10 +72,7 @@ fn labels(service: &Service) -> BTreeMap<String, String> {
 
 fn is_own(endpoints: &Endpoints) -> bool {
     let labels = endpoints.metadata.labels.as_ref();
-    labels
-        .and_then(|labels| labels.get(MANAGED_BY))
-        .map(String::as_str)
-        == Some(MANAGER)
+    labels.and_then(|labels| labels.get(MANAGED_BY)).map(String::as_str) == Some(MANAGER)
 }
 
 /// Who serves a port, by address; the flag is readiness.
@@ -100,20 +87,11 @@ fn subsets(service: &Service, pods: &[Arc<Pod>]) -> (Vec<EndpointSubset>, bool) 
     let Some(family) = families(service).first().copied() else {
         return (Vec::new(), false);
     };
-    let publish_all = service
-        .spec
-        .as_ref()
-        .is_some_and(|spec| spec.publish_not_ready_addresses == Some(true));
+    let publish_all = service.spec.as_ref().is_some_and(|spec| spec.publish_not_ready_addresses == Some(true));
     let mut serving: Vec<(&Arc<Pod>, IpAddr, bool)> = pods
         .iter()
         .filter(|pod| can_serve(pod) && (publish_all || pod.metadata.deletion_timestamp.is_none()))
-        .filter_map(|pod| {
-            Some((
-                pod,
-                address(pod, family)?,
-                publish_all || pod::is_ready(pod),
-            ))
-        })
+        .filter_map(|pod| Some((pod, address(pod, family)?, publish_all || pod::is_ready(pod))))
         .collect();
     let truncated = serving.len() > CAPACITY;
     if truncated {
@@ -122,28 +100,19 @@ fn subsets(service: &Service, pods: &[Arc<Pod>]) -> (Vec<EndpointSubset>, bool) 
         serving.truncate(CAPACITY);
     }
     let mut by_port: BTreeMap<PortKey, (Option<EndpointPort>, Servers)> = BTreeMap::new();
-    let without_ports = service
-        .spec
-        .as_ref()
-        .is_none_or(|spec| spec.ports.as_ref().is_none_or(Vec::is_empty));
+    let without_ports = service.spec.as_ref().is_none_or(|spec| spec.ports.as_ref().is_none_or(Vec::is_empty));
     for (pod, address, ready) in serving {
         let server = (ready, endpoint_address(service, pod, address));
         let identity = (address, pod.metadata.uid.clone().unwrap_or_default());
         if without_ports {
-            by_port
-                .entry(None)
-                .or_default()
-                .1
-                .insert(identity.clone(), server.clone());
+            by_port.entry(None).or_default().1.insert(identity.clone(), server.clone());
         }
         for port in ports(service, pod) {
             let Some(number) = port.port else { continue };
             let protocol = port.protocol.clone().unwrap_or_default();
             // A port without a name has none here, where slices write an empty one.
             let name = port.name.clone().unwrap_or_default();
-            let entry = by_port
-                .entry(Some((name.clone(), protocol, number)))
-                .or_default();
+            let entry = by_port.entry(Some((name.clone(), protocol, number))).or_default();
             entry.0 = Some(EndpointPort {
                 name: Some(name).filter(|name| !name.is_empty()),
                 port: number,
@@ -160,20 +129,13 @@ fn subsets(service: &Service, pods: &[Arc<Pod>]) -> (Vec<EndpointSubset>, bool) 
             None => packed.push((servers, port.into_iter().collect())),
         }
     }
-    (
-        packed
-            .into_iter()
-            .map(|(servers, ports)| subset(servers, ports))
-            .collect(),
-        truncated,
-    )
+    (packed.into_iter().map(|(servers, ports)| subset(servers, ports)).collect(), truncated)
 }
 
 fn subset(servers: Servers, ports: Vec<EndpointPort>) -> EndpointSubset {
     let (ready, unready): (Vec<_>, Vec<_>) = servers.into_values().partition(|(ready, _)| *ready);
     let list = |servers: Vec<(bool, EndpointAddress)>| {
-        let addresses: Vec<EndpointAddress> =
-            servers.into_iter().map(|(_, address)| address).collect();
+        let addresses: Vec<EndpointAddress> = servers.into_iter().map(|(_, address)| address).collect();
         (!addresses.is_empty()).then_some(addresses)
     };
     EndpointSubset {

@@ -24,10 +24,7 @@ pub(crate) fn wake(cluster: &Cluster, inbox: &UnboundedSender<Key>) {
 pub(crate) async fn reconcile(cluster: Arc<Cluster>, key: Key) -> Result<Again> {
     let service = cluster.caches.services.get(&key);
     let held = cluster.caches.endpoints.get(&key);
-    let pods = service
-        .as_ref()
-        .map(|service| selected(&cluster, service))
-        .unwrap_or_default();
+    let pods = service.as_ref().map(|service| selected(&cluster, service)).unwrap_or_default();
     match plan(service.as_deref(), &pods, held.as_ref()) {
         None => {}
         Some(Change::Create(endpoints)) => drop(cluster.create(&*endpoints).await?),

@@ -37,10 +37,8 @@ pub fn plan(nodes: &[Arc<Node>], options: &[NodeRange]) -> Vec<Change> {
             taken.iter_mut().for_each(|family| family.mark(range));
         }
     }
-    let mut waiting: Vec<&Arc<Node>> = nodes
-        .iter()
-        .filter(|node| ranges_of(node).is_empty() && node.metadata.deletion_timestamp.is_none())
-        .collect();
+    let mut waiting: Vec<&Arc<Node>> =
+        nodes.iter().filter(|node| ranges_of(node).is_empty() && node.metadata.deletion_timestamp.is_none()).collect();
     waiting.sort_by(|a, b| in_order_of_creation(a, b));
 
     let mut changes = Vec::new();
@@ -50,10 +48,7 @@ pub fn plan(nodes: &[Arc<Node>], options: &[NodeRange]) -> Vec<Change> {
             match family.lowest_free() {
                 Some(range) => ranges.push(range),
                 None => {
-                    changes.push(Change::Exhausted {
-                        node: Arc::clone(node),
-                        cluster: family.range.cluster,
-                    });
+                    changes.push(Change::Exhausted { node: Arc::clone(node), cluster: family.range.cluster });
                     continue 'nodes;
                 }
             }
@@ -62,10 +57,7 @@ pub fn plan(nodes: &[Arc<Node>], options: &[NodeRange]) -> Vec<Change> {
             taken.iter_mut().for_each(|family| family.mark(*range));
         }
         if !ranges.is_empty() {
-            changes.push(Change::Assign {
-                node: Arc::clone(node),
-                ranges,
-            });
+            changes.push(Change::Assign { node: Arc::clone(node), ranges });
         }
     }
     changes
@@ -77,22 +69,14 @@ pub fn ranges_of(node: &Node) -> Vec<IpNet> {
         return Vec::new();
     };
     let listed = spec.pod_cidrs.iter().flatten();
-    listed
-        .chain(&spec.pod_cidr)
-        .filter_map(|range| range.parse().ok())
-        .collect()
+    listed.chain(&spec.pod_cidr).filter_map(|range| range.parse().ok()).collect()
 }
 
 /// Creation times have a resolution of one second, so names decide within it: the control plane first, then by number.
 fn in_order_of_creation(a: &Node, b: &Node) -> Ordering {
     let created = |node: &Node| node.metadata.creation_timestamp.as_ref().map(|time| time.0);
     let is_worker = |node: &Node| {
-        !node
-            .metadata
-            .labels
-            .iter()
-            .flatten()
-            .any(|(key, _)| key == "node-role.kubernetes.io/control-plane")
+        !node.metadata.labels.iter().flatten().any(|(key, _)| key == "node-role.kubernetes.io/control-plane")
     };
     created(a)
         .cmp(&created(b))
@@ -120,11 +104,7 @@ struct Taken {
 
 impl Taken {
     fn new(range: NodeRange) -> Self {
-        Self {
-            range,
-            indices: HashSet::new(),
-            odd: Vec::new(),
-        }
+        Self { range, indices: HashSet::new(), odd: Vec::new() }
     }
 
     fn mark(&mut self, used: IpNet) {
@@ -133,54 +113,33 @@ impl Taken {
             return;
         }
         if used.prefix_len() == self.range.node_prefix {
-            self.indices
-                .insert(index_of(cluster, used, self.range.node_prefix));
+            self.indices.insert(index_of(cluster, used, self.range.node_prefix));
         } else {
             self.odd.push(used);
         }
     }
 
     fn lowest_free(&self) -> Option<IpNet> {
-        let bits = self
-            .range
-            .node_prefix
-            .checked_sub(self.range.cluster.prefix_len())?;
+        let bits = self.range.node_prefix.checked_sub(self.range.cluster.prefix_len())?;
         let shares = 1u128.checked_shl(u32::from(bits)).unwrap_or(u128::MAX);
         // As many candidates as there are taken shares, plus one, always hold a free one; odd ranges may cover more.
-        (0..shares)
-            .filter(|index| !self.indices.contains(index))
-            .find_map(|index| {
-                let share = share(self.range.cluster, index, self.range.node_prefix)?;
-                let overlaps = self
-                    .odd
-                    .iter()
-                    .any(|odd| odd.contains(&share) || share.contains(odd));
-                (!overlaps).then_some(share)
-            })
+        (0..shares).filter(|index| !self.indices.contains(index)).find_map(|index| {
+            let share = share(self.range.cluster, index, self.range.node_prefix)?;
+            let overlaps = self.odd.iter().any(|odd| odd.contains(&share) || share.contains(odd));
+            (!overlaps).then_some(share)
+        })
     }
 }
 
 fn index_of(cluster: IpNet, used: IpNet, prefix: u8) -> u128 {
     match (cluster, used) {
         (IpNet::V4(cluster), IpNet::V4(used)) => {
-            let offset = used
-                .network()
-                .to_bits()
-                .wrapping_sub(cluster.network().to_bits());
-            u128::from(
-                offset
-                    .checked_shr(u32::from(32 - prefix.min(32)))
-                    .unwrap_or(0),
-            )
+            let offset = used.network().to_bits().wrapping_sub(cluster.network().to_bits());
+            u128::from(offset.checked_shr(u32::from(32 - prefix.min(32))).unwrap_or(0))
         }
         (IpNet::V6(cluster), IpNet::V6(used)) => {
-            let offset = used
-                .network()
-                .to_bits()
-                .wrapping_sub(cluster.network().to_bits());
-            offset
-                .checked_shr(u32::from(128 - prefix.min(128)))
-                .unwrap_or(0)
+            let offset = used.network().to_bits().wrapping_sub(cluster.network().to_bits());
+            offset.checked_shr(u32::from(128 - prefix.min(128))).unwrap_or(0)
         }
         _ => 0,
     }
@@ -189,17 +148,12 @@ fn index_of(cluster: IpNet, used: IpNet, prefix: u8) -> u128 {
 fn share(cluster: IpNet, index: u128, prefix: u8) -> Option<IpNet> {
     match cluster {
         IpNet::V4(cluster) => {
-            let offset = u32::try_from(index)
-                .ok()?
-                .checked_shl(u32::from(32u8.checked_sub(prefix)?))
-                .unwrap_or(0);
+            let offset = u32::try_from(index).ok()?.checked_shl(u32::from(32u8.checked_sub(prefix)?)).unwrap_or(0);
             let address = Ipv4Addr::from_bits(cluster.network().to_bits().checked_add(offset)?);
             Ipv4Net::new(address, prefix).ok().map(IpNet::V4)
         }
         IpNet::V6(cluster) => {
-            let offset = index
-                .checked_shl(u32::from(128u8.checked_sub(prefix)?))
-                .unwrap_or(0);
+            let offset = index.checked_shl(u32::from(128u8.checked_sub(prefix)?)).unwrap_or(0);
             let address = Ipv6Addr::from_bits(cluster.network().to_bits().checked_add(offset)?);
             Ipv6Net::new(address, prefix).ok().map(IpNet::V6)
         }

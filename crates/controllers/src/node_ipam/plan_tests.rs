@@ -9,8 +9,7 @@ fn node(name: &str, second: i64, ranges: &[&str]) -> Arc<Node> {
     node.metadata.creation_timestamp = jiff::Timestamp::from_second(second).ok().map(Time);
     let spec = node.spec.get_or_insert_default();
     spec.pod_cidr = ranges.first().map(|range| (*range).to_owned());
-    spec.pod_cidrs =
-        (!ranges.is_empty()).then(|| ranges.iter().map(|range| (*range).to_owned()).collect());
+    spec.pod_cidrs = (!ranges.is_empty()).then(|| ranges.iter().map(|range| (*range).to_owned()).collect());
     Arc::new(node)
 }
 
@@ -20,17 +19,10 @@ fn assigned(changes: &[Change]) -> Vec<String> {
         .map(|change| match change {
             Change::Assign { node, ranges } => {
                 let ranges: Vec<String> = ranges.iter().map(ToString::to_string).collect();
-                format!(
-                    "{} {}",
-                    node.metadata.name.as_deref().unwrap_or_default(),
-                    ranges.join(",")
-                )
+                format!("{} {}", node.metadata.name.as_deref().unwrap_or_default(), ranges.join(","))
             }
             Change::Exhausted { node, cluster } => {
-                format!(
-                    "{} none of {cluster}",
-                    node.metadata.name.as_deref().unwrap_or_default()
-                )
+                format!("{} none of {cluster}", node.metadata.name.as_deref().unwrap_or_default())
             }
         })
         .collect()
@@ -38,12 +30,8 @@ fn assigned(changes: &[Change]) -> Vec<String> {
 
 #[test]
 fn the_labs_nodes_get_the_ranges_of_the_seed() {
-    let nodes = [
-        node("worker-10", 5, &[]),
-        node("worker-2", 5, &[]),
-        node("control-plane", 5, &[]),
-        node("worker-1", 5, &[]),
-    ];
+    let nodes =
+        [node("worker-10", 5, &[]), node("worker-2", 5, &[]), node("control-plane", 5, &[]), node("worker-1", 5, &[])];
     assert_eq!(
         assigned(&plan(&nodes, &Options::default().node_ranges)),
         [
@@ -72,38 +60,22 @@ fn a_node_with_ranges_keeps_them_and_holes_are_filled() {
     ];
     assert_eq!(
         assigned(&plan(&nodes, &Options::default().node_ranges)),
-        [
-            "c 10.244.1.0/24,fd00:10:244:1::/64",
-            "d 10.244.3.0/24,fd00:10:244:3::/64"
-        ]
+        ["c 10.244.1.0/24,fd00:10:244:1::/64", "d 10.244.3.0/24,fd00:10:244:3::/64"]
     );
 }
 
 #[test]
 fn a_range_chosen_by_hand_is_left_alone() {
-    let nodes = [
-        node("a", 1, &["10.244.0.0/23"]),
-        node("b", 2, &[]),
-        node("c", 3, &["192.168.0.0/24"]),
-    ];
-    assert_eq!(
-        assigned(&plan(&nodes, &Options::default().node_ranges)),
-        ["b 10.244.2.0/24,fd00:10:244::/64"]
-    );
+    let nodes = [node("a", 1, &["10.244.0.0/23"]), node("b", 2, &[]), node("c", 3, &["192.168.0.0/24"])];
+    assert_eq!(assigned(&plan(&nodes, &Options::default().node_ranges)), ["b 10.244.2.0/24,fd00:10:244::/64"]);
 }
 
 #[test]
 fn a_full_cluster_says_so_and_gives_no_half() {
-    let small = |cluster: &str, node_prefix| NodeRange {
-        cluster: cluster.parse().expect("range"),
-        node_prefix,
-    };
+    let small = |cluster: &str, node_prefix| NodeRange { cluster: cluster.parse().expect("range"), node_prefix };
     let options = [small("10.0.0.0/23", 24), small("fd00::/64", 64)];
     let nodes = [node("a", 1, &[]), node("b", 2, &[])];
-    assert_eq!(
-        assigned(&plan(&nodes, &options)),
-        ["a 10.0.0.0/24,fd00::/64", "b none of fd00::/64"]
-    );
+    assert_eq!(assigned(&plan(&nodes, &options)), ["a 10.0.0.0/24,fd00::/64", "b none of fd00::/64"]);
 }
 
 proptest! {

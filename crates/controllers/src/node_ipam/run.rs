@@ -37,17 +37,12 @@ async fn apply(cluster: &Cluster, change: Change) -> Result<()> {
             tracing::info!(node = node.metadata.name.as_deref(), ranges = ?spec.pod_cidrs, "Pod ranges given");
             cluster.patch(&*node, &assigned).await
         }
-        Change::Exhausted {
-            node,
-            cluster: range,
-        } => {
+        Change::Exhausted { node, cluster: range } => {
             cluster.recorder.record(Record {
                 about: reference_to(&*node),
                 severity: Severity::Warning,
                 reason: "CIDRNotAvailable",
-                message: format!(
-                    "no Pod range is left in {range} for this Node; use a larger cluster range"
-                ),
+                message: format!("no Pod range is left in {range} for this Node; use a larger cluster range"),
                 component: "cidrAllocator",
             });
             Ok(())

@@ -24,15 +24,8 @@ pub fn due(pod: &Pod, node: &Node, default: Duration, now: Timestamp) -> Due {
     if !is_active(pod) {
         return Due::Never;
     }
-    let tolerations: Vec<&Toleration> = pod
-        .spec
-        .iter()
-        .flat_map(|spec| spec.tolerations.iter().flatten())
-        .collect();
-    let taints = node
-        .spec
-        .iter()
-        .flat_map(|spec| spec.taints.iter().flatten());
+    let tolerations: Vec<&Toleration> = pod.spec.iter().flat_map(|spec| spec.tolerations.iter().flatten()).collect();
+    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
     taints
         .filter(|taint| taint.effect == "NoExecute")
         .map(|taint| one(taint, &tolerations, default, now))
@@ -45,32 +38,17 @@ pub fn due(pod: &Pod, node: &Node, default: Duration, now: Timestamp) -> Due {
 }
 
 fn one(taint: &Taint, tolerations: &[&Toleration], default: Duration, now: Timestamp) -> Due {
-    let covering: Vec<_> = tolerations
-        .iter()
-        .filter(|toleration| tolerates(toleration, taint))
-        .collect();
+    let covering: Vec<_> = tolerations.iter().filter(|toleration| tolerates(toleration, taint)).collect();
     let limit = if covering.is_empty() {
-        if taint.key == NOT_READY || taint.key == UNREACHABLE {
-            default
-        } else {
-            Duration::ZERO
-        }
+        if taint.key == NOT_READY || taint.key == UNREACHABLE { default } else { Duration::ZERO }
     } else {
         // The shortest limit counts; a negative one means at once.
-        match covering
-            .iter()
-            .filter_map(|toleration| toleration.toleration_seconds)
-            .min()
-        {
+        match covering.iter().filter_map(|toleration| toleration.toleration_seconds).min() {
             Some(seconds) => Duration::from_secs(u64::try_from(seconds).unwrap_or(0)),
             None => return Due::Never,
         }
     };
-    let held = taint
-        .time_added
-        .as_ref()
-        .map(|added| elapsed(added.0, now))
-        .unwrap_or_default();
+    let held = taint.time_added.as_ref().map(|added| elapsed(added.0, now)).unwrap_or_default();
     match limit.checked_sub(held) {
         Some(left) if !left.is_zero() => Due::In(left),
         _ => Due::Now,
@@ -120,48 +98,16 @@ mod tests {
             (pod(&[]), node(&[UNREACHABLE]), 100, Due::In(seconds(300))),
             (pod(&[]), node(&[UNREACHABLE]), 400, Due::Now),
             (pod(&[]), node(&["example.com/maintenance"]), 100, Due::Now),
-            (
-                pod(&[(UNREACHABLE, None)]),
-                node(&[UNREACHABLE]),
-                9999,
-                Due::Never,
-            ),
-            (
-                pod(&[(UNREACHABLE, Some(10))]),
-                node(&[UNREACHABLE]),
-                105,
-                Due::In(seconds(5)),
-            ),
-            (
-                pod(&[(UNREACHABLE, Some(-1))]),
-                node(&[UNREACHABLE]),
-                100,
-                Due::Now,
-            ),
-            (
-                pod(&[(UNREACHABLE, Some(10)), (UNREACHABLE, Some(50))]),
-                node(&[UNREACHABLE]),
-                111,
-                Due::Now,
-            ),
-            (
-                pod(&[(UNREACHABLE, None)]),
-                node(&[UNREACHABLE, "other"]),
-                101,
-                Due::Now,
-            ),
+            (pod(&[(UNREACHABLE, None)]), node(&[UNREACHABLE]), 9999, Due::Never),
+            (pod(&[(UNREACHABLE, Some(10))]), node(&[UNREACHABLE]), 105, Due::In(seconds(5))),
+            (pod(&[(UNREACHABLE, Some(-1))]), node(&[UNREACHABLE]), 100, Due::Now),
+            (pod(&[(UNREACHABLE, Some(10)), (UNREACHABLE, Some(50))]), node(&[UNREACHABLE]), 111, Due::Now),
+            (pod(&[(UNREACHABLE, None)]), node(&[UNREACHABLE, "other"]), 101, Due::Now),
         ] {
-            assert_eq!(
-                due(&pod, &node, seconds(300), at(now)),
-                expected,
-                "{pod:?} {node:?}"
-            );
+            assert_eq!(due(&pod, &node, seconds(300), at(now)), expected, "{pod:?} {node:?}");
         }
         let mut ending = pod(&[]);
         ending.metadata.deletion_timestamp = Some(Time(at(1)));
-        assert_eq!(
-            due(&ending, &node(&["other"]), seconds(300), at(100)),
-            Due::Never
-        );
+        assert_eq!(due(&ending, &node(&["other"]), seconds(300), at(100)), Due::Never);
     }
 }

@@ -91,18 +91,10 @@ pub fn plan(input: &Input<'_>, memory: &mut Memory) -> Plan {
     let mut plan = Plan::default();
     let mut on_node: HashMap<&str, Vec<&Arc<Pod>>> = HashMap::new();
     for pod in input.pods {
-        on_node
-            .entry(pod::node(pod).unwrap_or_default())
-            .or_default()
-            .push(pod);
+        on_node.entry(pod::node(pod).unwrap_or_default()).or_default().push(pod);
     }
     let name_of = |node: &Node| node.metadata.name.clone().unwrap_or_default();
-    memory.nodes.retain(|name, _| {
-        input
-            .nodes
-            .iter()
-            .any(|node| node.metadata.name.as_ref() == Some(name))
-    });
+    memory.nodes.retain(|name, _| input.nodes.iter().any(|node| node.metadata.name.as_ref() == Some(name)));
 
     for node in input.nodes {
         let name = name_of(node);
@@ -112,25 +104,17 @@ pub fn plan(input: &Input<'_>, memory: &mut Memory) -> Plan {
             Some(left) => plan.again_in(left),
             None if readiness(node) != Readiness::Unknown => {
                 // Taints and Pods follow in the next round, from the Node as it then is.
-                plan.changes.push(Change::Unknown {
-                    node: Arc::clone(node),
-                    conditions: unknown_conditions(node, input.now),
-                });
+                plan.changes
+                    .push(Change::Unknown { node: Arc::clone(node), conditions: unknown_conditions(node, input.now) });
                 continue;
             }
             None => {}
         }
         if let Some(taints) = taints::wanted(node, input.now) {
-            plan.changes.push(Change::Taints {
-                node: Arc::clone(node),
-                taints,
-            });
+            plan.changes.push(Change::Taints { node: Arc::clone(node), taints });
             continue;
         }
-        plan.changes.extend(
-            pods.iter()
-                .filter_map(|pod| pod_readiness(pod, readiness(node), input.now)),
-        );
+        plan.changes.extend(pods.iter().filter_map(|pod| pod_readiness(pod, readiness(node), input.now)));
         for pod in pods {
             match eviction::due(pod, node, input.options.default_toleration, input.now) {
                 eviction::Due::Never => {}
@@ -164,50 +148,31 @@ fn time_left(input: &Input<'_>, memory: &mut Memory, node: &Node, name: &str) ->
         .and_then(|ready| ready.last_heartbeat_time.as_ref())
         .map(|time| time.0);
     let heartbeat = renewed.max(reported);
-    let seen = memory.nodes.entry(name.to_owned()).or_insert(Seen {
-        heartbeat,
-        since: input.now,
-    });
+    let seen = memory.nodes.entry(name.to_owned()).or_insert(Seen { heartbeat, since: input.now });
     if heartbeat > seen.heartbeat {
-        *seen = Seen {
-            heartbeat,
-            since: input.now,
-        };
+        *seen = Seen { heartbeat, since: input.now };
     }
     let grace = match heartbeat {
         Some(_) => input.options.node_grace,
         None => input.options.node_startup_grace,
     };
-    grace
-        .checked_sub(pod::elapsed(seen.since, input.now))
-        .filter(|left| !left.is_zero())
+    grace.checked_sub(pod::elapsed(seen.since, input.now)).filter(|left| !left.is_zero())
 }
 
 /// All conditions that a Node reports itself become Unknown, as in Kubernetes.
 fn unknown_conditions(node: &Node, now: Timestamp) -> Vec<NodeCondition> {
-    let mut conditions: Vec<NodeCondition> = node
-        .status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten())
-        .cloned()
-        .collect();
+    let mut conditions: Vec<NodeCondition> =
+        node.status.iter().flat_map(|status| status.conditions.iter().flatten()).cloned().collect();
     let reported = |condition: &NodeCondition| {
-        ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"]
-            .contains(&condition.type_.as_str())
+        ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"].contains(&condition.type_.as_str())
     };
-    for condition in conditions
-        .iter_mut()
-        .filter(|condition| reported(condition) && condition.status != "Unknown")
-    {
+    for condition in conditions.iter_mut().filter(|condition| reported(condition) && condition.status != "Unknown") {
         condition.status = "Unknown".into();
         condition.reason = Some("NodeStatusUnknown".into());
         condition.message = Some("The Node stopped posting its status.".into());
         condition.last_transition_time = Some(Time(now));
     }
-    if !conditions
-        .iter()
-        .any(|condition| condition.type_ == "Ready")
-    {
+    if !conditions.iter().any(|condition| condition.type_ == "Ready") {
         conditions.push(NodeCondition {
             type_: "Ready".into(),
             status: "Unknown".into(),
@@ -224,30 +189,17 @@ fn unknown_conditions(node: &Node, now: Timestamp) -> Vec<NodeCondition> {
 fn pod_readiness(pod: &Arc<Pod>, node: Readiness, now: Timestamp) -> Option<Change> {
     let ready = pod::condition(pod, "Ready")?;
     let marked = ready.reason.as_deref() == Some(MARKED);
-    let containers_ready =
-        pod::condition(pod, "ContainersReady").is_some_and(|condition| condition.status == "True");
+    let containers_ready = pod::condition(pod, "ContainersReady").is_some_and(|condition| condition.status == "True");
     let (status, reason, message) = match node {
-        Readiness::Unknown if ready.status == "True" => (
-            "False",
-            Some(MARKED.to_owned()),
-            Some("the Pod's Node is silent".to_owned()),
-        ),
-        Readiness::Ready if ready.status == "False" && marked && containers_ready => {
-            ("True", None, None)
+        Readiness::Unknown if ready.status == "True" => {
+            ("False", Some(MARKED.to_owned()), Some("the Pod's Node is silent".to_owned()))
         }
+        Readiness::Ready if ready.status == "False" && marked && containers_ready => ("True", None, None),
         _ => return None,
     };
-    let condition = PodCondition {
-        status: status.into(),
-        reason,
-        message,
-        last_transition_time: Some(Time(now)),
-        ..ready.clone()
-    };
-    Some(Change::PodReady {
-        pod: Arc::clone(pod),
-        condition,
-    })
+    let condition =
+        PodCondition { status: status.into(), reason, message, last_transition_time: Some(Time(now)), ..ready.clone() };
+    Some(Change::PodReady { pod: Arc::clone(pod), condition })
 }
 
 /// Reason by which we know the Pods that we marked.

@@ -34,24 +34,14 @@ pub(crate) fn wake(cluster: &Cluster, inbox: &UnboundedSender<()>) {
     let sender = inbox.clone();
     cluster.caches.pods.on_change(move |old, new| {
         // Only where a Pod lives and whether it is ready concerns us.
-        let view = |pod: &Arc<Pod>| {
-            (
-                pod::node(pod).map(str::to_owned),
-                pod::is_ready(pod),
-                pod::is_active(pod),
-            )
-        };
+        let view = |pod: &Arc<Pod>| (pod::node(pod).map(str::to_owned), pod::is_ready(pod), pod::is_active(pod));
         if old.map(view) != new.map(view) {
             let _ = sender.send(());
         }
     });
 }
 
-pub(crate) async fn reconcile(
-    cluster: Arc<Cluster>,
-    options: Arc<Options>,
-    state: Arc<Mutex<State>>,
-) -> Result<Again> {
+pub(crate) async fn reconcile(cluster: Arc<Cluster>, options: Arc<Options>, state: Arc<Mutex<State>>) -> Result<Again> {
     if lock(&state).deaf {
         ask(&cluster, None).await?;
         let mut state = lock(&state);
@@ -61,20 +51,11 @@ pub(crate) async fn reconcile(
     let plan = {
         let (nodes, pods) = (cluster.caches.nodes.all(), cluster.caches.pods.all());
         let leases = cluster.caches.leases.in_namespace("kube-node-lease");
-        let input = Input {
-            nodes: &nodes,
-            leases: &leases,
-            pods: &pods,
-            options: &options,
-            now: Timestamp::now(),
-        };
+        let input = Input { nodes: &nodes, leases: &leases, pods: &pods, options: &options, now: Timestamp::now() };
         plan(&input, &mut lock(&state).memory)
     };
     // Before anyone is declared silent, make sure that it is not us who hear nothing.
-    if plan
-        .changes
-        .iter()
-        .any(|change| matches!(change, Change::Unknown { .. }))
+    if plan.changes.iter().any(|change| matches!(change, Change::Unknown { .. }))
         && let Err(error) = ask(&cluster, cluster.caches.nodes.all().first()).await
     {
         lock(&state).deaf = true;
@@ -93,17 +74,10 @@ pub(crate) async fn reconcile(
 
 /// Does the API server answer? Any answer will do, "no such Node" too.
 async fn ask(cluster: &Cluster, node: Option<&Arc<Node>>) -> Result<()> {
-    let name = node
-        .and_then(|node| node.metadata.name.clone())
-        .unwrap_or_else(|| "any".into());
+    let name = node.and_then(|node| node.metadata.name.clone()).unwrap_or_else(|| "any".into());
     match Node::api(cluster.client.clone(), "").get_opt(&name).await {
         Ok(_) | Err(kube::Error::Api(_)) => Ok(()),
-        Err(source) => Err(crate::Error::Api {
-            operation: "get",
-            kind: "Node",
-            name,
-            source: Box::new(source),
-        }),
+        Err(source) => Err(crate::Error::Api { operation: "get", kind: "Node", name, source: Box::new(source) }),
     }
 }
 
@@ -132,48 +106,26 @@ async fn apply(cluster: &Cluster, change: Change) -> Result<()> {
         Change::PodReady { pod, condition } => {
             let mut changed = pod.as_ref().clone();
             let silent = condition.status == "False";
-            for held in changed
-                .status
-                .iter_mut()
-                .flat_map(|status| status.conditions.iter_mut().flatten())
-            {
+            for held in changed.status.iter_mut().flat_map(|status| status.conditions.iter_mut().flatten()) {
                 if held.type_ == condition.type_ {
                     *held = condition.clone();
                 }
             }
             cluster.patch_status(&*pod, &changed).await?;
             if silent {
-                record(
-                    cluster,
-                    &*pod,
-                    Severity::Warning,
-                    "NodeNotReady",
-                    "Node is not ready".into(),
-                );
+                record(cluster, &*pod, Severity::Warning, "NodeNotReady", "Node is not ready".into());
             }
             Ok(())
         }
         Change::Evict(pod) => {
             let key = Key::of(&pod.metadata);
-            record(
-                cluster,
-                &*pod,
-                Severity::Normal,
-                "TaintManagerEviction",
-                format!("Marking for deletion Pod {key}"),
-            );
+            record(cluster, &*pod, Severity::Normal, "TaintManagerEviction", format!("Marking for deletion Pod {key}"));
             cluster.delete(&*pod, Grace::Own).await
         }
     }
 }
 
-fn record<K: Kind>(
-    cluster: &Cluster,
-    about: &K,
-    severity: Severity,
-    reason: &'static str,
-    message: String,
-) {
+fn record<K: Kind>(cluster: &Cluster, about: &K, severity: Severity, reason: &'static str, message: String) {
     cluster.recorder.record(Record {
         about: reference_to(about),
         severity,

@@ -28,15 +28,8 @@ pub enum Readiness {
 
 /// Reads the Ready condition.
 pub fn readiness(node: &Node) -> Readiness {
-    let conditions = node
-        .status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten());
-    match conditions
-        .into_iter()
-        .find(|condition| condition.type_ == "Ready")
-        .map(|ready| ready.status.as_str())
-    {
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    match conditions.into_iter().find(|condition| condition.type_ == "Ready").map(|ready| ready.status.as_str()) {
         Some("True") => Readiness::Ready,
         Some("False") => Readiness::NotReady,
         Some(_) => Readiness::Unknown,
@@ -46,12 +39,7 @@ pub fn readiness(node: &Node) -> Readiness {
 
 /// The taints that a Node should carry, or `None` when it carries them already. Taints of other people stay.
 pub fn wanted(node: &Node, now: Timestamp) -> Option<Vec<Taint>> {
-    let held: Vec<Taint> = node
-        .spec
-        .iter()
-        .flat_map(|spec| spec.taints.iter().flatten())
-        .cloned()
-        .collect();
+    let held: Vec<Taint> = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten()).cloned().collect();
     let mut own: Vec<(&str, &str)> = match readiness(node) {
         Readiness::Ready => vec![],
         Readiness::NotReady => vec![(NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")],
@@ -59,33 +47,18 @@ pub fn wanted(node: &Node, now: Timestamp) -> Option<Vec<Taint>> {
         // As a kubelet registers: nobody comes before the first report, but nobody is sent away either.
         Readiness::NeverReported => vec![(NOT_READY, "NoSchedule")],
     };
-    if node
-        .spec
-        .as_ref()
-        .is_some_and(|spec| spec.unschedulable == Some(true))
-    {
+    if node.spec.as_ref().is_some_and(|spec| spec.unschedulable == Some(true)) {
         own.push((UNSCHEDULABLE, "NoSchedule"));
     }
-    let is_ours =
-        |taint: &Taint| [NOT_READY, UNREACHABLE, UNSCHEDULABLE].contains(&taint.key.as_str());
+    let is_ours = |taint: &Taint| [NOT_READY, UNREACHABLE, UNSCHEDULABLE].contains(&taint.key.as_str());
     let mut wanted: Vec<Taint> = held
         .iter()
-        .filter(|taint| {
-            !is_ours(taint) || own.contains(&(taint.key.as_str(), taint.effect.as_str()))
-        })
+        .filter(|taint| !is_ours(taint) || own.contains(&(taint.key.as_str(), taint.effect.as_str())))
         .cloned()
         .collect();
     for (key, effect) in own {
-        if !wanted
-            .iter()
-            .any(|taint| taint.key == key && taint.effect == effect)
-        {
-            wanted.push(Taint {
-                key: key.into(),
-                effect: effect.into(),
-                value: None,
-                time_added: Some(Time(now)),
-            });
+        if !wanted.iter().any(|taint| taint.key == key && taint.effect == effect) {
+            wanted.push(Taint { key: key.into(), effect: effect.into(), value: None, time_added: Some(Time(now)) });
         }
     }
     (wanted != held).then_some(wanted)
@@ -102,8 +75,7 @@ pub fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
     match toleration.operator.as_deref().unwrap_or("Equal") {
         "" | "Equal" => {
             !key.is_empty()
-                && toleration.value.as_deref().unwrap_or_default()
-                    == taint.value.as_deref().unwrap_or_default()
+                && toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default()
         }
         "Exists" => true,
         _ => false,
@@ -122,31 +94,19 @@ mod tests {
         spec.taints = Some(
             taints
                 .iter()
-                .map(|(key, effect)| Taint {
-                    key: (*key).into(),
-                    effect: (*effect).into(),
-                    ..Default::default()
-                })
+                .map(|(key, effect)| Taint { key: (*key).into(), effect: (*effect).into(), ..Default::default() })
                 .collect(),
         );
-        node.status.get_or_insert_default().conditions = ready.map(|status| {
-            vec![NodeCondition {
-                type_: "Ready".into(),
-                status: status.into(),
-                ..Default::default()
-            }]
-        });
+        node.status.get_or_insert_default().conditions = ready
+            .map(|status| vec![NodeCondition { type_: "Ready".into(), status: status.into(), ..Default::default() }]);
         node
     }
 
     fn check(node: &Node, expected: Option<&[(&str, &str)]>) {
         let wanted = wanted(node, Timestamp::UNIX_EPOCH);
-        let pairs: Option<Vec<(&str, &str)>> = wanted.as_ref().map(|taints| {
-            taints
-                .iter()
-                .map(|taint| (taint.key.as_str(), taint.effect.as_str()))
-                .collect()
-        });
+        let pairs: Option<Vec<(&str, &str)>> = wanted
+            .as_ref()
+            .map(|taints| taints.iter().map(|taint| (taint.key.as_str(), taint.effect.as_str())).collect());
         assert_eq!(pairs.as_deref(), expected);
     }
 
@@ -156,43 +116,21 @@ mod tests {
         check(&node(Some("True"), false, &[mine]), None);
         check(
             &node(Some("Unknown"), false, &[mine]),
-            Some(&[
-                mine,
-                (UNREACHABLE, "NoSchedule"),
-                (UNREACHABLE, "NoExecute"),
-            ]),
+            Some(&[mine, (UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")]),
         );
         check(
-            &node(
-                Some("False"),
-                false,
-                &[(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")],
-            ),
+            &node(Some("False"), false, &[(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")]),
             Some(&[(NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")]),
         );
-        check(
-            &node(Some("True"), false, &[(NOT_READY, "NoSchedule"), mine]),
-            Some(&[mine]),
-        );
+        check(&node(Some("True"), false, &[(NOT_READY, "NoSchedule"), mine]), Some(&[mine]));
         check(&node(None, false, &[]), Some(&[(NOT_READY, "NoSchedule")]));
-        check(
-            &node(Some("True"), true, &[]),
-            Some(&[(UNSCHEDULABLE, "NoSchedule")]),
-        );
-        check(
-            &node(Some("True"), false, &[(UNSCHEDULABLE, "NoSchedule")]),
-            Some(&[]),
-        );
+        check(&node(Some("True"), true, &[]), Some(&[(UNSCHEDULABLE, "NoSchedule")]));
+        check(&node(Some("True"), false, &[(UNSCHEDULABLE, "NoSchedule")]), Some(&[]));
     }
 
     #[test]
     fn tolerations() {
-        let taint = Taint {
-            key: "k".into(),
-            value: Some("v".into()),
-            effect: "NoSchedule".into(),
-            time_added: None,
-        };
+        let taint = Taint { key: "k".into(), value: Some("v".into()), effect: "NoSchedule".into(), time_added: None };
         let toleration = |key: &str, operator: &str, value: &str, effect: &str| Toleration {
             key: Some(key.into()),
             operator: Some(operator.into()),

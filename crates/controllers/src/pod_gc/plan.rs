@@ -39,11 +39,7 @@ pub fn plan(
     grace: Duration,
     now: Timestamp,
 ) -> Plan {
-    let gone = |pod: &Arc<Pod>| {
-        pod::node(pod)
-            .filter(|node| !nodes.contains(*node))
-            .map(str::to_owned)
-    };
+    let gone = |pod: &Arc<Pod>| pod::node(pod).filter(|node| !nodes.contains(*node)).map(str::to_owned);
     let wanted: HashSet<String> = pods.iter().filter_map(gone).collect();
     missing.retain(|node, _| wanted.contains(node));
     for node in wanted {
@@ -57,13 +53,8 @@ pub fn plan(
         let Some(since) = gone(pod).and_then(|node| missing.get(&node).copied()) else {
             continue;
         };
-        match grace
-            .checked_sub(pod::elapsed(since, now))
-            .filter(|left| !left.is_zero())
-        {
-            Some(left) => {
-                plan.look_again = Some(plan.look_again.map_or(left, |other| other.min(left)))
-            }
+        match grace.checked_sub(pod::elapsed(since, now)).filter(|left| !left.is_zero()) {
+            Some(left) => plan.look_again = Some(plan.look_again.map_or(left, |other| other.min(left))),
             None => plan.remove.push((Arc::clone(pod), Orphan::NodeVanished)),
         }
     }
@@ -97,31 +88,16 @@ mod tests {
         ];
         let mut missing = Missing::new();
         let names = |plan: &Plan| -> Vec<String> {
-            plan.remove
-                .iter()
-                .filter_map(|(pod, _)| pod.metadata.name.clone())
-                .collect()
+            plan.remove.iter().filter_map(|(pod, _)| pod.metadata.name.clone()).collect()
         };
         let early = plan(&pods, &nodes, &mut missing, grace, at(100));
         assert_eq!(names(&early), ["cancelled"]);
         assert_eq!(early.look_again, Some(grace));
-        assert_eq!(
-            names(&plan(&pods, &nodes, &mut missing, grace, at(139))),
-            ["cancelled"]
-        );
-        assert_eq!(
-            names(&plan(&pods, &nodes, &mut missing, grace, at(140))),
-            ["cancelled", "orphan"]
-        );
+        assert_eq!(names(&plan(&pods, &nodes, &mut missing, grace, at(139))), ["cancelled"]);
+        assert_eq!(names(&plan(&pods, &nodes, &mut missing, grace, at(140))), ["cancelled", "orphan"]);
         // The Node is back: the next absence counts from its own beginning.
         let back: HashSet<String> = ["worker-1".to_owned(), "worker-9".to_owned()].into();
-        assert_eq!(
-            names(&plan(&pods, &back, &mut missing, grace, at(141))),
-            ["cancelled"]
-        );
-        assert_eq!(
-            names(&plan(&pods, &nodes, &mut missing, grace, at(150))),
-            ["cancelled"]
-        );
+        assert_eq!(names(&plan(&pods, &back, &mut missing, grace, at(141))), ["cancelled"]);
+        assert_eq!(names(&plan(&pods, &nodes, &mut missing, grace, at(150))), ["cancelled"]);
     }
 }

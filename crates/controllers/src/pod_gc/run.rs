@@ -22,12 +22,7 @@ pub(crate) fn wake(cluster: &Cluster, inbox: &UnboundedSender<()>) {
     });
     let sender = inbox.clone();
     cluster.caches.pods.on_change(move |old, new| {
-        let view = |pod: &Arc<Pod>| {
-            (
-                pod::node(pod).map(str::to_owned),
-                pod.metadata.deletion_timestamp.is_some(),
-            )
-        };
+        let view = |pod: &Arc<Pod>| (pod::node(pod).map(str::to_owned), pod.metadata.deletion_timestamp.is_some());
         if old.map(view) != new.map(view) {
             let _ = sender.send(());
         }
@@ -40,21 +35,9 @@ pub(crate) async fn reconcile(
     missing: Arc<Mutex<Missing>>,
 ) -> Result<Again> {
     let plan = {
-        let nodes = cluster
-            .caches
-            .nodes
-            .all()
-            .iter()
-            .filter_map(|node| node.metadata.name.clone())
-            .collect();
+        let nodes = cluster.caches.nodes.all().iter().filter_map(|node| node.metadata.name.clone()).collect();
         let mut missing = missing.lock().unwrap_or_else(|poison| poison.into_inner());
-        plan(
-            &cluster.caches.pods.all(),
-            &nodes,
-            &mut missing,
-            options.vanished_node_grace,
-            Timestamp::now(),
-        )
+        plan(&cluster.caches.pods.all(), &nodes, &mut missing, options.vanished_node_grace, Timestamp::now())
     };
     let mut failed = None;
     for (pod, orphan) in plan.remove {
@@ -69,15 +52,12 @@ async fn apply(cluster: &Cluster, pod: &Pod, orphan: Orphan) -> Result<()> {
     let node = pod::node(pod).unwrap_or_default();
     if orphan == Orphan::NodeVanished {
         // Removing Pods of a Node that our cache only has not seen yet would be unforgivable: ask once more.
-        let found = Node::api(cluster.client.clone(), "")
-            .get_opt(node)
-            .await
-            .map_err(|source| crate::Error::Api {
-                operation: "get",
-                kind: "Node",
-                name: node.to_owned(),
-                source: Box::new(source),
-            })?;
+        let found = Node::api(cluster.client.clone(), "").get_opt(node).await.map_err(|source| crate::Error::Api {
+            operation: "get",
+            kind: "Node",
+            name: node.to_owned(),
+            source: Box::new(source),
+        })?;
         if found.is_some() {
             return Ok(());
         }

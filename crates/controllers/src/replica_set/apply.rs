@@ -20,11 +20,7 @@ pub(crate) struct Refused {
 }
 
 /// Makes all changes; returns the first refusal, after having tried the rest.
-pub(crate) async fn apply(
-    cluster: &Cluster,
-    set: &ReplicaSet,
-    changes: Vec<Change>,
-) -> Option<Refused> {
+pub(crate) async fn apply(cluster: &Cluster, set: &ReplicaSet, changes: Vec<Change>) -> Option<Refused> {
     let mut creations = Vec::new();
     let mut others = Vec::new();
     for change in changes {
@@ -46,11 +42,7 @@ pub(crate) async fn apply(
 }
 
 /// Writes the status if it changed.
-pub(crate) async fn report(
-    cluster: &Cluster,
-    set: &ReplicaSet,
-    status: ReplicaSetStatus,
-) -> Result<()> {
+pub(crate) async fn report(cluster: &Cluster, set: &ReplicaSet, status: ReplicaSetStatus) -> Result<()> {
     let mut reported = set.clone();
     reported.status = Some(status);
     cluster.patch_status(set, &reported).await
@@ -62,43 +54,22 @@ async fn create(cluster: &Cluster, set: &ReplicaSet, pod: &Pod, count: usize) ->
     let mut batch = 1;
     while left > 0 {
         let size = batch.min(left);
-        let results: Vec<Result<_>> = stream::iter(0..size)
-            .map(|_| cluster.create(pod))
-            .buffer_unordered(CONCURRENT_WRITES)
-            .collect()
-            .await;
+        let results: Vec<Result<_>> =
+            stream::iter(0..size).map(|_| cluster.create(pod)).buffer_unordered(CONCURRENT_WRITES).collect().await;
         let mut refused = None;
         for result in results {
             match result {
                 Ok(created) => {
                     let name = created.metadata.name.as_deref().unwrap_or_default();
-                    record(
-                        cluster,
-                        set,
-                        Severity::Normal,
-                        "SuccessfulCreate",
-                        format!("Created pod: {name}"),
-                    );
+                    record(cluster, set, Severity::Normal, "SuccessfulCreate", format!("Created pod: {name}"));
                 }
                 Err(error) => refused = Some(error),
             }
         }
         if let Some(error) = refused {
             let message = error.message();
-            record(
-                cluster,
-                set,
-                Severity::Warning,
-                "FailedCreate",
-                format!("Error creating: {message}"),
-            );
-            return Some(Refused {
-                failure: Some(Failure {
-                    reason: "FailedCreate",
-                    message,
-                }),
-                error,
-            });
+            record(cluster, set, Severity::Warning, "FailedCreate", format!("Error creating: {message}"));
+            return Some(Refused { failure: Some(Failure { reason: "FailedCreate", message }), error });
         }
         left -= size;
         batch *= 2;
@@ -109,40 +80,18 @@ async fn create(cluster: &Cluster, set: &ReplicaSet, pod: &Pod, count: usize) ->
 async fn one(cluster: &Cluster, set: &ReplicaSet, change: Change) -> Option<Refused> {
     match change {
         Change::Adopt(pod) => quiet(cluster.patch(&*pod, &owner::adopt(set, &*pod)).await),
-        Change::Release(pod) => quiet(
-            cluster
-                .patch(&*pod, &owner::release(&set.metadata, &*pod))
-                .await,
-        ),
+        Change::Release(pod) => quiet(cluster.patch(&*pod, &owner::release(&set.metadata, &*pod)).await),
         Change::Delete(pod) => {
             let name = pod.metadata.name.as_deref().unwrap_or_default();
             match cluster.delete(&*pod, Grace::Own).await {
                 Ok(()) => {
-                    record(
-                        cluster,
-                        set,
-                        Severity::Normal,
-                        "SuccessfulDelete",
-                        format!("Deleted pod: {name}"),
-                    );
+                    record(cluster, set, Severity::Normal, "SuccessfulDelete", format!("Deleted pod: {name}"));
                     None
                 }
                 Err(error) => {
                     let message = error.message();
-                    record(
-                        cluster,
-                        set,
-                        Severity::Warning,
-                        "FailedDelete",
-                        format!("Error deleting: {message}"),
-                    );
-                    Some(Refused {
-                        failure: Some(Failure {
-                            reason: "FailedDelete",
-                            message,
-                        }),
-                        error,
-                    })
+                    record(cluster, set, Severity::Warning, "FailedDelete", format!("Error deleting: {message}"));
+                    Some(Refused { failure: Some(Failure { reason: "FailedDelete", message }), error })
                 }
             }
         }
@@ -153,19 +102,10 @@ async fn one(cluster: &Cluster, set: &ReplicaSet, change: Change) -> Option<Refu
 
 /// A failed claim is a race, no failure of the ReplicaSet.
 fn quiet(result: Result<()>) -> Option<Refused> {
-    result.err().map(|error| Refused {
-        failure: None,
-        error,
-    })
+    result.err().map(|error| Refused { failure: None, error })
 }
 
-fn record(
-    cluster: &Cluster,
-    set: &ReplicaSet,
-    severity: Severity,
-    reason: &'static str,
-    message: String,
-) {
+fn record(cluster: &Cluster, set: &ReplicaSet, severity: Severity, reason: &'static str, message: String) {
     cluster.recorder.record(Record {
         about: reference_to(set),
         severity,

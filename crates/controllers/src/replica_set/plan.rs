@@ -52,14 +52,12 @@ pub fn plan(input: &Input<'_>) -> Vec<Change> {
     let claims: Vec<Change> = input
         .pods
         .iter()
-        .filter_map(
-            |pod| match owner::claim(meta, &spec.selector, &pod.metadata) {
-                // An ended Pod is history, whoever it belonged to.
-                Claim::Adopt if pod::is_active(pod) => Some(Change::Adopt(Arc::clone(pod))),
-                Claim::Release => Some(Change::Release(Arc::clone(pod))),
-                _ => None,
-            },
-        )
+        .filter_map(|pod| match owner::claim(meta, &spec.selector, &pod.metadata) {
+            // An ended Pod is history, whoever it belonged to.
+            Claim::Adopt if pod::is_active(pod) => Some(Change::Adopt(Arc::clone(pod))),
+            Claim::Release => Some(Change::Release(Arc::clone(pod))),
+            _ => None,
+        })
         .collect();
     if !claims.is_empty() || meta.deletion_timestamp.is_some() {
         return claims;
@@ -68,10 +66,7 @@ pub fn plan(input: &Input<'_>) -> Vec<Change> {
     let wanted = usize::try_from(spec.replicas.unwrap_or(1)).unwrap_or(0);
     if held.len() < wanted {
         let count = (wanted - held.len()).min(BURST);
-        return vec![Change::Create {
-            pod: Box::new(from_template(input.set)),
-            count,
-        }];
+        return vec![Change::Create { pod: Box::new(from_template(input.set)), count }];
     }
     let surplus = (held.len() - wanted).min(BURST);
     if surplus == 0 {
@@ -82,15 +77,10 @@ pub fn plan(input: &Input<'_>) -> Vec<Change> {
         .iter()
         .filter(|pod| pod::is_active(pod))
         .filter(|pod| {
-            owner::controller_of(&pod.metadata)
-                .is_some_and(|controller| input.siblings.contains(&controller.uid))
+            owner::controller_of(&pod.metadata).is_some_and(|controller| input.siblings.contains(&controller.uid))
         })
         .collect();
-    rank::expendable_first(&held, &related, input.now)
-        .into_iter()
-        .take(surplus)
-        .map(Change::Delete)
-        .collect()
+    rank::expendable_first(&held, &related, input.now).into_iter().take(surplus).map(Change::Delete).collect()
 }
 
 /// The Pods that count: ours, matching and active.
@@ -107,18 +97,11 @@ pub fn held(set: &ReplicaSet, pods: &[Arc<Pod>]) -> Vec<Arc<Pod>> {
 
 /// A Pod as the template describes it.
 fn from_template(set: &ReplicaSet) -> Pod {
-    let template = set
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.template.clone())
-        .unwrap_or_default();
+    let template = set.spec.as_ref().and_then(|spec| spec.template.clone()).unwrap_or_default();
     let meta = template.metadata.unwrap_or_default();
     Pod {
         metadata: ObjectMeta {
-            generate_name: Some(format!(
-                "{}-",
-                set.metadata.name.as_deref().unwrap_or_default()
-            )),
+            generate_name: Some(format!("{}-", set.metadata.name.as_deref().unwrap_or_default())),
             namespace: set.metadata.namespace.clone(),
             labels: meta.labels,
             annotations: meta.annotations,

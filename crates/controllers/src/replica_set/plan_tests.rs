@@ -53,12 +53,7 @@ fn json_merge(target: &mut Value, change: Value) {
 }
 
 fn input<'a>(set: &'a ReplicaSet, pods: &'a [Arc<Pod>], siblings: &'a [String]) -> Input<'a> {
-    Input {
-        set,
-        pods,
-        siblings,
-        now: now(),
-    }
+    Input { set, pods, siblings, now: now() }
 }
 
 fn deleted(changes: &[Change]) -> Vec<&str> {
@@ -75,34 +70,12 @@ fn deleted(changes: &[Change]) -> Vec<&str> {
 fn missing_pods_are_created_from_the_template() {
     let set = set(3);
     let changes = plan(&input(&set, &[pod("a", json!({}))], &[]));
-    let [Change::Create { pod, count: 2 }] = changes.as_slice() else {
-        panic!("{changes:?}")
-    };
+    let [Change::Create { pod, count: 2 }] = changes.as_slice() else { panic!("{changes:?}") };
     assert_eq!(pod.metadata.generate_name.as_deref(), Some("web-1-"));
-    assert_eq!(
-        pod.metadata
-            .labels
-            .as_ref()
-            .map(|labels| labels["extra"].as_str()),
-        Some("1")
-    );
-    assert_eq!(
-        pod.metadata
-            .annotations
-            .as_ref()
-            .map(|notes| notes["note"].as_str()),
-        Some("x")
-    );
-    assert_eq!(
-        owner::controller_of(&pod.metadata).map(|owner| owner.uid.as_str()),
-        Some("set")
-    );
-    assert_eq!(
-        pod.spec
-            .as_ref()
-            .map(|spec| spec.containers[0].name.as_str()),
-        Some("c")
-    );
+    assert_eq!(pod.metadata.labels.as_ref().map(|labels| labels["extra"].as_str()), Some("1"));
+    assert_eq!(pod.metadata.annotations.as_ref().map(|notes| notes["note"].as_str()), Some("x"));
+    assert_eq!(owner::controller_of(&pod.metadata).map(|owner| owner.uid.as_str()), Some("set"));
+    assert_eq!(pod.spec.as_ref().map(|spec| spec.containers[0].name.as_str()), Some("c"));
 }
 
 #[test]
@@ -110,16 +83,10 @@ fn ended_and_ending_pods_are_replaced() {
     let set = set(2);
     let pods = [
         pod("ended", json!({"status": {"phase": "Failed"}})),
-        pod(
-            "ending",
-            json!({"metadata": {"deletionTimestamp": "1970-01-01T00:00:00Z"}}),
-        ),
+        pod("ending", json!({"metadata": {"deletionTimestamp": "1970-01-01T00:00:00Z"}})),
         pod("fine", json!({})),
     ];
-    assert!(matches!(
-        plan(&input(&set, &pods, &[])).as_slice(),
-        [Change::Create { count: 1, .. }]
-    ));
+    assert!(matches!(plan(&input(&set, &pods, &[])).as_slice(), [Change::Create { count: 1, .. }]));
 }
 
 #[test]
@@ -131,28 +98,13 @@ fn the_most_expendable_go_first() {
     };
     let pods = [
         pod("old", ready(1)),
-        pod(
-            "costly",
-            json!({"metadata": {"annotations": {"controller.kubernetes.io/pod-deletion-cost": "5"}}}),
-        ),
+        pod("costly", json!({"metadata": {"annotations": {"controller.kubernetes.io/pod-deletion-cost": "5"}}})),
         pod("young", ready(9)),
-        pod(
-            "unready",
-            json!({"status": {"conditions": [{"type": "Ready", "status": "False"}]}}),
-        ),
-        pod(
-            "pending",
-            json!({"status": {"phase": "Pending", "conditions": []}}),
-        ),
-        pod(
-            "homeless",
-            json!({"spec": {"nodeName": null}, "status": {"phase": "Pending", "conditions": []}}),
-        ),
+        pod("unready", json!({"status": {"conditions": [{"type": "Ready", "status": "False"}]}})),
+        pod("pending", json!({"status": {"phase": "Pending", "conditions": []}})),
+        pod("homeless", json!({"spec": {"nodeName": null}, "status": {"phase": "Pending", "conditions": []}})),
     ];
-    assert_eq!(
-        deleted(&plan(&input(&set, &pods, &[]))),
-        ["homeless", "pending", "unready", "young", "old"]
-    );
+    assert_eq!(deleted(&plan(&input(&set, &pods, &[]))), ["homeless", "pending", "unready", "young", "old"]);
 }
 
 #[test]
@@ -162,17 +114,8 @@ fn the_fullest_node_is_relieved_first() {
     let on = |node: &str| json!({"spec": {"nodeName": node}});
     let older = json!({"spec": {"nodeName": "worker-2"}, "metadata": {"ownerReferences": [
         {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-0", "uid": "older-set", "controller": true}]}});
-    let pods = [
-        pod("a", on("worker-1")),
-        pod("b", on("worker-2")),
-        pod("c", on("worker-3")),
-        pod("z", older),
-    ];
-    assert_eq!(
-        deleted(&plan(&input(&set, &pods, &siblings))),
-        ["b"],
-        "worker-2 holds one of the older set too"
-    );
+    let pods = [pod("a", on("worker-1")), pod("b", on("worker-2")), pod("c", on("worker-3")), pod("z", older)];
+    assert_eq!(deleted(&plan(&input(&set, &pods, &siblings))), ["b"], "worker-2 holds one of the older set too");
 }
 
 #[test]
@@ -185,16 +128,10 @@ fn restarts_then_youth_then_name_decide_between_equals() {
             json!({"status": {"containerStatuses": [
             {"name": "c", "restartCount": 2, "ready": true, "image": "", "imageID": ""}]}}),
         ),
-        pod(
-            "young",
-            json!({"metadata": {"creationTimestamp": "1970-01-01T00:06:00Z"}}),
-        ),
+        pod("young", json!({"metadata": {"creationTimestamp": "1970-01-01T00:06:00Z"}})),
         pod("b", json!({})),
     ];
-    assert_eq!(
-        deleted(&plan(&input(&set, &pods, &[]))),
-        ["restless", "young", "b"]
-    );
+    assert_eq!(deleted(&plan(&input(&set, &pods, &[]))), ["restless", "young", "b"]);
 }
 
 #[test]
@@ -202,20 +139,14 @@ fn pods_are_adopted_and_released_before_anything_else() {
     let set = set(0);
     let pods = [
         pod("orphan", json!({"metadata": {"ownerReferences": []}})),
-        pod(
-            "relabelled",
-            json!({"metadata": {"labels": {"app": "debug"}}}),
-        ),
+        pod("relabelled", json!({"metadata": {"labels": {"app": "debug"}}})),
         pod("mine", json!({})),
         pod(
             "foreign",
             json!({"metadata": {"ownerReferences": [
             {"apiVersion": "v1", "kind": "X", "name": "x", "uid": "x", "controller": true}]}}),
         ),
-        pod(
-            "ended-orphan",
-            json!({"metadata": {"ownerReferences": []}, "status": {"phase": "Succeeded"}}),
-        ),
+        pod("ended-orphan", json!({"metadata": {"ownerReferences": []}, "status": {"phase": "Succeeded"}})),
     ];
     let changes = plan(&input(&set, &pods, &[]));
     assert!(
@@ -228,8 +159,7 @@ fn pods_are_adopted_and_released_before_anything_else() {
 #[test]
 fn a_dying_set_creates_and_deletes_nothing() {
     let mut dying = set(5);
-    dying.metadata.deletion_timestamp =
-        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
+    dying.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
     assert_eq!(plan(&input(&dying, &[pod("a", json!({}))], &[])), []);
     let mut surplus = set(0);
     surplus.metadata.deletion_timestamp = dying.metadata.deletion_timestamp;
@@ -240,10 +170,7 @@ fn a_dying_set_creates_and_deletes_nothing() {
 fn status_counts_and_waits_for_availability() {
     let set = set(3);
     let pods = [
-        pod(
-            "long-ready",
-            json!({"metadata": {"labels": {"extra": "1"}}}),
-        ),
+        pod("long-ready", json!({"metadata": {"labels": {"extra": "1"}}})),
         pod(
             "just-ready",
             json!({"status": {"conditions": [
@@ -253,12 +180,7 @@ fn status_counts_and_waits_for_availability() {
     ];
     let (report, look_again) = status(&set, &pods, None, now());
     assert_eq!(
-        (
-            report.replicas,
-            report.fully_labeled_replicas,
-            report.ready_replicas,
-            report.available_replicas
-        ),
+        (report.replicas, report.fully_labeled_replicas, report.ready_replicas, report.available_replicas),
         (3, Some(1), Some(2), Some(1))
     );
     assert_eq!(report.observed_generation, Some(3));
@@ -267,18 +189,12 @@ fn status_counts_and_waits_for_availability() {
 
 #[test]
 fn a_failure_is_reported_once_and_withdrawn() {
-    let failure = |message: &str| Failure {
-        reason: "FailedCreate",
-        message: message.into(),
-    };
+    let failure = |message: &str| Failure { reason: "FailedCreate", message: message.into() };
     let mut set = set(1);
     let (report, _) = status(&set, &[], Some(&failure("quota")), now());
     set.status = Some(report.clone());
     let later = Timestamp::from_second(2_000).expect("in range");
-    assert_eq!(
-        status(&set, &[], Some(&failure("quota again")), later).0,
-        report
-    );
+    assert_eq!(status(&set, &[], Some(&failure("quota again")), later).0, report);
     assert_eq!(status(&set, &[], None, later).0.conditions, None);
 }
 

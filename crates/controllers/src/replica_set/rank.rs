@@ -13,9 +13,7 @@ use std::{cmp::Reverse, collections::HashMap, sync::Arc};
 pub fn expendable_first(pods: &[Arc<Pod>], related: &[&Arc<Pod>], now: Timestamp) -> Vec<Arc<Pod>> {
     let mut on_node: HashMap<&str, usize> = HashMap::new();
     for other in related {
-        *on_node
-            .entry(pod::node(other).unwrap_or_default())
-            .or_default() += 1;
+        *on_node.entry(pod::node(other).unwrap_or_default()).or_default() += 1;
     }
     let mut sorted = pods.to_vec();
     sorted.sort_by_cached_key(|candidate| {
@@ -30,17 +28,10 @@ pub fn expendable_first(pods: &[Arc<Pod>], related: &[&Arc<Pod>], now: Timestamp
             },
             pod::is_ready(candidate),
             deletion_cost(candidate),
-            Reverse(
-                node.and_then(|node| on_node.get(node))
-                    .copied()
-                    .unwrap_or(0),
-            ),
+            Reverse(node.and_then(|node| on_node.get(node)).copied().unwrap_or(0)),
             Reverse(pod::ready_since(candidate).unwrap_or(now)),
             Reverse(restarts(candidate)),
-            (
-                Reverse(meta.creation_timestamp.as_ref().map_or(now, |time| time.0)),
-                Reverse(meta.name.clone()),
-            ),
+            (Reverse(meta.creation_timestamp.as_ref().map_or(now, |time| time.0)), Reverse(meta.name.clone())),
         )
     });
     sorted
@@ -56,12 +47,6 @@ fn deletion_cost(pod: &Pod) -> i32 {
 }
 
 fn restarts(pod: &Pod) -> i32 {
-    let statuses = pod
-        .status
-        .iter()
-        .flat_map(|status| status.container_statuses.iter().flatten());
-    statuses
-        .map(|container| container.restart_count)
-        .max()
-        .unwrap_or(0)
+    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    statuses.map(|container| container.restart_count).max().unwrap_or(0)
 }

@@ -34,10 +34,7 @@ pub(crate) fn wake(cluster: &Cluster, inbox: &UnboundedSender<Key>) {
                     let _ = sender.send(Key::new(namespace, owner.name.as_str()));
                 }
             } else if pod::is_active(pod) {
-                let matching = sets
-                    .in_namespace(namespace)
-                    .into_iter()
-                    .filter(|set| selects(set, pod));
+                let matching = sets.in_namespace(namespace).into_iter().filter(|set| selects(set, pod));
                 for set in matching {
                     let _ = sender.send(Key::of(&set.metadata));
                 }
@@ -48,8 +45,7 @@ pub(crate) fn wake(cluster: &Cluster, inbox: &UnboundedSender<Key>) {
 
 fn selects(set: &ReplicaSet, pod: &Pod) -> bool {
     set.spec.as_ref().is_some_and(|spec| {
-        !selector::is_empty(&spec.selector)
-            && selector::matches(&spec.selector, pod.metadata.labels.as_ref())
+        !selector::is_empty(&spec.selector) && selector::matches(&spec.selector, pod.metadata.labels.as_ref())
     })
 }
 
@@ -58,21 +54,12 @@ pub(crate) async fn reconcile(cluster: Arc<Cluster>, key: Key) -> Result<Again> 
     let Some(set) = caches.replica_sets.get(&key) else {
         return Ok(None);
     };
-    if set
-        .spec
-        .as_ref()
-        .is_none_or(|spec| selector::is_empty(&spec.selector))
-    {
+    if set.spec.as_ref().is_none_or(|spec| selector::is_empty(&spec.selector)) {
         return Ok(None);
     }
     let pods = caches.pods.in_namespace(&key.namespace);
     let siblings = siblings(caches, &set);
-    let changes = plan(&Input {
-        set: &set,
-        pods: &pods,
-        siblings: &siblings,
-        now: Timestamp::now(),
-    });
+    let changes = plan(&Input { set: &set, pods: &pods, siblings: &siblings, now: Timestamp::now() });
     let refused = apply::apply(&cluster, &set, changes).await;
 
     // What was created and deleted just now is in the caches already.
@@ -80,9 +67,7 @@ pub(crate) async fn reconcile(cluster: Arc<Cluster>, key: Key) -> Result<Again> 
         return Ok(None);
     };
     let pods = caches.pods.in_namespace(&key.namespace);
-    let failure = refused
-        .as_ref()
-        .and_then(|refused| refused.failure.as_ref());
+    let failure = refused.as_ref().and_then(|refused| refused.failure.as_ref());
     let (status, look_again) = status(&set, &pods, failure, Timestamp::now());
     apply::report(&cluster, &set, status).await?;
     refused.map_or(Ok(look_again), |refused| Err(refused.error))
@@ -99,9 +84,7 @@ fn siblings(caches: &Caches, set: &ReplicaSet) -> Vec<String> {
         .replica_sets
         .in_namespace(namespace)
         .iter()
-        .filter(|other| {
-            owner::controller_of(&other.metadata).is_some_and(|owner| owner.uid == deployment.uid)
-        })
+        .filter(|other| owner::controller_of(&other.metadata).is_some_and(|owner| owner.uid == deployment.uid))
         .filter_map(|other| other.metadata.uid.clone())
         .collect()
 }

@@ -33,10 +33,7 @@ pub fn status(
     let min_ready = min_ready(spec.and_then(|spec| spec.min_ready_seconds));
     let template_labels = spec
         .and_then(|spec| spec.template.as_ref()?.metadata.as_ref()?.labels.clone())
-        .map(|labels| LabelSelector {
-            match_labels: Some(labels),
-            match_expressions: None,
-        })
+        .map(|labels| LabelSelector { match_labels: Some(labels), match_expressions: None })
         .unwrap_or_default();
     let count = |test: &dyn Fn(&Pod) -> bool| {
         let count = held.iter().filter(|pod| test(pod)).count();
@@ -45,19 +42,14 @@ pub fn status(
     let old = set.status.clone().unwrap_or_default();
     let status = ReplicaSetStatus {
         replicas: count(&|_| true).unwrap_or(0),
-        fully_labeled_replicas: count(&|pod| {
-            selector::matches(&template_labels, pod.metadata.labels.as_ref())
-        }),
+        fully_labeled_replicas: count(&|pod| selector::matches(&template_labels, pod.metadata.labels.as_ref())),
         ready_replicas: count(&pod::is_ready),
         available_replicas: count(&|pod| pod::is_available(pod, min_ready, now)),
         observed_generation: set.metadata.generation,
         conditions: conditions(old.conditions.unwrap_or_default(), failure, now),
         terminating_replicas: old.terminating_replicas,
     };
-    let look_again = held
-        .iter()
-        .filter_map(|pod| pod::available_in(pod, min_ready, now))
-        .min();
+    let look_again = held.iter().filter_map(|pod| pod::available_in(pod, min_ready, now)).min();
     (status, look_again)
 }
 
@@ -72,8 +64,7 @@ fn conditions(
     now: Timestamp,
 ) -> Option<Vec<ReplicaSetCondition>> {
     let same = |condition: &ReplicaSetCondition| {
-        condition.type_ == "ReplicaFailure"
-            && failure.is_some_and(|f| condition.reason.as_deref() == Some(f.reason))
+        condition.type_ == "ReplicaFailure" && failure.is_some_and(|f| condition.reason.as_deref() == Some(f.reason))
     };
     // A condition that only changed its wording stays, as in Kubernetes: otherwise every retry would be a write.
     held.retain(|condition| condition.type_ != "ReplicaFailure" || same(condition));

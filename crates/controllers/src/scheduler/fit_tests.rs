@@ -17,10 +17,8 @@ fn pod(spec: Value) -> Pod {
     if spec.get("containers").is_none() {
         spec["containers"] = json!([]);
     }
-    serde_json::from_value(
-        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}, "spec": spec}),
-    )
-    .expect("a Pod")
+    serde_json::from_value(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}, "spec": spec}))
+        .expect("a Pod")
 }
 
 fn affinity(terms: Value) -> Value {
@@ -34,18 +32,13 @@ fn selectors_and_affinity() {
     let node = node(labels, json!({}), json!("True"));
     let refused = Some("node(s) didn't match Pod's node affinity/selector");
     let expression = |key: &str, operator: &str, values: &[&str]| {
-        affinity(
-            json!([{"matchExpressions": [{"key": key, "operator": operator, "values": values}]}]),
-        )
+        affinity(json!([{"matchExpressions": [{"key": key, "operator": operator, "values": values}]}]))
     };
     for (spec, expected) in [
         (json!({}), None),
         (json!({"nodeSelector": {"disk": "ssd"}}), None),
         (json!({"nodeSelector": {"disk": "hdd"}}), refused),
-        (
-            json!({"nodeSelector": {"disk": "ssd", "gpu": "yes"}}),
-            refused,
-        ),
+        (json!({"nodeSelector": {"disk": "ssd", "gpu": "yes"}}), refused),
         (expression("disk", "In", &["hdd", "ssd"]), None),
         (expression("disk", "NotIn", &["ssd"]), refused),
         (expression("disk", "Exists", &[]), None),
@@ -56,15 +49,11 @@ fn selectors_and_affinity() {
         (expression("disk", "Lt", &["9"]), refused),
         (expression("disk", "Bogus", &["ssd"]), refused),
         (
-            affinity(
-                json!([{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["worker-1"]}]}]),
-            ),
+            affinity(json!([{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["worker-1"]}]}])),
             None,
         ),
         (
-            affinity(
-                json!([{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["worker-2"]}]}]),
-            ),
+            affinity(json!([{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["worker-2"]}]}])),
             refused,
         ),
         (affinity(json!([{}])), refused),
@@ -77,11 +66,7 @@ fn selectors_and_affinity() {
             None,
         ),
     ] {
-        assert_eq!(
-            refusal(&pod(spec.clone()), &node, &[]).as_deref(),
-            expected,
-            "{spec}"
-        );
+        assert_eq!(refusal(&pod(spec.clone()), &node, &[]).as_deref(), expected, "{spec}");
     }
 }
 
@@ -104,44 +89,15 @@ fn taints_and_cordon() {
             "True",
             Some("node(s) had untolerated taint {gpu: a100}"),
         ),
-        (
-            json!({}),
-            &json!({"taints": [{"key": "gpu", "effect": "PreferNoSchedule"}]}),
-            "True",
-            None,
-        ),
-        (
-            json!({}),
-            &json!({"unschedulable": true}),
-            "True",
-            Some("node(s) were unschedulable"),
-        ),
-        (
-            everything.clone(),
-            &json!({"unschedulable": true}),
-            "True",
-            None,
-        ),
-        (
-            json!({}),
-            &json!({}),
-            "False",
-            Some("node(s) had untolerated taint {node.kubernetes.io/not-ready: }"),
-        ),
-        (
-            json!({}),
-            &json!({}),
-            "Unknown",
-            Some("node(s) had untolerated taint {node.kubernetes.io/unreachable: }"),
-        ),
+        (json!({}), &json!({"taints": [{"key": "gpu", "effect": "PreferNoSchedule"}]}), "True", None),
+        (json!({}), &json!({"unschedulable": true}), "True", Some("node(s) were unschedulable")),
+        (everything.clone(), &json!({"unschedulable": true}), "True", None),
+        (json!({}), &json!({}), "False", Some("node(s) had untolerated taint {node.kubernetes.io/not-ready: }")),
+        (json!({}), &json!({}), "Unknown", Some("node(s) had untolerated taint {node.kubernetes.io/unreachable: }")),
         (everything, &json!({}), "Unknown", None),
     ] {
         let node = node(json!({}), node_spec.clone(), json!(ready));
-        assert_eq!(
-            refusal(&pod(spec.clone()), &node, &[]).as_deref(),
-            expected,
-            "{spec} {node_spec} {ready}"
-        );
+        assert_eq!(refusal(&pod(spec.clone()), &node, &[]).as_deref(), expected, "{spec} {node_spec} {ready}");
     }
 }
 
@@ -151,38 +107,16 @@ fn host_ports_do_not_meet() {
     let with = |ports: Value, host_network: bool| {
         pod(json!({"hostNetwork": host_network, "containers": [{"name": "c", "ports": ports}]}))
     };
-    let resident = Arc::new(with(
-        json!([{"containerPort": 80, "hostPort": 8080, "hostIP": "10.0.0.1"}]),
-        false,
-    ));
+    let resident = Arc::new(with(json!([{"containerPort": 80, "hostPort": 8080, "hostIP": "10.0.0.1"}]), false));
     let refused = Some("node(s) didn't have free ports for the requested pod ports");
     for (candidate, expected) in [
         (with(json!([{"containerPort": 8080}]), false), None),
         (with(json!([{"containerPort": 8080}]), true), refused),
-        (
-            with(json!([{"containerPort": 1, "hostPort": 8080}]), false),
-            refused,
-        ),
-        (
-            with(
-                json!([{"containerPort": 1, "hostPort": 8080, "hostIP": "10.0.0.2"}]),
-                false,
-            ),
-            None,
-        ),
-        (
-            with(
-                json!([{"containerPort": 1, "hostPort": 8080, "protocol": "UDP"}]),
-                false,
-            ),
-            None,
-        ),
+        (with(json!([{"containerPort": 1, "hostPort": 8080}]), false), refused),
+        (with(json!([{"containerPort": 1, "hostPort": 8080, "hostIP": "10.0.0.2"}]), false), None),
+        (with(json!([{"containerPort": 1, "hostPort": 8080, "protocol": "UDP"}]), false), None),
     ] {
-        assert_eq!(
-            refusal(&candidate, &node, &[Arc::clone(&resident)]).as_deref(),
-            expected,
-            "{candidate:?}"
-        );
+        assert_eq!(refusal(&candidate, &node, &[Arc::clone(&resident)]).as_deref(), expected, "{candidate:?}");
     }
 }
 
@@ -193,8 +127,5 @@ fn a_full_node_takes_no_more() {
     let two = [Arc::clone(&one), Arc::clone(&one)];
     assert_eq!(refusal(&one, &node, &two), None);
     let three = [two[0].clone(), two[1].clone(), one.clone()];
-    assert_eq!(
-        refusal(&one, &node, &three).as_deref(),
-        Some("Too many pods")
-    );
+    assert_eq!(refusal(&one, &node, &three).as_deref(), Some("Too many pods"));
 }

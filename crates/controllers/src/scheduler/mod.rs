@@ -1,5 +1,6 @@
 //! Gives Pods their Nodes.
 
 pub mod fit;
+pub mod neighbours;
 pub mod plan;
 pub(crate) mod run;

@@ -1,7 +1,10 @@
 //! Which Pod goes to which Node: among those that can take it, the one with the fewest Pods of the same controller,
 //! then the fewest in all, then the first by name.
 
-use super::fit;
+use super::{
+    fit,
+    neighbours::{self, Place},
+};
 use crate::{owner, pod};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use std::{
@@ -45,17 +48,8 @@ pub fn plan(nodes: &[Arc<Node>], pods: &[Arc<Pod>]) -> Vec<Decision> {
     }
     waiting.sort_by_key(|pod| {
         let meta = &pod.metadata;
-        let priority = pod
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.priority)
-            .unwrap_or(0);
-        (
-            std::cmp::Reverse(priority),
-            meta.creation_timestamp.clone(),
-            meta.namespace.clone(),
-            meta.name.clone(),
-        )
+        let priority = pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0);
+        (std::cmp::Reverse(priority), meta.creation_timestamp.clone(), meta.namespace.clone(), meta.name.clone())
     });
     let mut state: Vec<Occupied<'_>> = nodes
         .iter()
@@ -68,10 +62,7 @@ pub fn plan(nodes: &[Arc<Node>], pods: &[Arc<Pod>]) -> Vec<Decision> {
             node.take(pod);
         }
     }
-    waiting
-        .into_iter()
-        .map(|pod| decide(pod, &mut state))
-        .collect()
+    waiting.into_iter().map(|pod| decide(pod, &mut state)).collect()
 }
 
 /// A Node and what it holds.
@@ -104,12 +95,7 @@ impl Group {
 
 impl<'a> Occupied<'a> {
     fn new(node: &'a Node) -> Self {
-        Self {
-            node,
-            residents: Vec::new(),
-            groups: HashMap::new(),
-            counted: 0,
-        }
+        Self { node, residents: Vec::new(), groups: HashMap::new(), counted: 0 }
     }
 
     fn name(&self) -> &str {
@@ -128,26 +114,22 @@ impl<'a> Occupied<'a> {
 
 fn decide(pod: &Arc<Pod>, nodes: &mut [Occupied<'_>]) -> Decision {
     if nodes.is_empty() {
-        return Decision::Unschedulable {
-            pod: Arc::clone(pod),
-            message: "no nodes available to schedule pods".into(),
-        };
+        return Decision::Unschedulable { pod: Arc::clone(pod), message: "no nodes available to schedule pods".into() };
     }
     let group = Group::of(pod);
     let mut refusals: BTreeMap<String, usize> = BTreeMap::new();
     let mut best: Option<usize> = None;
+    let places: Vec<Place<'_>> =
+        nodes.iter().map(|node| Place { node: node.node, residents: &node.residents }).collect();
     for (index, node) in nodes.iter().enumerate() {
-        if let Some(reason) = fit::refusal(pod, node.node, &node.residents) {
+        let refused = fit::refusal(pod, node.node, &node.residents)
+            .or_else(|| neighbours::refusal(pod, places[index], &places).map(str::to_owned));
+        if let Some(reason) = refused {
             *refusals.entry(reason).or_default() += 1;
             continue;
         }
-        let rank = |node: &Occupied<'_>| {
-            (
-                node.groups.get(&group).copied().unwrap_or(0),
-                node.counted,
-                node.name().to_owned(),
-            )
-        };
+        let rank =
+            |node: &Occupied<'_>| (node.groups.get(&group).copied().unwrap_or(0), node.counted, node.name().to_owned());
         if best.is_none_or(|best| rank(node) < rank(&nodes[best])) {
             best = Some(index);
         }
@@ -156,24 +138,15 @@ fn decide(pod: &Arc<Pod>, nodes: &mut [Occupied<'_>]) -> Decision {
         Some(index) => {
             let node = &mut nodes[index];
             node.take(pod);
-            Decision::Bind {
-                pod: Arc::clone(pod),
-                node: node.name().to_owned(),
-            }
+            Decision::Bind { pod: Arc::clone(pod), node: node.name().to_owned() }
         }
-        None => Decision::Unschedulable {
-            pod: Arc::clone(pod),
-            message: explain(nodes.len(), &refusals),
-        },
+        None => Decision::Unschedulable { pod: Arc::clone(pod), message: explain(nodes.len(), &refusals) },
     }
 }
 
 /// Kubernetes' own sentence (`FitError.Error`): reasons with their counts, sorted as text.
 fn explain(nodes: usize, refusals: &BTreeMap<String, usize>) -> String {
-    let mut reasons: Vec<String> = refusals
-        .iter()
-        .map(|(reason, count)| format!("{count} {reason}"))
-        .collect();
+    let mut reasons: Vec<String> = refusals.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
     reasons.sort();
     format!("0/{nodes} nodes are available: {}.", reasons.join(", "))
 }

@@ -18,11 +18,7 @@ fn node(name: &str, tainted: bool) -> Arc<Node> {
 }
 
 fn lab() -> Vec<Arc<Node>> {
-    vec![
-        node("control-plane", true),
-        node("worker-1", false),
-        node("worker-2", false),
-    ]
+    vec![node("control-plane", true), node("worker-1", false), node("worker-2", false)]
 }
 
 fn pod(name: &str, owner: &str, node: Option<&str>, extra: Value) -> Arc<Pod> {
@@ -42,15 +38,9 @@ fn chosen(decisions: &[Decision]) -> Vec<String> {
     decisions
         .iter()
         .map(|decision| match decision {
-            Decision::Bind { pod, node } => format!(
-                "{} {node}",
-                pod.metadata.name.as_deref().unwrap_or_default()
-            ),
+            Decision::Bind { pod, node } => format!("{} {node}", pod.metadata.name.as_deref().unwrap_or_default()),
             Decision::Unschedulable { pod, message } => {
-                format!(
-                    "{} {message}",
-                    pod.metadata.name.as_deref().unwrap_or_default()
-                )
+                format!("{} {message}", pod.metadata.name.as_deref().unwrap_or_default())
             }
         })
         .collect()
@@ -58,14 +48,8 @@ fn chosen(decisions: &[Decision]) -> Vec<String> {
 
 #[test]
 fn the_seeds_two_replicas_go_to_the_two_workers() {
-    let pods = [
-        pod("spink-a", "spink", None, json!({})),
-        pod("spink-b", "spink", None, json!({})),
-    ];
-    assert_eq!(
-        chosen(&plan(&lab(), &pods)),
-        ["spink-a worker-1", "spink-b worker-2"]
-    );
+    let pods = [pod("spink-a", "spink", None, json!({})), pod("spink-b", "spink", None, json!({}))];
+    assert_eq!(chosen(&plan(&lab(), &pods)), ["spink-a worker-1", "spink-b worker-2"]);
 }
 
 #[test]
@@ -77,20 +61,14 @@ fn own_replicas_weigh_more_than_other_pods() {
         pod("spink-b", "spink", None, json!({})),
         pod("spink-c", "spink", None, json!({})),
     ];
-    assert_eq!(
-        chosen(&plan(&lab(), &pods)),
-        ["spink-b worker-1", "spink-c worker-2"]
-    );
+    assert_eq!(chosen(&plan(&lab(), &pods)), ["spink-b worker-1", "spink-c worker-2"]);
 }
 
 #[test]
 fn ending_pods_do_not_count() {
-    let mut ending = pod("old", "spink", Some("worker-1"), json!({}))
-        .as_ref()
-        .clone();
-    ending.metadata.deletion_timestamp = Some(
-        k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH),
-    );
+    let mut ending = pod("old", "spink", Some("worker-1"), json!({})).as_ref().clone();
+    ending.metadata.deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH));
     let pods = [Arc::new(ending), pod("new", "spink", None, json!({}))];
     assert_eq!(chosen(&plan(&lab(), &pods)), ["new worker-1"]);
 }
@@ -100,15 +78,10 @@ fn the_message_is_kubernetes_own() {
     let picky = pod("picky", "x", None, json!({"nodeSelector": {"gpu": "yes"}}));
     assert_eq!(
         chosen(&plan(&lab(), &[Arc::clone(&picky)])),
-        [
-            "picky 0/3 nodes are available: 1 node(s) had untolerated taint {node-role.kubernetes.io/control-plane: }, \
-          2 node(s) didn't match Pod's node affinity/selector."
-        ]
+        ["picky 0/3 nodes are available: 1 node(s) had untolerated taint {node-role.kubernetes.io/control-plane: }, \
+          2 node(s) didn't match Pod's node affinity/selector."]
     );
-    assert_eq!(
-        chosen(&plan(&[], &[picky])),
-        ["picky no nodes available to schedule pods"]
-    );
+    assert_eq!(chosen(&plan(&[], &[picky])), ["picky no nodes available to schedule pods"]);
 }
 
 #[test]
@@ -116,12 +89,7 @@ fn pods_that_are_not_ours_are_left_alone() {
     let pods = [
         pod("bound", "x", Some("worker-1"), json!({})),
         pod("foreign", "x", None, json!({"schedulerName": "other"})),
-        pod(
-            "gated",
-            "x",
-            None,
-            json!({"schedulingGates": [{"name": "wait"}]}),
-        ),
+        pod("gated", "x", None, json!({"schedulingGates": [{"name": "wait"}]})),
     ];
     assert_eq!(plan(&lab(), &pods), []);
 }
@@ -129,17 +97,13 @@ fn pods_that_are_not_ours_are_left_alone() {
 #[test]
 fn the_important_one_chooses_first() {
     let one_place = vec![node("worker-1", false)];
-    let port =
-        json!({"containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": 80}]}]});
+    let port = json!({"containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": 80}]}]});
     let mut urgent = port.clone();
     urgent["priority"] = json!(1000);
     let pods = [pod("a", "x", None, port), pod("b", "y", None, urgent)];
     let decisions = chosen(&plan(&one_place, &pods));
     assert_eq!(decisions[0], "b worker-1");
-    assert!(
-        decisions[1].starts_with("a 0/1 nodes are available: 1 node(s) didn't have free ports"),
-        "{decisions:?}"
-    );
+    assert!(decisions[1].starts_with("a 0/1 nodes are available: 1 node(s) didn't have free ports"), "{decisions:?}");
 }
 
 proptest! {

@@ -43,9 +43,7 @@ fn scheduling_view(node: &Arc<Node>) -> impl PartialEq + use<> {
     (
         node.metadata.labels.clone(),
         node.metadata.deletion_timestamp.is_some(),
-        node.spec
-            .as_ref()
-            .map(|spec| (spec.taints.clone(), spec.unschedulable)),
+        node.spec.as_ref().map(|spec| (spec.taints.clone(), spec.unschedulable)),
         status.and_then(|status| status.allocatable.clone()),
         ready,
     )
@@ -75,13 +73,7 @@ async fn apply(cluster: &Cluster, decision: Decision) -> Result<()> {
                     held.spec.get_or_insert_default().node_name = Some(node.clone());
                 }
             });
-            record(
-                cluster,
-                &pod,
-                Severity::Normal,
-                "Scheduled",
-                format!("Successfully assigned {key} to {node}"),
-            );
+            record(cluster, &pod, Severity::Normal, "Scheduled", format!("Successfully assigned {key} to {node}"));
             Ok(())
         }
         Decision::Unschedulable { pod, message } => {
@@ -89,13 +81,7 @@ async fn apply(cluster: &Cluster, decision: Decision) -> Result<()> {
                 return Ok(());
             };
             cluster.patch_status(&*pod, &changed).await?;
-            record(
-                cluster,
-                &pod,
-                Severity::Warning,
-                "FailedScheduling",
-                message,
-            );
+            record(cluster, &pod, Severity::Warning, "FailedScheduling", message);
             Ok(())
         }
     }
@@ -107,9 +93,7 @@ fn unschedulable(pod: &Pod, message: &str, now: Timestamp) -> Option<Pod> {
     if held.is_some_and(|held| held.status == "False" && held.message.as_deref() == Some(message)) {
         return None;
     }
-    let since = held
-        .filter(|held| held.status == "False")
-        .and_then(|held| held.last_transition_time.clone());
+    let since = held.filter(|held| held.status == "False").and_then(|held| held.last_transition_time.clone());
     let condition = PodCondition {
         type_: "PodScheduled".into(),
         status: "False".into(),
@@ -148,26 +132,10 @@ mod tests {
     fn the_same_news_is_written_only_once() {
         let now = Timestamp::from_second(1).expect("in range");
         let first = unschedulable(&Pod::default(), "no room", now).expect("a change");
-        assert_eq!(
-            unschedulable(
-                &first,
-                "no room",
-                Timestamp::from_second(9).expect("in range")
-            ),
-            None
-        );
-        let other = unschedulable(
-            &first,
-            "no light",
-            Timestamp::from_second(9).expect("in range"),
-        )
-        .expect("a change");
+        assert_eq!(unschedulable(&first, "no room", Timestamp::from_second(9).expect("in range")), None);
+        let other = unschedulable(&first, "no light", Timestamp::from_second(9).expect("in range")).expect("a change");
         let condition = pod::condition(&other, "PodScheduled").expect("there");
-        assert_eq!(
-            condition.last_transition_time,
-            Some(Time(now)),
-            "it has been unscheduled all along"
-        );
+        assert_eq!(condition.last_transition_time, Some(Time(now)), "it has been unscheduled all along");
         assert_eq!(condition.message.as_deref(), Some("no light"));
     }
 }
