@@ -33,6 +33,24 @@ pub trait Table<K, V>: Send + Sync {
     fn entries(&self) -> Result<Vec<(K, V)>, TableError>;
 }
 
+impl<K, V, T: Table<K, V>> Table<K, V> for std::sync::Arc<T> {
+    fn get(&self, key: &K) -> Result<Option<V>, TableError> {
+        (**self).get(key)
+    }
+
+    fn insert(&self, key: &K, value: &V) -> Result<(), TableError> {
+        (**self).insert(key, value)
+    }
+
+    fn remove(&self, key: &K) -> Result<bool, TableError> {
+        (**self).remove(key)
+    }
+
+    fn entries(&self) -> Result<Vec<(K, V)>, TableError> {
+        (**self).entries()
+    }
+}
+
 #[cfg(test)]
 pub mod memory {
     //! The twin.

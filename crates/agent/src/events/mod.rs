@@ -11,8 +11,8 @@ mod hub;
 mod reader;
 mod record;
 
-pub use clock::Clock;
-pub use enrich::enrich;
+pub use clock::{Clock, monotonic_ns};
+pub use enrich::{enrich, protocol_name};
 pub use hub::{Hub, Listener};
 pub use reader::{Drain, Pace, read};
 pub use record::{Icmp, Interface, Kind, Line, Loss, Party, Record, Service, Totals, Verdict};

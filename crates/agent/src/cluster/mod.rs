@@ -1,0 +1,9 @@
+//! The Kubernetes API, as far as an agent needs it: three watches, its own Node, one condition.
+
+mod client;
+mod node;
+mod watch;
+
+pub use client::connect;
+pub use node::{from_kubernetes, own_node, report_ready};
+pub use watch::{Input, WatchState, Watches, start};

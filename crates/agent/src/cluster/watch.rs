@@ -1,0 +1,165 @@
+//! Watches that survive the API: what they tell is reduced to the model at once, so that memory holds nothing else.
+
+use super::node;
+use crate::watched::Told;
+use futures::StreamExt;
+use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::WatchStreamExt;
+use kube::{Api, Resource};
+use model::{EndpointSlice, Node, NodeName, ObjectName, Service};
+use serde::{Deserialize, Serialize};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// One thing that the API told.
+#[derive(Debug)]
+pub enum Input {
+    /// About a Node.
+    Node(Told<NodeName, Node>),
+    /// About a Service.
+    Service(Told<ObjectName, Service>),
+    /// About an EndpointSlice.
+    Slice(Told<ObjectName, EndpointSlice>),
+}
+
+/// How a watch does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchState {
+    /// Kind of object.
+    pub kind: String,
+    /// One list has been whole.
+    pub synced: bool,
+    /// The API answers.
+    pub connected: bool,
+    /// What it said last, when it did not do what was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// Failed attempts since the start.
+    pub errors: u64,
+}
+
+/// How all watches do. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Watches(Arc<Mutex<Vec<WatchState>>>);
+
+impl Watches {
+    /// All of them now.
+    #[must_use]
+    pub fn now(&self) -> Vec<WatchState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn update(&self, kind: &str, change: impl FnOnce(&mut WatchState)) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match all.iter_mut().find(|w| w.kind == kind) {
+            Some(state) => change(state),
+            None => {
+                let mut state = WatchState { kind: kind.to_owned(), ..WatchState::default() };
+                change(&mut state);
+                all.push(state);
+            }
+        }
+    }
+}
+
+/// Starts the watches; they end with the runtime.
+#[must_use]
+pub fn start(client: &kube::Client, watches: &Watches) -> mpsc::Receiver<Input> {
+    // A full channel holds the watches back: the API's backlog stays with the API.
+    let (sender, receiver) = mpsc::channel(512);
+    spawn::<core::Node, _, _>(client, "Node", watches, &sender, node_name, node::from_kubernetes, Input::Node);
+    let slice = load_balancer::from_kubernetes::endpoint_slice;
+    spawn::<discovery::EndpointSlice, _, _>(client, "EndpointSlice", watches, &sender, object_name, slice, Input::Slice);
+    let service = load_balancer::from_kubernetes::service;
+    spawn::<core::Service, _, _>(client, "Service", watches, &sender, object_name, service, Input::Service);
+    receiver
+}
+
+fn spawn<O, K, V>(
+    client: &kube::Client,
+    kind: &'static str,
+    watches: &Watches,
+    sender: &mpsc::Sender<Input>,
+    key: fn(&O) -> K,
+    read: fn(&O) -> Option<V>,
+    input: fn(Told<K, V>) -> Input,
+) where
+    O: Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
+    K: Send + 'static,
+    V: Send + 'static,
+{
+    let api: Api<O> = Api::all(client.clone());
+    let (watches, sender) = (watches.clone(), sender.clone());
+    watches.update(kind, |_| ());
+    tokio::spawn(async move {
+        // Small pages: what waits to be reduced is what a list costs in memory.
+        let config = watcher::Config::default().page_size(200);
+        let mut events = watcher::watcher(api, config).backoff(Steady::default()).boxed();
+        while let Some(event) = events.next().await {
+            let told = match event {
+                Ok(event) => {
+                    watches.update(kind, |w| {
+                        w.connected = true;
+                        w.last_error = None;
+                        w.synced |= matches!(event, Event::InitDone);
+                    });
+                    match event {
+                        Event::Init => Told::Begin,
+                        Event::InitApply(object) | Event::Apply(object) => Told::Set(key(&object), read(&object)),
+                        Event::Delete(object) => Told::Gone(key(&object)),
+                        Event::InitDone => Told::End,
+                    }
+                }
+                Err(error) => {
+                    let text = crate::error::chain(&error);
+                    watches.update(kind, |w| {
+                        if w.connected || w.errors == 0 {
+                            tracing::warn!("watching {kind}: {text}");
+                        }
+                        w.connected = false;
+                        w.last_error = Some(text);
+                        w.errors += 1;
+                    });
+                    continue;
+                }
+            };
+            if sender.send(input(told)).await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+fn object_name<O: Resource>(object: &O) -> ObjectName {
+    let meta = object.meta();
+    ObjectName::new(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
+}
+
+fn node_name(object: &core::Node) -> NodeName {
+    object.metadata.name.as_deref().unwrap_or_default().into()
+}
+
+/// Doubles from 100 ms to 2 s: an API that is back is noticed soon, and three requests every two seconds hurt nobody.
+#[derive(Debug, Default)]
+struct Steady {
+    failures: u32,
+}
+
+impl Iterator for Steady {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let wait = Duration::from_millis(100) * 2_u32.pow(self.failures.min(5));
+        self.failures += 1;
+        Some(wait.min(Duration::from_secs(2)))
+    }
+}
+
+impl Backoff for Steady {
+    fn reset(&mut self) {
+        self.failures = 0;
+    }
+}

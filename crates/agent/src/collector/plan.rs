@@ -1,0 +1,252 @@
+//! Which entries are over. Pure: an entry, the time and what is gone in; a judgement out.
+
+use crate::services::Purge;
+use datapath_layouts::flow::flow_flags;
+use datapath_layouts::nat::{INWARD, OUTWARD};
+use datapath_layouts::{Address, Flow, FlowKey, FragmentPorts, NatKey, NatMapping, ServiceFlow};
+use datapath_logic::conntrack;
+use datapath_logic::tuple::{Tuple, flow_key};
+use std::collections::{HashMap, HashSet};
+
+/// Fragments of one datagram come within this time or not at all (`net.ipv4.ipfrag_time`), ns.
+const FRAGMENT_NS: u64 = 30 * 1_000_000_000;
+
+/// What has gone since the last time.
+#[derive(Clone, Debug, Default)]
+pub struct Gone {
+    /// Backends, by service, address and port; the value: only datagrams.
+    backends: HashMap<(u32, Address, u16), bool>,
+    /// Addresses of Pods.
+    addresses: HashSet<Address>,
+}
+
+impl Gone {
+    /// A backend is gone.
+    pub fn backend(&mut self, purge: Purge) {
+        let key = (purge.gone.service_id, purge.gone.address, purge.gone.port);
+        let datagrams_only = self.backends.entry(key).or_insert(purge.datagrams_only);
+        *datagrams_only &= purge.datagrams_only;
+    }
+
+    /// A Pod is gone.
+    pub fn address(&mut self, address: Address) {
+        self.addresses.insert(address);
+    }
+
+    /// Everything of another one, too.
+    pub fn merge(&mut self, other: Self) {
+        for (key, datagrams_only) in other.backends {
+            *self.backends.entry(key).or_insert(datagrams_only) &= datagrams_only;
+        }
+        self.addresses.extend(other.addresses);
+    }
+
+    /// Whether a Pod is among them.
+    #[must_use]
+    pub fn has_addresses(&self) -> bool {
+        !self.addresses.is_empty()
+    }
+
+    /// Whether a Pod with this address is gone.
+    #[must_use]
+    pub fn has_address(&self, address: Address) -> bool {
+        self.addresses.contains(&address)
+    }
+
+    /// Whether the flows of a translation's backend are to be forgotten.
+    #[must_use]
+    pub fn has_service_flow(&self, key: &FlowKey, flow: &ServiceFlow) -> bool {
+        let backend = self.backends.get(&(flow.service_id, flow.address, flow.port));
+        backend.is_some_and(|&datagrams_only| !datagrams_only || key.protocol != TCP)
+            || self.addresses.contains(&flow.address)
+            || self.has_flow(key)
+    }
+
+    /// Whether an end of a flow is gone.
+    #[must_use]
+    pub fn has_flow(&self, key: &FlowKey) -> bool {
+        self.addresses.contains(&key.low) || self.addresses.contains(&key.high)
+    }
+
+    /// Whether the Pod of a masquerade is gone.
+    #[must_use]
+    pub fn has_nat(&self, key: &NatKey, mapping: &NatMapping) -> bool {
+        let pod = if key.direction == OUTWARD { key.local } else { mapping.address };
+        self.addresses.contains(&pod)
+    }
+}
+
+/// The time, as the datapath counts it.
+#[derive(Clone, Copy, Debug)]
+pub struct Judge {
+    /// Monotonic clock, ns.
+    pub now: u64,
+}
+
+impl Judge {
+    /// Whether a tracked flow is over.
+    #[must_use]
+    pub fn flow(&self, key: &FlowKey, flow: &Flow) -> bool {
+        conntrack::is_expired(flow, key.protocol, self.now)
+    }
+
+    /// Whether a translation is over.
+    #[must_use]
+    pub fn service_flow(&self, key: &FlowKey, flow: &ServiceFlow) -> bool {
+        self.now > flow.last_seen_ns.saturating_add(silence_ns(key.protocol))
+    }
+
+    /// Whether a masquerade is over.
+    #[must_use]
+    pub fn nat(&self, key: &NatKey, mapping: &NatMapping) -> bool {
+        self.now > mapping.last_seen_ns.saturating_add(silence_ns(key.protocol))
+    }
+
+    /// Whether a datagram's pieces are over.
+    #[must_use]
+    pub fn fragment(&self, ports: &FragmentPorts) -> bool {
+        self.now > ports.seen_ns.saturating_add(FRAGMENT_NS)
+    }
+}
+
+/// Entries without a state of their own live as long as their flow could, ns.
+const fn silence_ns(protocol: u8) -> u64 {
+    match protocol {
+        TCP => conntrack::TCP_ESTABLISHED_NS,
+        UDP => conntrack::UDP_REPLIED_NS,
+        _ => conntrack::OTHER_NS,
+    }
+}
+
+/// The translation that made a tracked flow: the flow as its client sees it.
+#[must_use]
+pub fn service_flow_of(key: &FlowKey, flow: &Flow) -> Option<FlowKey> {
+    if flow.flags & flow_flags::SERVICE == 0 {
+        return None;
+    }
+    let client = initiator(key, flow);
+    let tuple = Tuple { destination: flow.service_address, destination_port: flow.service_port, ..client };
+    let mut out = FlowKey::ZERO;
+    flow_key(&tuple, &mut out);
+    Some(out)
+}
+
+/// The masquerade of a tracked flow, outward, if it has one.
+#[must_use]
+pub fn nat_of(key: &FlowKey, flow: &Flow) -> NatKey {
+    let flow = initiator(key, flow);
+    let remote_port = if matches!(key.protocol, ICMP | ICMPV6) { 0 } else { flow.destination_port };
+    NatKey {
+        local: flow.source,
+        remote: flow.destination,
+        local_port: flow.source_port,
+        remote_port,
+        protocol: key.protocol,
+        direction: OUTWARD,
+        reserved: 0,
+    }
+}
+
+/// The other direction of an outward masquerade.
+#[must_use]
+pub fn inward(outward: &NatKey, mapping: &NatMapping) -> NatKey {
+    NatKey { local: mapping.address, local_port: mapping.port, direction: INWARD, ..*outward }
+}
+
+fn initiator(key: &FlowKey, flow: &Flow) -> Tuple {
+    let low_first = Tuple {
+        source: key.low,
+        destination: key.high,
+        source_port: key.low_port,
+        destination_port: key.high_port,
+        protocol: key.protocol,
+    };
+    if flow.flags & flow_flags::INITIATOR_HIGH == 0 { low_first } else { low_first.reversed() }
+}
+
+const ICMP: u8 = 1;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const ICMPV6: u8 = 58;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POD: Address = Address::from_v4([10, 244, 1, 2]);
+    const BACKEND: Address = Address::from_v4([10, 244, 2, 2]);
+    const CLUSTER_IP: Address = Address::from_v4([10, 96, 0, 7]);
+
+    fn key(protocol: u8) -> FlowKey {
+        let mut key = FlowKey::ZERO;
+        let tuple = Tuple { source: POD, destination: CLUSTER_IP, source_port: 4000, destination_port: 80, protocol };
+        flow_key(&tuple, &mut key);
+        key
+    }
+
+    fn service_flow() -> ServiceFlow {
+        ServiceFlow { service_id: 3, address: BACKEND, port: 8080, last_seen_ns: 1000, ..ServiceFlow::ZERO }
+    }
+
+    fn purge(datagrams_only: bool) -> Gone {
+        let mut gone = Gone::default();
+        let backend = load_balancer::Gone { service_id: 3, address: BACKEND, port: 8080 };
+        gone.backend(Purge { gone: backend, datagrams_only });
+        gone
+    }
+
+    #[test]
+    fn a_draining_backend_loses_datagrams_and_keeps_connections() {
+        assert!(purge(true).has_service_flow(&key(UDP), &service_flow()));
+        assert!(!purge(true).has_service_flow(&key(TCP), &service_flow()));
+        assert!(purge(false).has_service_flow(&key(TCP), &service_flow()));
+        let other = ServiceFlow { service_id: 4, ..service_flow() };
+        assert!(!purge(false).has_service_flow(&key(TCP), &other), "another Service still has it");
+    }
+
+    #[test]
+    fn what_was_said_twice_is_the_stronger() {
+        let mut gone = purge(true);
+        let backend = load_balancer::Gone { service_id: 3, address: BACKEND, port: 8080 };
+        gone.backend(Purge { gone: backend, datagrams_only: false });
+        assert!(gone.has_service_flow(&key(TCP), &service_flow()));
+    }
+
+    #[test]
+    fn a_pod_that_is_gone_takes_its_flows_along() {
+        let mut gone = Gone::default();
+        gone.address(POD);
+        assert!(gone.has_flow(&key(TCP)) && gone.has_service_flow(&key(TCP), &service_flow()));
+        let outward = NatKey { local: POD, direction: OUTWARD, ..NatKey::ZERO };
+        let inward = NatKey { local: BACKEND, direction: INWARD, ..NatKey::ZERO };
+        assert!(gone.has_nat(&outward, &NatMapping { address: BACKEND, ..NatMapping::ZERO }));
+        assert!(gone.has_nat(&inward, &NatMapping { address: POD, ..NatMapping::ZERO }));
+        assert!(!gone.has_nat(&inward, &NatMapping { address: CLUSTER_IP, ..NatMapping::ZERO }));
+    }
+
+    #[test]
+    fn silence_ends_each_protocol_in_its_time() {
+        let after = |protocol, seconds: u64| {
+            Judge { now: 1000 + seconds * 1_000_000_000 }.service_flow(&key(protocol), &service_flow())
+        };
+        assert!(!after(TCP, 6 * 3600) && after(TCP, 6 * 3600 + 1));
+        assert!(!after(UDP, 180) && after(UDP, 181));
+        assert!(!after(ICMP, 60) && after(ICMP, 61));
+    }
+
+    #[test]
+    fn a_flow_leads_to_its_translation_and_its_masquerade() {
+        let mut tracked = FlowKey::ZERO;
+        let tuple = Tuple { source: POD, destination: BACKEND, source_port: 4000, destination_port: 8080, protocol: TCP };
+        let high = flow_key(&tuple, &mut tracked);
+        let flags = flow_flags::SERVICE | if high { flow_flags::INITIATOR_HIGH } else { 0 };
+        let flow = Flow { flags, service_address: CLUSTER_IP, service_port: 80, ..Flow::ZERO };
+        assert_eq!(service_flow_of(&tracked, &flow), Some(key(TCP)));
+        assert_eq!(service_flow_of(&tracked, &Flow { flags: 0, ..flow }), None);
+        let nat = nat_of(&tracked, &flow);
+        assert_eq!((nat.local, nat.local_port, nat.remote, nat.remote_port), (POD, 4000, BACKEND, 8080));
+        let mapping = NatMapping { address: CLUSTER_IP, port: 61000, ..NatMapping::ZERO };
+        let back = inward(&nat, &mapping);
+        assert_eq!((back.local, back.local_port, back.direction), (CLUSTER_IP, 61000, INWARD));
+    }
+}

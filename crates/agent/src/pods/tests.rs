@@ -1,0 +1,107 @@
+use super::*;
+use crate::collector::{Collector, Tables};
+use crate::table::memory::MemoryTable;
+use std::collections::BTreeSet;
+
+#[derive(Default)]
+struct FakePrograms {
+    attached: Mutex<BTreeSet<String>>,
+    refuses: bool,
+}
+
+impl Programs for FakePrograms {
+    fn attach(&self, interface: &str, _: u32) -> Result<(), Error> {
+        if self.refuses {
+            let source = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+            return Err(Error::System { operation: "attach", source });
+        }
+        self.attached.lock().unwrap().insert(interface.to_owned());
+        Ok(())
+    }
+
+    fn detach(&self, interface: &str) -> Result<(), Error> {
+        self.attached.lock().unwrap().remove(interface);
+        Ok(())
+    }
+
+    fn is_attached(&self, interface: &str) -> bool {
+        self.attached.lock().unwrap().contains(interface)
+    }
+
+    fn attached(&self) -> Result<Vec<String>, Error> {
+        Ok(self.attached.lock().unwrap().iter().cloned().collect())
+    }
+}
+
+type Endpoints = Arc<MemoryTable<AddressKey, Endpoint>>;
+
+fn start(endpoints: &Endpoints, programs: &Arc<FakePrograms>) -> Pods {
+    fn empty<K: std::hash::Hash + Eq + Clone + Send + 'static, V: Clone + Send + 'static>() -> Box<dyn Table<K, V>> {
+        Box::new(MemoryTable::with_capacity(1))
+    }
+    let (_, handle, _) = Collector::new(Tables {
+        conntrack: empty(),
+        half_open: empty(),
+        service_flows: empty(),
+        nat: empty(),
+        fragments: empty(),
+        socket_reverse: empty(),
+    });
+    Pods::new(Box::new(endpoints.clone()), programs.clone(), handle)
+}
+
+fn pod(n: u8) -> LocalPod {
+    LocalPod {
+        id: 0,
+        name: None,
+        addresses: vec![format!("10.244.1.{n}").parse().unwrap(), format!("fd00::{n}").parse().unwrap()],
+        interface: format!("lx{n}"),
+        index: 100 + u32::from(n),
+        mac: [2, 0, 0, 0, 0, n],
+        host_mac: [2, 0, 0, 0, 1, n],
+        mtu: 1450,
+    }
+}
+
+#[test]
+fn a_pod_comes_and_goes_without_a_trace() {
+    let (endpoints, programs) = (Arc::new(MemoryTable::with_capacity(100)), Arc::default());
+    let pods = start(&endpoints, &programs);
+    pods.attach(pod(2)).unwrap();
+    pods.attach(pod(2)).unwrap();
+    assert_eq!(endpoints.entries().unwrap().len(), 2);
+    assert!(pods.is_attached("lx2", &pod(2).addresses));
+    pods.detach("lx2", &[]).unwrap();
+    pods.detach("lx2", &pod(2).addresses).unwrap();
+    assert!(endpoints.entries().unwrap().is_empty() && programs.attached().unwrap().is_empty());
+    assert!(!pods.is_attached("lx2", &pod(2).addresses));
+}
+
+#[test]
+fn a_new_agent_keeps_numbers_and_sweeps_what_is_gone() {
+    let (endpoints, programs) = (Arc::new(MemoryTable::with_capacity(100)), Arc::default());
+    let before = start(&endpoints, &programs);
+    for n in 2..5 {
+        before.attach(pod(n)).unwrap();
+    }
+    let number = |pods: &Pods, interface: &str| pods.list().iter().find(|p| p.interface == interface).unwrap().id;
+    let three = number(&before, "lx3");
+    let after = start(&endpoints, &programs);
+    assert_eq!(after.adopt(vec![pod(3), pod(9)]).unwrap(), 1);
+    assert_eq!(number(&after, "lx3"), three);
+    assert_ne!(number(&after, "lx9"), three);
+    assert_eq!(endpoints.entries().unwrap().len(), 4);
+    assert_eq!(programs.attached().unwrap(), ["lx3", "lx9"]);
+}
+
+#[test]
+fn a_refused_attachment_leaves_nothing() {
+    let endpoints: Endpoints = Arc::new(MemoryTable::with_capacity(1));
+    let programs = Arc::default();
+    let pods = start(&endpoints, &programs);
+    assert!(pods.attach(pod(2)).is_err(), "the second address finds no room");
+    assert!(endpoints.entries().unwrap().is_empty() && programs.attached().unwrap().is_empty());
+    let refusing = Arc::new(FakePrograms { refuses: true, ..FakePrograms::default() });
+    assert!(start(&endpoints, &refusing).attach(pod(2)).is_err());
+    assert!(endpoints.entries().unwrap().is_empty() && pods.list().is_empty());
+}

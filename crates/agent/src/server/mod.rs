@@ -1,0 +1,145 @@
+//! `agent.sock`: HTTP/1.1 and JSON over a unix socket that only root can open.
+
+use crate::error::Error;
+use crate::events::Hub;
+use crate::status::{References, Status};
+use axum::body::Body;
+use axum::extract::{Path as UrlPath, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use futures::StreamExt;
+use serde::Deserialize;
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, oneshot};
+
+/// Only root.
+const MODE: u32 = 0o600;
+
+/// A question to the loop that has the state.
+#[derive(Debug)]
+pub enum Question {
+    /// Everything.
+    Status(oneshot::Sender<Status>),
+    /// Who still sends new flows to an address.
+    References(IpAddr, oneshot::Sender<References>),
+    /// Somebody listens to events now: names are wanted, and maybe single packets.
+    Listening,
+}
+
+/// What the handlers need.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Where questions go.
+    pub questions: mpsc::Sender<Question>,
+    /// Where events come from.
+    pub hub: Arc<Hub>,
+}
+
+/// Listens at the path. A socket left by an earlier agent is replaced in one step.
+///
+/// # Errors
+/// When the file can't be made.
+pub fn bind(path: &Path) -> Result<UnixListener, Error> {
+    let beside = path.with_extension("sock.new");
+    match std::fs::remove_file(&beside) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(source) => return Err(Error::file("remove", &beside)(source)),
+    }
+    let listener = UnixListener::bind(&beside).map_err(Error::file("listen at", &beside))?;
+    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(MODE)).map_err(Error::file("protect", &beside))?;
+    std::fs::rename(&beside, path).map_err(Error::file("rename socket to", path))?;
+    Ok(listener)
+}
+
+/// Answers until the runtime ends.
+///
+/// # Errors
+/// When the socket fails.
+pub async fn serve(listener: UnixListener, context: Context) -> std::io::Result<()> {
+    axum::serve(listener, router(context)).await
+}
+
+fn router(context: Context) -> Router {
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/v1/status", get(status))
+        .route("/v1/monitor", get(monitor))
+        .route("/v1/backends/{address}", get(backends))
+        .with_state(context)
+}
+
+/// The loop answers, so it lives.
+async fn healthz(State(context): State<Context>) -> Response {
+    match ask(&context, Question::Status).await {
+        Some(_) => "ok\n".into_response(),
+        None => gone(),
+    }
+}
+
+async fn status(State(context): State<Context>) -> Response {
+    match ask(&context, Question::Status).await {
+        Some(status) => Json(status).into_response(),
+        None => gone(),
+    }
+}
+
+async fn backends(State(context): State<Context>, UrlPath(address): UrlPath<String>) -> Response {
+    let Ok(address) = address.parse::<IpAddr>() else {
+        return (StatusCode::BAD_REQUEST, "not an IP address\n").into_response();
+    };
+    match ask(&context, |answer| Question::References(address, answer)).await {
+        Some(references) => Json(references).into_response(),
+        None => gone(),
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct MonitorOptions {
+    /// Single packets too.
+    #[serde(default)]
+    trace: bool,
+}
+
+async fn monitor(State(context): State<Context>, Query(options): Query<MonitorOptions>) -> Response {
+    let listener = context.hub.listen(options.trace);
+    // If the loop is gone there are no names and no traces, and the process is about to end.
+    let _ = context.questions.send(Question::Listening).await;
+    let end = EndOfListening(context.questions.clone());
+    let lines = futures::stream::unfold((listener, end), |(mut listener, end)| async move {
+        let line = listener.lines.recv().await?;
+        Some((line, (listener, end)))
+    });
+    let body = Body::from_stream(lines.map(Ok::<_, std::convert::Infallible>));
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+}
+
+/// The loop looks again at who listens when somebody leaves. Dropped after the listener, as it stands behind it.
+struct EndOfListening(mpsc::Sender<Question>);
+
+impl Drop for EndOfListening {
+    fn drop(&mut self) {
+        // When the queue is full the loop comes to look by itself soon.
+        let _ = self.0.try_send(Question::Listening);
+    }
+}
+
+async fn ask<T>(context: &Context, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Option<T> {
+    let (sender, answer) = oneshot::channel();
+    context.questions.send(question(sender)).await.ok()?;
+    answer.await.ok()
+}
+
+fn gone() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, "the agent is ending\n").into_response()
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
