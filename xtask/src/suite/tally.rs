@@ -1,11 +1,10 @@
 //! Runs one thing after the other, counts, and says how it ended.
 
 use super::programs::Program;
-use crate::repository;
+use crate::{command, repository};
 use anyhow::{Context, Result, bail};
 use std::fs::File;
 use std::io::{IsTerminal as _, Write as _};
-use std::os::unix::process::CommandExt as _;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
@@ -112,10 +111,13 @@ fn execute(program: &Program, with_ignored: bool) -> Result<(String, Result<(), 
     let log = program.log(&folder);
     let file = File::create(&log).with_context(|| format!("write {}", log.display()))?;
     let mut command = program.command(with_ignored);
-    // A group of its own, so that what hangs can be ended together with what it started.
-    command.process_group(0).stdin(std::process::Stdio::null()).stdout(file.try_clone()?).stderr(file);
+    command.stdin(std::process::Stdio::null()).stdout(file.try_clone()?).stderr(file);
     let child = command.spawn().with_context(|| format!("start {}", program.executable.display()))?;
+    let pid = child.id();
     let ended = wait(child, program.patience)?;
+    if ended.is_err() {
+        remove_labs_of(pid);
+    }
     let said = std::fs::read(&log).with_context(|| format!("read {}", log.display()))?;
     Ok((String::from_utf8_lossy(&said).into_owned(), ended))
 }
@@ -127,14 +129,25 @@ fn wait(mut child: Child, patience: Duration) -> Result<Result<(), String>> {
             return Ok(if status.success() { Ok(()) } else { Err(status.to_string()) });
         }
         if started.elapsed() > patience {
-            let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-            if let Some(group) = group {
-                rustix::process::kill_process_group(group, rustix::process::Signal::KILL)?;
-            }
+            child.kill()?;
             child.wait()?;
             return Ok(Err(format!("ended after {} s without an end", patience.as_secs())));
         }
         std::thread::sleep(POLL);
+    }
+}
+
+/// A test program that was ended could not take down its labs. Tests name them `<letter><pid>-<number>`.
+fn remove_labs_of(pid: u32) {
+    let malla = repository::target().join("debug/malla");
+    for folder in std::fs::read_dir("/run/malla").into_iter().flatten().flatten() {
+        let name = folder.file_name().to_string_lossy().into_owned();
+        if name.get(1..).is_some_and(|rest| rest.starts_with(&format!("{pid}-"))) {
+            println!("removing lab {name}, which the test left behind");
+            if let Err(error) = command::output(command::new(&malla, &["lab", "down", "--name", &name])) {
+                println!("lab {name} is still there: {error:#}");
+            }
+        }
     }
 }
 
@@ -166,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_program_that_hangs_is_ended() {
-        let child = std::process::Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
+        let child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let ended = wait(child, Duration::from_millis(50)).unwrap();
         assert!(ended.unwrap_err().contains("without an end"));
     }
