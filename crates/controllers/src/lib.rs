@@ -17,6 +17,7 @@
 
 mod cache;
 pub mod deployment;
+pub mod endpoint_mirror;
 pub mod endpoint_slice;
 pub mod endpoints;
 mod error;

@@ -3,7 +3,7 @@
 use crate::{
     Error, Options, Result,
     cache::{Cache, Key},
-    deployment, endpoint_slice, endpoints,
+    deployment, endpoint_mirror, endpoint_slice, endpoints,
     events::{self, Recorder},
     node_ipam, node_lifecycle, pod_gc, replica_set, scheduler, watch,
     worker::{self, Again},
@@ -112,6 +112,10 @@ fn start_controllers(tasks: &mut Tasks, cluster: &Arc<Cluster>, options: &Arc<Op
     let (sender, inbox) = mpsc::unbounded_channel::<Key>();
     endpoint_slice::run::wake(cluster, &sender);
     start.controller(tasks, "endpoint-slice", inbox, KEYS_AT_ONCE, endpoint_slice::run::reconcile);
+
+    let (sender, inbox) = mpsc::unbounded_channel::<Key>();
+    endpoint_mirror::run::wake(cluster, &sender);
+    start.controller(tasks, "endpoint-mirror", inbox, KEYS_AT_ONCE, endpoint_mirror::run::reconcile);
 
     let (sender, inbox) = mpsc::unbounded_channel::<Key>();
     endpoints::run::wake(cluster, &sender);

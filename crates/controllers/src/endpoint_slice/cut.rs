@@ -2,20 +2,67 @@
 
 use super::{
     desired::{Family, Groups, ports_key},
-    plan::{Change, Input, labels},
+    plan::{Change, MANAGED_BY, SERVICE_NAME},
 };
 use crate::owner;
 use k8s_openapi::{
-    api::{
-        core::v1::Service,
-        discovery::v1::{Endpoint, EndpointPort, EndpointSlice},
-    },
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice},
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
 use std::{collections::BTreeMap, sync::Arc};
 
+/// Whose slices are cut, and which exist.
+pub(crate) struct Book<'a> {
+    /// The Service's name, which begins the slices' names.
+    pub(crate) service: &'a str,
+    /// The owner's metadata: a Service, or the Endpoints that are mirrored.
+    pub(crate) owner: &'a ObjectMeta,
+    /// The owner as the slices name it.
+    pub(crate) reference: OwnerReference,
+    /// All labels of the slices, the Service's name and the manager among them.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// All slices of the namespace.
+    pub(crate) slices: &'a [Arc<EndpointSlice>],
+}
+
+impl Book<'_> {
+    /// New and changed slices first, so that no endpoint is missing in between. Slices of families that are not
+    /// wanted go.
+    pub(crate) fn plan(&self, wanted: Vec<(Family, Groups)>) -> Vec<Change> {
+        let (mut changes, mut deletions) = (Vec::new(), Vec::new());
+        let own: Vec<&Arc<EndpointSlice>> = self.slices.iter().filter(|slice| self.is_own(slice)).collect();
+        for slice in &own {
+            if !wanted.iter().any(|(family, _)| family.as_str() == slice.address_type) {
+                deletions.push(Change::Delete(Arc::clone(slice)));
+            }
+        }
+        for (family, groups) in wanted {
+            let slices = own.iter().filter(|slice| slice.address_type == family.as_str()).map(|slice| Sheet::of(slice));
+            let mut cut = Cut { book: self, family, sheets: slices.collect() };
+            cut.fill(groups);
+            for sheet in cut.sheets {
+                match sheet.into_change(&self.labels) {
+                    Some(delete @ Change::Delete(_)) => deletions.push(delete),
+                    Some(change) => changes.push(change),
+                    None => {}
+                }
+            }
+        }
+        changes.extend(deletions);
+        changes
+    }
+
+    /// True for a slice that we made for this very owner.
+    fn is_own(&self, slice: &EndpointSlice) -> bool {
+        let label = |key: &str| slice.metadata.labels.as_ref().and_then(|labels| labels.get(key));
+        [SERVICE_NAME, MANAGED_BY].iter().all(|key| label(key) == self.labels.get(*key))
+            && slice.metadata.deletion_timestamp.is_none()
+            && owner::is_controlled_by(&slice.metadata, self.owner)
+    }
+}
+
 /// A slice under planning.
-pub(super) struct Sheet {
+struct Sheet {
     /// As it was seen; `None` when it is to be created.
     seen: Option<Arc<EndpointSlice>>,
     slice: EndpointSlice,
@@ -24,7 +71,7 @@ pub(super) struct Sheet {
 }
 
 impl Sheet {
-    pub(super) fn of(seen: &Arc<EndpointSlice>) -> Self {
+    fn of(seen: &Arc<EndpointSlice>) -> Self {
         Self { seen: Some(Arc::clone(seen)), slice: seen.as_ref().clone(), surplus: false }
     }
 
@@ -50,11 +97,11 @@ impl Sheet {
         self.seen.as_ref().is_none_or(|seen| seen.endpoints != self.slice.endpoints || seen.ports != self.slice.ports)
     }
 
-    pub(super) fn into_change(mut self, service: &Service) -> Option<Change> {
+    fn into_change(mut self, labels: &BTreeMap<String, String>) -> Option<Change> {
         if self.surplus {
             return self.seen.map(Change::Delete);
         }
-        self.slice.metadata.labels = Some(labels(service));
+        self.slice.metadata.labels = Some(labels.clone());
         match self.seen {
             None => Some(Change::Create(Box::new(self.slice))),
             Some(seen) => (*seen != self.slice).then(|| Change::Update(Box::new(self.slice))),
@@ -63,14 +110,14 @@ impl Sheet {
 }
 
 /// One family's slices.
-pub(super) struct Cut<'a> {
-    pub(super) input: &'a Input<'a>,
-    pub(super) family: Family,
-    pub(super) sheets: Vec<Sheet>,
+struct Cut<'a> {
+    book: &'a Book<'a>,
+    family: Family,
+    sheets: Vec<Sheet>,
 }
 
 impl Cut<'_> {
-    pub(super) fn fill(&mut self, groups: Groups) {
+    fn fill(&mut self, groups: Groups) {
         let mut missing: Vec<(String, Vec<EndpointPort>, Vec<Endpoint>)> = Vec::new();
         for (key, (ports, endpoints)) in &groups {
             missing.push((key.clone(), ports.clone(), self.keep(key, endpoints)));
@@ -155,22 +202,21 @@ impl Cut<'_> {
 
     /// The name follows from Service, family, ports and a number: whoever tries twice creates once.
     fn new_sheet(&self, key: &str) -> Sheet {
-        let meta = &self.input.service.metadata;
-        let service = meta.name.as_deref().unwrap_or_default();
-        let uid = meta.uid.as_deref().unwrap_or_default();
+        let Book { service, owner, reference, .. } = self.book;
+        let uid = owner.uid.as_deref().unwrap_or_default();
         let is_taken = |name: &str| {
-            let held = self.input.slices.iter().any(|slice| slice.metadata.name.as_deref() == Some(name));
+            let held = self.book.slices.iter().any(|slice| slice.metadata.name.as_deref() == Some(name));
             held || self.sheets.iter().any(|sheet| sheet.slice.metadata.name.as_deref() == Some(name))
         };
         let name = (0u64..)
             .map(|number| format!("{service}-{}", suffix(&format!("{uid}/{}/{key}/{number}", self.family.as_str()))))
             .find(|name| !is_taken(name))
-            .unwrap_or_else(|| service.to_owned());
+            .unwrap_or_else(|| (*service).to_owned());
         let slice = EndpointSlice {
             metadata: ObjectMeta {
                 name: Some(name),
-                namespace: meta.namespace.clone(),
-                owner_references: Some(vec![owner::controller_reference(self.input.service)]),
+                namespace: owner.namespace.clone(),
+                owner_references: Some(vec![reference.clone()]),
                 ..Default::default()
             },
             address_type: self.family.as_str().into(),

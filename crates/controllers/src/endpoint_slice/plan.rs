@@ -1,7 +1,7 @@
 //! Cuts a Service's endpoints into slices with as few changes as possible.
 
 use super::{
-    cut::{Cut, Sheet},
+    cut::Book,
     desired::{families, groups, has_endpoints, is_headless},
 };
 use crate::owner;
@@ -37,45 +37,24 @@ pub struct Input<'a> {
     pub slices: &'a [Arc<EndpointSlice>],
 }
 
-/// Plans one Service: new and changed slices first, so that no endpoint is missing in between.
+/// Plans one Service.
 pub fn plan(input: &Input<'_>) -> Vec<Change> {
-    if !has_endpoints(input.service) || input.service.metadata.deletion_timestamp.is_some() {
+    let service = input.service;
+    if !has_endpoints(service) || service.metadata.deletion_timestamp.is_some() {
         return Vec::new();
     }
-    let wanted = families(input.service);
-    let (mut changes, mut deletions) = (Vec::new(), Vec::new());
-    let own: Vec<&Arc<EndpointSlice>> = input.slices.iter().filter(|slice| is_own(input.service, slice)).collect();
-    for slice in &own {
-        if !wanted.iter().any(|family| family.as_str() == slice.address_type) {
-            deletions.push(Change::Delete(Arc::clone(slice)));
-        }
-    }
-    for family in wanted {
-        let slices = own.iter().filter(|slice| slice.address_type == family.as_str()).map(|slice| Sheet::of(slice));
-        let mut cut = Cut { input, family, sheets: slices.collect() };
-        cut.fill(groups(input.service, input.pods, input.zones, family));
-        for sheet in cut.sheets {
-            match sheet.into_change(input.service) {
-                Some(delete @ Change::Delete(_)) => deletions.push(delete),
-                Some(change) => changes.push(change),
-                None => {}
-            }
-        }
-    }
-    changes.extend(deletions);
-    changes
+    let book = Book {
+        service: service.metadata.name.as_deref().unwrap_or_default(),
+        owner: &service.metadata,
+        reference: owner::controller_reference(service),
+        labels: labels(service),
+        slices: input.slices,
+    };
+    let wanted = families(service).into_iter();
+    book.plan(wanted.map(|family| (family, groups(service, input.pods, input.zones, family))).collect())
 }
 
-/// True for a slice that we made for this very Service.
-fn is_own(service: &Service, slice: &EndpointSlice) -> bool {
-    let label = |key: &str| slice.metadata.labels.as_ref().and_then(|labels| labels.get(key));
-    label(SERVICE_NAME) == service.metadata.name.as_ref()
-        && label(MANAGED_BY).map(String::as_str) == Some(MANAGER)
-        && slice.metadata.deletion_timestamp.is_none()
-        && owner::is_controlled_by(&slice.metadata, &service.metadata)
-}
-
-pub(super) fn labels(service: &Service) -> BTreeMap<String, String> {
+fn labels(service: &Service) -> BTreeMap<String, String> {
     let mut labels = service.metadata.labels.clone().unwrap_or_default();
     labels.insert(SERVICE_NAME.into(), service.metadata.name.clone().unwrap_or_default());
     labels.insert(MANAGED_BY.into(), MANAGER.into());

@@ -122,7 +122,8 @@ pub(crate) async fn reconcile(cluster: Arc<Cluster>, key: Key) -> Result<Again> 
     Ok(None)
 }
 
-async fn apply(cluster: &Cluster, change: Change) -> Result<()> {
+/// Carries one change out.
+pub(crate) async fn apply(cluster: &Cluster, change: Change) -> Result<()> {
     match change {
         Change::Create(slice) => cluster.create(&*slice).await.map(drop),
         Change::Update(slice) => cluster.replace(&*slice).await.map(drop),
