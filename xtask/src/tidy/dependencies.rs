@@ -12,6 +12,11 @@ pub fn check(complaints: &mut Vec<String>) -> Result<()> {
         if !repository::root().join(manifest).exists() {
             continue;
         }
+        let lock = manifest.replace(".toml", ".lock");
+        if !repository::root().join(&lock).exists() {
+            complaints.push(format!("{lock} is missing: every build would choose other versions"));
+            continue;
+        }
         for (name, expression) in tree(manifest)? {
             if let Some((_, reason)) = banned.iter().find(|(crate_name, _)| *crate_name == name) {
                 complaints.push(format!("{manifest}: {name} is banned: {reason}"));

@@ -39,6 +39,8 @@ fn names(reference: &str) -> Vec<String> {
 fn exists(name: &str, files: &[Source]) -> bool {
     let parts: Vec<&str> = name.split("::").collect();
     let [package, program, .., test] = parts.as_slice() else { return false };
+    // As Rust writes it; the folder has a hyphen.
+    let package = package.replace('_', "-");
     let folders = [format!("crates/{package}/"), format!("{package}/")];
     let mine = |path: &str, inside: &str| folders.iter().any(|folder| path.starts_with(&format!("{folder}{inside}")));
     let is_there = |file: &Source| match *program {
