@@ -1,6 +1,12 @@
 //! `malla`: the one binary. This file only names the subcommands; what they do lives in the crates they come from.
 #![forbid(unsafe_code)]
 
+mod agents;
+mod completion;
+mod monitor;
+mod status;
+mod units;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -18,6 +24,15 @@ struct Malla {
 enum Command {
     /// A whole cluster on this machine: nodes as network namespaces, the real datapath
     Lab(lab::cli::LabArgs),
+    /// How the agents do: state, memory, drops, what they adopted
+    #[command(after_help = status::EXAMPLES)]
+    Status(status::StatusArgs),
+    /// What happens to packets, as it happens
+    #[command(after_help = monitor::EXAMPLES)]
+    Monitor(monitor::MonitorArgs),
+    /// Print a script that completes commands in a shell
+    #[command(after_help = completion::EXAMPLES)]
+    Completion(completion::CompletionArgs),
     /// What a built-in image executes.
     #[command(hide = true)]
     Workload(workloads::cli::WorkloadArgs),
@@ -28,7 +43,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match run(Malla::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // One line, causes included; `{:?}` would add a backtrace where one is asked for by the environment.
             eprintln!("malla: {error:#}");
@@ -37,10 +52,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> anyhow::Result<()> {
+fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Status(args) => return status::run(&args),
+        Command::Monitor(args) => monitor::run(&args),
+        Command::Completion(args) => completion::run::<Malla>(&args),
         Command::Lab(args) => lab::cli::run(args),
         Command::Workload(args) => workloads::cli::run(args),
         Command::ContainerShim(args) => pod_runner::cli::run(args),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }

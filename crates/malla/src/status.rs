@@ -1,0 +1,95 @@
+//! `malla status`: how every agent does.
+
+mod table;
+
+use crate::agents::{Agent, Output, Selection};
+use agent::status::{State, Status};
+use clap::Args;
+use serde::Serialize;
+use std::process::ExitCode;
+
+/// Exit code when an agent is degraded or does not answer.
+const DEGRADED: u8 = 3;
+
+/// Examples under `--help`.
+pub const EXAMPLES: &str = "\
+Examples:
+  malla status                        All agents of the lab
+  malla status --node worker-1 -v     One node with its maps, watches, Pods and drops
+  malla status -o json | jq '.nodes[].status.memory.agent_resident'
+  malla status --socket /run/malla/malla/nodes/worker-1/agent.sock
+
+Exit status: 0 all is well, 1 error, 2 wrong usage, 3 an agent is degraded or does not answer.";
+
+/// Arguments of `malla status`.
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    selection: Selection,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+    /// Tell everything (tables only)
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+/// What is printed as JSON and YAML.
+#[derive(Debug, Serialize)]
+struct Report {
+    state: State,
+    nodes: Vec<Node>,
+}
+
+/// One agent's answer.
+#[derive(Debug, Serialize)]
+struct Node {
+    node: String,
+    socket: std::path::PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status>,
+}
+
+/// Asks all agents at once and prints their answers.
+///
+/// # Errors
+/// When there is nobody to ask.
+pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
+    let agents = args.selection.agents()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let report = runtime.block_on(ask(agents));
+    match args.output {
+        Output::Table => print!("{}", table::render(&report, args.verbose)),
+        Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+        Output::Yaml => print!("{}", serde_saphyr::to_string(&report)?),
+    }
+    Ok(if report.state == State::Degraded { ExitCode::from(DEGRADED) } else { ExitCode::SUCCESS })
+}
+
+async fn ask(agents: Vec<Agent>) -> Report {
+    let mut asked = tokio::task::JoinSet::new();
+    for agent in agents {
+        asked.spawn(async move {
+            let answer = agent.get("/v1/status").await.and_then(|body| Ok(serde_json::from_slice::<Status>(&body)?));
+            let (status, error) = match answer {
+                Ok(status) => (Some(status), None),
+                Err(error) => (None, Some(format!("{error:#}"))),
+            };
+            let node = status.as_ref().map_or(agent.name, |s| s.node.to_string());
+            Node { node, socket: agent.socket, error, status }
+        });
+    }
+    let mut nodes = asked.join_all().await;
+    nodes.sort_by(|a, b| a.node.cmp(&b.node));
+    let states = || nodes.iter().map(|n| n.status.as_ref().map_or(State::Degraded, |s| s.state));
+    let state = if states().any(|s| s == State::Degraded) {
+        State::Degraded
+    } else if states().any(|s| s == State::Starting) {
+        State::Starting
+    } else {
+        State::Ok
+    };
+    Report { state, nodes }
+}

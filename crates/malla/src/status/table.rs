@@ -1,0 +1,156 @@
+//! Status as people read it.
+
+use super::{Node, Report};
+use crate::units::{bytes, count, duration};
+use agent::status::{Packets, State, Status};
+use comfy_table::{Table, presets::NOTHING};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// The whole report.
+pub fn render(report: &Report, verbose: bool) -> String {
+    let mut out = overview(report);
+    for node in &report.nodes {
+        if let Some(error) = &node.error {
+            push(&mut out, &format!("! {}: {error}", node.node));
+        }
+        for problem in node.status.iter().flat_map(|s| &s.problems) {
+            push(&mut out, &format!("! {}: {problem}", node.node));
+        }
+    }
+    for (node, status) in report.nodes.iter().filter_map(|n| Some((n, n.status.as_ref()?))) {
+        if verbose {
+            details(&mut out, node, status);
+        } else {
+            push(&mut out, &format!("{}: {}", node.node, adoption(status)));
+        }
+    }
+    out
+}
+
+fn overview(report: &Report) -> String {
+    let mut table = new_table();
+    table.set_header([
+        "NODE", "STATE", "UP", "ROUTING", "POD MTU", "PODS", "SERVICES", "BACKENDS", "AGENT MEMORY", "MAP MEMORY", "DROPS",
+        "EVENTS LOST",
+    ]);
+    for node in &report.nodes {
+        let Some(status) = &node.status else {
+            table.add_row([node.node.as_str(), "no answer"]);
+            continue;
+        };
+        let dropped: u64 = status.drops.values().map(|d| d.packets).sum();
+        table.add_row([
+            node.node.clone(),
+            word(status.state).to_owned(),
+            duration(status.uptime_seconds),
+            status.routing.clone(),
+            status.mtu.pod.to_string(),
+            status.counts.endpoints.to_string(),
+            status.counts.services.to_string(),
+            status.counts.backends.to_string(),
+            bytes(status.memory.agent_resident),
+            bytes(status.memory.maps_total),
+            count(dropped),
+            count(status.events.lost + status.events.missed),
+        ]);
+    }
+    format!("{}\n", trimmed(&table))
+}
+
+fn details(out: &mut String, node: &Node, status: &Status) {
+    let list = |items: Vec<String>| if items.is_empty() { "none".to_owned() } else { items.join(", ") };
+    push(out, &format!("\n{} (pid {}, version {})", node.node, status.pid, status.version));
+    push(out, &format!("  addresses    {}", list(status.addresses.iter().map(ToString::to_string).collect())));
+    push(out, &format!("  Pod ranges   {}", list(status.pod_ranges.iter().map(ToString::to_string).collect())));
+    let datapath = &status.datapath;
+    let mode = datapath.attach_mode.as_deref().unwrap_or("attached");
+    let (device, overlay) = (&datapath.device, &datapath.overlay);
+    push(out, &format!("  datapath     {mode} on {device} and {overlay}, kernel {}", datapath.kernel));
+    push(out, &format!("  pinned at    {}", datapath.bpf_dir.display()));
+    let mtu = status.mtu;
+    push(out, &format!("  MTU          network {}, overlay {}, Pods {}", mtu.network, mtu.overlay, mtu.pod));
+    push(out, &format!("  start        {}", adoption(status)));
+    for watch in &status.watches {
+        let state = match (watch.connected, watch.synced) {
+            (true, true) => "in sync",
+            (true, false) => "listing",
+            (false, _) => "no connection",
+        };
+        push(out, &format!("  watch        {}: {state}, {} errors", watch.kind, watch.errors));
+    }
+    let events = status.events;
+    let (written, lost, missed) = (count(events.written), count(events.lost), count(events.missed));
+    push(out, &format!("  events       {written} written, {lost} lost, {} listening, {missed} missed", events.listeners));
+    let collected = status.collected;
+    push(
+        out,
+        &format!(
+            "  collected    {} flows, {} translations, {} masquerades",
+            count(collected.flows),
+            count(collected.service_flows),
+            count(collected.nat)
+        ),
+    );
+    packets(out, "dropped", &status.drops);
+    packets(out, "passed", &status.forwarded);
+    let mut table = new_table();
+    table.set_header(["  MAP", "TYPE", "ROOM", "KERNEL MEMORY"]);
+    for map in &status.memory.maps {
+        let name = format!("  {}", map.name);
+        table.add_row([name, map.kind.clone(), map.max_entries.to_string(), bytes(map.memory_bytes)]);
+    }
+    push(out, &trimmed(&table));
+    if !status.endpoints.is_empty() {
+        let mut table = new_table();
+        table.set_header(["  POD", "ID", "LINK", "ADDRESSES"]);
+        for endpoint in &status.endpoints {
+            let pod = endpoint.pod.as_ref().map_or_else(|| "?".to_owned(), ToString::to_string);
+            let addresses = endpoint.addresses.iter().map(ToString::to_string).collect();
+            table.add_row([format!("  {pod}"), endpoint.id.to_string(), endpoint.interface.clone(), list(addresses)]);
+        }
+        push(out, &trimmed(&table));
+    }
+}
+
+fn packets(out: &mut String, what: &str, all: &BTreeMap<String, Packets>) {
+    for (name, value) in all {
+        push(out, &format!("  {what:<12} {name}: {} packets, {}", count(value.packets), bytes(value.bytes)));
+    }
+}
+
+fn adoption(status: &Status) -> String {
+    let a = &status.adoption;
+    format!(
+        "adopted {} maps, {} links and {} Pods; made {} maps and {} links",
+        a.maps_adopted.len(),
+        a.links_adopted.len(),
+        a.pods_adopted,
+        a.maps_created.len(),
+        a.links_created.len()
+    )
+}
+
+const fn word(state: State) -> &'static str {
+    match state {
+        State::Ok => "ok",
+        State::Starting => "starting",
+        State::Degraded => "degraded",
+    }
+}
+
+fn new_table() -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table
+}
+
+/// Without the blanks that fill the last column.
+fn trimmed(table: &Table) -> String {
+    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+}
+
+fn push(out: &mut String, line: &str) {
+    // Writing to a string can't fail.
+    let _ = writeln!(out, "{line}");
+}
