@@ -10,6 +10,7 @@ mod kernel;
 pub mod loaded;
 pub mod node_config;
 pub mod pods;
+pub mod run;
 pub mod server;
 pub mod services;
 pub mod status;

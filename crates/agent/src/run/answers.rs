@@ -1,0 +1,161 @@
+//! The state in words: `GET /v1/status`.
+
+use super::state::State;
+use crate::error::chain;
+use crate::kernel::resident_bytes;
+use crate::node_config::pod_mtu;
+use crate::status::{Counts, Endpoint, Events, MapUsage, Memory, Mtu, Packets, State as Word, Status};
+use datapath_layouts::{DropReason, ObservationPoint, Routing, StatsValue, stats};
+use std::collections::BTreeMap;
+
+impl State {
+    /// Everything that the agent says of itself.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let parts = &self.parts;
+        let config = parts.loaded.config();
+        let mut problems = self.problems();
+        let maps = parts.loaded.usages().unwrap_or_else(|error| {
+            problems.push(chain(&error));
+            Vec::new()
+        });
+        let counters = parts.loaded.stats().unwrap_or_else(|error| {
+            problems.push(chain(&error));
+            Vec::new()
+        });
+        let endpoints = self.endpoints(&mut problems);
+        let state = match (problems.is_empty(), self.is_settled()) {
+            (false, _) => Word::Degraded,
+            (true, true) => Word::Ok,
+            (true, false) => Word::Starting,
+        };
+        Status {
+            node: parts.own.name.clone(),
+            state,
+            problems,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            routing: routing_name(parts.choices.routing).to_owned(),
+            mtu: Mtu { network: config.network_mtu, overlay: config.overlay_mtu, pod: pod_mtu(&config) },
+            addresses: parts.own.addresses.clone(),
+            pod_ranges: parts.own.pod_ranges.clone(),
+            datapath: parts.datapath.clone(),
+            adoption: parts.adoption.clone(),
+            watches: parts.watches.now(),
+            counts: self.counts(endpoints.len()),
+            endpoints,
+            memory: memory(maps),
+            drops: drops(&counters),
+            forwarded: forwarded(&counters),
+            events: self.events(&counters),
+            collected: parts.collected.now(),
+        }
+    }
+
+    /// What needs attention, each in one line.
+    fn problems(&self) -> Vec<String> {
+        let mut out: Vec<String> = self.failures.iter().map(|(what, text)| format!("{what}: {text}")).collect();
+        for watch in self.parts.watches.now().iter().filter(|w| !w.connected && w.last_error.is_some()) {
+            let error = watch.last_error.as_deref().unwrap_or_default();
+            out.push(format!("the watch of {} has no connection to the Kubernetes API: {error}", watch.kind));
+        }
+        out.extend(self.services.problems().iter().map(|(name, text)| format!("Service {name}: {text}")));
+        for (what, why) in &self.parts.adoption.not_adopted {
+            out.push(format!("{what} could not be taken over: {why}"));
+        }
+        if self.parts.netlink.is_some() {
+            out.extend(forwarding_problems());
+        }
+        out
+    }
+
+    fn endpoints(&self, problems: &mut Vec<String>) -> Vec<Endpoint> {
+        let mut out = Vec::new();
+        for pod in self.parts.pods.list() {
+            let attached = self.parts.pods.has_programs(&pod.interface);
+            if !attached {
+                problems.push(format!("the programs of Pod link {} are not attached", pod.interface));
+            }
+            out.push(Endpoint {
+                id: pod.id,
+                pod: pod.name,
+                addresses: pod.addresses,
+                interface: pod.interface,
+                attached,
+            });
+        }
+        out
+    }
+
+    fn counts(&self, endpoints: usize) -> Counts {
+        let (frontends, backends) = self.services.balancer().tables().len();
+        Counts {
+            nodes: self.nodes.len(),
+            services: self.services.services().count(),
+            endpoint_slices: self.services.slices().count(),
+            frontends,
+            backends,
+            ipcache: self.parts.maps.ipcache.entries().map_or(0, |entries| entries.len()),
+            endpoints,
+        }
+    }
+
+    fn events(&self, counters: &[(u32, StatsValue)]) -> Events {
+        let slot = |number| counters.iter().find(|(slot, _)| *slot == number).map_or(0, |(_, value)| value.packets);
+        Events {
+            written: slot(stats::EVENTS_WRITTEN),
+            lost: slot(stats::EVENTS_LOST),
+            read: self.parts.hub.seen(),
+            listeners: self.parts.hub.listeners(),
+            missed: self.parts.hub.missed(),
+        }
+    }
+}
+
+/// The host's stack must forward, or replies from Pods of other nodes end here.
+fn forwarding_problems() -> impl Iterator<Item = String> {
+    let families: [&[&str]; 2] = [&["ipv4", "ip_forward"], &["ipv6", "conf", "all", "forwarding"]];
+    families.into_iter().filter_map(|name| {
+        let value = netlink::sysctl::read(name).ok()?;
+        (value == "0").then(|| format!("net.{} is 0: the host does not forward packets", name.join(".")))
+    })
+}
+
+fn memory(maps: Vec<MapUsage>) -> Memory {
+    Memory { agent_resident: resident_bytes(), maps_total: maps.iter().map(|m| m.memory_bytes).sum(), maps }
+}
+
+/// Counters of dropped packets, by Hubble's names; those that are 0 are left out.
+#[must_use]
+pub fn drops(counters: &[(u32, StatsValue)]) -> BTreeMap<String, Packets> {
+    let reasons = counters.iter().filter(|(slot, value)| *slot < stats::FORWARDED && value.packets > 0);
+    reasons
+        .map(|(slot, value)| {
+            let reason = u8::try_from(*slot).ok().and_then(DropReason::from_number);
+            let name = reason.map_or_else(|| format!("REASON_{slot}"), |r| r.name().to_owned());
+            (name, Packets { packets: value.packets, bytes: value.bytes })
+        })
+        .collect()
+}
+
+/// Counters of forwarded packets, by observation point; those that are 0 are left out.
+#[must_use]
+pub fn forwarded(counters: &[(u32, StatsValue)]) -> BTreeMap<String, Packets> {
+    let points = counters.iter().filter_map(|(slot, value)| {
+        let number = slot.checked_sub(stats::FORWARDED).and_then(|n| u8::try_from(n).ok())?;
+        let point = ObservationPoint::from_number(number)?;
+        (value.packets > 0).then(|| (point.name().to_owned(), Packets { packets: value.packets, bytes: value.bytes }))
+    });
+    points.collect()
+}
+
+/// As the command line has it.
+#[must_use]
+pub const fn routing_name(routing: Routing) -> &'static str {
+    match routing {
+        Routing::Overlay => "vxlan",
+        Routing::Native => "native",
+    }
+}
+

@@ -1,0 +1,310 @@
+//! The agent's one writer: takes what the API and the node tell, plans, applies, answers questions.
+
+use crate::cluster::{Input, Watches};
+use crate::collector::{Handle, Totals};
+use crate::error::{Error, chain};
+use crate::events::Hub;
+use crate::facts::{self, Facts};
+use crate::loaded::Loaded;
+use crate::node_config::{Choices, node_config};
+use crate::pods::Pods;
+use crate::server::Question;
+use crate::services::{self, Names, Services};
+use crate::status::{Adoption, Datapath};
+use crate::table::{Table, TableError};
+use crate::topology::{self, Desired};
+use crate::watched::Watched;
+use datapath_layouts::{Address, AddressKey, Backend, BackendKey, Endpoint, Frontend, FrontendKey, PrefixKey, Route};
+use ipnet::IpNet;
+use load_balancer::{Balancer, Capacity, Tables};
+use model::{Node, NodeName};
+use netlink::Netlink;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+/// The maps that the loop writes.
+pub struct Maps {
+    /// Where everything else is.
+    pub ipcache: Box<dyn Table<PrefixKey, Route>>,
+    /// What is here.
+    pub endpoints: Box<dyn Table<AddressKey, Endpoint>>,
+    /// Services.
+    pub frontends: Box<dyn Table<FrontendKey, Frontend>>,
+    /// Their backends.
+    pub backends: Box<dyn Table<BackendKey, Backend>>,
+}
+
+impl Maps {
+    /// The state of Services as the maps hold it.
+    ///
+    /// # Errors
+    /// When a map can't be read.
+    pub fn balancer(&self, capacity: Capacity) -> Result<Balancer, TableError> {
+        Ok(Balancer::recover(Tables::new(self.frontends.entries()?, self.backends.entries()?), capacity))
+    }
+}
+
+/// What the loop is made of.
+pub struct Parts {
+    /// This node, as of the start.
+    pub own: Node,
+    /// Its network.
+    pub facts: Facts,
+    /// What no fact says.
+    pub choices: Choices,
+    /// Ranges of Service addresses.
+    pub service_ranges: Vec<IpNet>,
+    /// The maps.
+    pub maps: Maps,
+    /// Their room for Services.
+    pub capacity: Capacity,
+    /// The node's routes; none in tests without a kernel.
+    pub netlink: Option<Netlink>,
+    /// The programs.
+    pub loaded: Arc<dyn Loaded>,
+    /// Pods of this node.
+    pub pods: Arc<Pods>,
+    /// Who forgets flows.
+    pub collector: Handle,
+    /// What it has forgotten.
+    pub collected: Arc<Totals>,
+    /// Who listens to events.
+    pub hub: Arc<Hub>,
+    /// Names for events.
+    pub names: Arc<RwLock<Names>>,
+    /// How the watches do.
+    pub watches: Watches,
+    /// What was found at the start.
+    pub adoption: Adoption,
+    /// The datapath, for status.
+    pub datapath: Datapath,
+}
+
+/// The loop's state.
+pub struct State {
+    pub(super) parts: Parts,
+    pub(super) nodes: Watched<NodeName, Node>,
+    pub(super) services: Services,
+    /// What topology was applied, and whether with the sweep.
+    applied: Option<(Desired, bool)>,
+    names_are_old: bool,
+    names_since: Instant,
+    pub(super) started: Instant,
+    /// What failed and is tried again, by what it is.
+    pub(super) failures: BTreeMap<&'static str, String>,
+}
+
+/// Names are made anew at most this often.
+const NAMES: Duration = Duration::from_millis(500);
+
+impl State {
+    /// Starts from what the maps hold.
+    ///
+    /// # Errors
+    /// When a map can't be read.
+    pub fn new(parts: Parts) -> Result<Self, Error> {
+        let balancer = parts.maps.balancer(parts.capacity)?;
+        Ok(Self {
+            services: Services::new(balancer),
+            nodes: Watched::default(),
+            applied: None,
+            names_are_old: true,
+            names_since: Instant::now(),
+            started: Instant::now(),
+            failures: BTreeMap::new(),
+            parts,
+        })
+    }
+
+    /// Takes what the API told.
+    pub fn take(&mut self, input: Input) {
+        self.names_are_old = true;
+        match input {
+            Input::Node(told) => {
+                for difference in self.nodes.take(told) {
+                    if difference.key == self.parts.own.name {
+                        self.own_node_changed();
+                    }
+                }
+            }
+            Input::Service(told) => self.services.take_service(told),
+            Input::Slice(told) => self.services.take_slice(told),
+        }
+    }
+
+    /// A range that a node once had stays its own: Pods live in it. Only what is new is taken over.
+    fn own_node_changed(&mut self) {
+        let Some(node) = self.nodes.get(&self.parts.own.name) else { return };
+        if node.pod_ranges.is_empty() || node.addresses.is_empty() || *node == self.parts.own {
+            return;
+        }
+        self.parts.own = node.clone();
+        self.services.plan_all_again();
+    }
+
+    /// Plans and applies until nothing is left to do. What fails is told in status and tried again at the next tick.
+    pub fn settle(&mut self) {
+        self.attempt("routes", Self::settle_topology);
+        self.attempt("services", Self::settle_services);
+        self.freshen_names();
+    }
+
+    /// Looks at what nobody tells: the node's own network, who listens, what failed before.
+    pub fn tick(&mut self) {
+        self.attempt("node", Self::look_at_node);
+        self.attempt("tracing", Self::adjust_tracing);
+        self.settle();
+    }
+
+    fn attempt(&mut self, what: &'static str, action: fn(&mut Self) -> Result<(), Error>) {
+        match action(self) {
+            Ok(()) => {
+                if self.failures.remove(what).is_some() {
+                    tracing::info!("{what}: works again");
+                }
+            }
+            Err(error) => {
+                let text = chain(&error);
+                if self.failures.get(what) != Some(&text) {
+                    tracing::error!("{what}: {text}");
+                }
+                self.failures.insert(what, text);
+            }
+        }
+    }
+
+    fn settle_topology(&mut self) -> Result<(), Error> {
+        let parts = &self.parts;
+        let nodes: Vec<&Node> = self.nodes.values().collect();
+        let desired = topology::desired(topology::Input {
+            own: &parts.own,
+            nodes: &nodes,
+            facts: &parts.facts,
+            service_ranges: &parts.service_ranges,
+            routing: parts.choices.routing,
+        });
+        let sweep = self.nodes.is_synced();
+        if self.applied.as_ref().is_some_and(|(done, swept)| *done == desired && *swept == sweep) {
+            return Ok(());
+        }
+        let apply = topology::Apply {
+            ipcache: &*parts.maps.ipcache,
+            endpoints: &*parts.maps.endpoints,
+            netlink: parts.netlink.as_ref(),
+            sweep,
+        };
+        self.applied = None;
+        let applied = apply.apply(&desired)?;
+        if applied != topology::Applied::default() {
+            tracing::info!("routes: {} written, {} removed", applied.written, applied.removed);
+        }
+        self.applied = Some((desired, sweep));
+        Ok(())
+    }
+
+    fn settle_services(&mut self) -> Result<(), Error> {
+        while let Some((plan, purges)) = self.services.next(&self.parts.own) {
+            let maps = &self.parts.maps;
+            let target = services::Apply { frontends: &*maps.frontends, backends: &*maps.backends };
+            if let Err(error) = services::apply(&target, &plan) {
+                // How far it came is in the maps; the next tick goes on from there.
+                self.services.recover(maps.balancer(self.parts.capacity)?);
+                return Err(error.into());
+            }
+            self.parts.collector.backends(purges);
+        }
+        Ok(())
+    }
+
+    fn look_at_node(&mut self) -> Result<(), Error> {
+        let (Some(netlink), Some(underlay)) = (&self.parts.netlink, self.parts.own.underlay()) else { return Ok(()) };
+        let facts = facts::read(netlink, &self.parts.facts.network.name, underlay)?;
+        if facts != self.parts.facts {
+            tracing::info!("the node's network has changed");
+            self.parts.facts = facts;
+        }
+        // Somebody else may have changed routes: the next settling compares with the kernel.
+        self.applied = None;
+        self.reconfigure()
+    }
+
+    fn adjust_tracing(&mut self) -> Result<(), Error> {
+        self.reconfigure()
+    }
+
+    fn reconfigure(&mut self) -> Result<(), Error> {
+        let current = self.parts.loaded.config();
+        let mut wanted = node_config(&self.parts.own, &self.parts.facts, &self.parts.choices);
+        wanted.trace_all = u32::from(self.parts.hub.tracers() > 0);
+        wanted.csum_ipv6_flag = current.csum_ipv6_flag;
+        if wanted != current {
+            self.parts.loaded.reconfigure(wanted)?;
+        }
+        Ok(())
+    }
+
+    /// Answers a question.
+    pub fn answer(&mut self, question: Question) {
+        // Whoever asked may have gone.
+        match question {
+            Question::Status(sender) => drop(sender.send(self.status())),
+            Question::References(address, sender) => {
+                let (references, last_resort) = self.services.references(address);
+                drop(sender.send(crate::status::References { references, last_resort }));
+            }
+            Question::Listening => {
+                self.attempt("tracing", Self::adjust_tracing);
+                self.names_since = Instant::now().checked_sub(NAMES).unwrap_or(self.names_since);
+                self.freshen_names();
+            }
+        }
+    }
+
+    /// Names cost a walk over everything: only while somebody reads them, and not for every change.
+    fn freshen_names(&mut self) {
+        if !self.names_are_old || self.parts.hub.listeners() == 0 || self.names_since.elapsed() < NAMES {
+            return;
+        }
+        let mut names = Names::default();
+        for endpoint in self.services.slices().flat_map(|s| &s.endpoints) {
+            if let Some(pod) = &endpoint.pod {
+                names.pods.insert(Address::from_ip(endpoint.address), pod.clone());
+            }
+        }
+        for pod in self.parts.pods.list() {
+            for address in &pod.addresses {
+                names.pods.extend(pod.name.clone().map(|name| (Address::from_ip(*address), name)));
+            }
+        }
+        for node in self.nodes.values() {
+            names.nodes.extend(node.addresses.iter().map(|a| (Address::from_ip(*a), node.name.clone())));
+        }
+        let by_id: BTreeMap<u32, _> = self.services.balancer().ports().map(|(key, id)| (id, &key.service)).collect();
+        for (key, frontend) in self.services.balancer().tables().frontends() {
+            if let Some(service) = by_id.get(&frontend.service_id) {
+                names.services.insert((key.address, key.port, key.protocol), (*service).clone());
+            }
+        }
+        *self.parts.names.write().unwrap_or_else(PoisonError::into_inner) = names;
+        self.names_are_old = false;
+        self.names_since = Instant::now();
+    }
+
+    /// Whether names are waiting to be made anew.
+    #[must_use]
+    pub fn wants_names(&self) -> bool {
+        self.names_are_old && self.parts.hub.listeners() > 0
+    }
+
+    /// A Pod came or went.
+    pub fn pods_changed(&mut self) {
+        self.names_are_old = true;
+    }
+
+    /// Whether all that the API told is in the maps.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.nodes.is_synced() && self.services.is_settled() && self.failures.is_empty()
+    }
+}
