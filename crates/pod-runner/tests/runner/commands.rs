@@ -3,7 +3,6 @@
 use std::{
     io::{Read, Write},
     process::{Command, Stdio},
-    thread,
     time::Duration,
 };
 
@@ -92,12 +91,17 @@ async fn an_interactive_command_has_a_terminal() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut stdin = script.stdin.take().unwrap();
-    thread::sleep(Duration::from_millis(500));
-    stdin.write_all(b"hello\n").unwrap();
+    let (mut stdin, mut stdout) = (script.stdin.take().unwrap(), script.stdout.take().unwrap());
     let mut said = String::new();
-    script.stdout.take().unwrap().read_to_string(&mut said).unwrap();
-    assert_eq!(script.wait().unwrap().code(), Some(7), "{said}");
+    let mut byte = [0u8; 1];
+    // Only when the command has spoken is the terminal ready to be typed at.
+    while !said.contains("/dev/pts/") && stdout.read(&mut byte).unwrap() == 1 {
+        said.push(char::from(byte[0]));
+    }
+    stdin.write_all(b"hello\n").unwrap();
+    stdout.read_to_string(&mut said).unwrap();
+    let code = script.wait().unwrap().code();
+    assert_eq!(code, Some(7), "{said}");
     assert!(said.contains("/dev/pts/") && said.contains("got hello"), "{said}");
     drop(stdin);
     bed.finish().await;
