@@ -56,6 +56,17 @@ impl Ipam {
         Ok(addresses)
     }
 
+    /// Gives `owner` exactly these addresses, which it is known to use: for a journal that was lost. Those that are
+    /// another's by now stay the other's. Nothing happens if the owner has addresses.
+    pub fn claim(&mut self, owner: &Owner, addresses: &[IpAddr], now: Timestamp) -> Result<(), JournalError> {
+        let free = addresses.iter().copied().filter(|address| self.allocator.owner_of(*address).is_none());
+        let addresses: Vec<IpAddr> = free.collect();
+        if self.allocator.addresses_of(owner).is_some() || addresses.is_empty() {
+            return Ok(());
+        }
+        self.record(Record::Allocate { owner: owner.clone(), addresses }, now)
+    }
+
     /// What `owner` has.
     #[must_use]
     pub fn addresses_of(&self, owner: &Owner) -> Option<&[IpAddr]> {
