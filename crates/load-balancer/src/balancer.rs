@@ -150,6 +150,19 @@ impl Balancer {
         plan
     }
 
+    /// Removes slots that no frontend counts: what an interrupted plan had written ahead. Nobody reads them, so this is
+    /// safe at any time before the first [`Self::set`].
+    pub fn clear_uncounted(&mut self) -> Plan {
+        let mut plan = Plan::default();
+        let mut rows: Vec<u32> = self.tables.service_ids().filter(|&id| self.tables.frontends_of(id).is_empty()).collect();
+        rows.retain(|id| !self.owned.contains(id));
+        rows.sort_unstable();
+        for id in rows {
+            self.clear_row(id, &mut plan);
+        }
+        plan
+    }
+
     fn claims_hold(&self, key: &FrontendKey, service_id: u32) -> bool {
         self.claims.owner(key).is_some_and(|owner| {
             self.of_service.get(owner).into_iter().flatten().any(|port| self.service_id(port) == Some(service_id))

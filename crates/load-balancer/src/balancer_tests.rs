@@ -154,6 +154,17 @@ fn what_does_not_fit_changes_nothing() {
     assert!(balancer.set(&name(1), &[want(1, 80, None, &[(1, 0)])]).is_ok(), "shrinking is always possible");
 }
 
+#[test]
+fn slots_written_ahead_of_a_frontend_are_cleared() {
+    let mut maps = Maps::default();
+    let mut balancer = Balancer::recover(Tables::default(), ROOM);
+    let plan = balancer.set(&name(1), &[want(1, 80, None, &[(1, 0), (2, 0)])]).unwrap();
+    maps.apply(&plan.changes[0]);
+    let mut after = Balancer::recover(maps.tables(), ROOM);
+    run(&mut maps, &after.clear_uncounted());
+    assert_eq!(maps, Maps::default());
+}
+
 type Step = (u8, Option<(Option<u16>, Vec<(u8, u8)>)>, bool);
 
 fn step() -> impl Strategy<Value = Step> {

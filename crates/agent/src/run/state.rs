@@ -133,7 +133,8 @@ impl State {
         }
     }
 
-    /// A range that a node once had stays its own: Pods live in it. Only what is new is taken over.
+    /// A Node object that was deleted, or made anew and not filled in yet, does not take the node's ranges away: Pods live
+    /// in them.
     fn own_node_changed(&mut self) {
         let Some(node) = self.nodes.get(&self.parts.own.name) else { return };
         if node.pod_ranges.is_empty() || node.addresses.is_empty() || *node == self.parts.own {
@@ -308,3 +309,7 @@ impl State {
         self.nodes.is_synced() && self.services.is_settled() && self.failures.is_empty()
     }
 }
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

@@ -30,6 +30,8 @@ pub struct Services {
     problems: ServiceStatus,
     /// Services that did not fit; tried again whenever something is removed.
     without_room: BTreeSet<ObjectName>,
+    /// The maps may hold what a plan wrote ahead.
+    interrupted: bool,
     swept: bool,
 }
 
@@ -46,6 +48,7 @@ impl Services {
             draining: HashMap::new(),
             problems: BTreeMap::new(),
             without_room: BTreeSet::new(),
+            interrupted: true,
             swept: false,
         }
     }
@@ -53,6 +56,7 @@ impl Services {
     /// Starts anew from what the maps hold, when a write has failed and nobody knows how far it came.
     pub fn recover(&mut self, balancer: Balancer) {
         self.balancer = balancer;
+        self.interrupted = true;
         self.swept = false;
         self.waiting = self.services.keys().cloned().collect();
     }
@@ -99,6 +103,9 @@ impl Services {
     pub fn next(&mut self, own: &Node) -> Option<(Plan, Vec<Purge>)> {
         if !self.is_synced() {
             return None;
+        }
+        if std::mem::take(&mut self.interrupted) {
+            return Some((self.balancer.clear_uncounted(), Vec::new()));
         }
         let Some(name) = self.waiting.pop_first() else {
             if self.swept {

@@ -160,6 +160,7 @@ fn a_failed_write_is_recovered_from_the_maps() {
     let mut services = Services::new(maps.balancer());
     let three = slice(&["10.244.1.2", "10.244.1.3", "10.244.1.4"].map(|a| (a, EndpointState::Ready)));
     sync(&mut services, &[service()], &[three]);
+    assert_eq!(services.next(&own()).unwrap().0.changes, [], "nothing was written ahead");
     let (plan, _) = services.next(&own()).unwrap();
     assert!(apply(&Apply { frontends: &maps.frontends, backends: &maps.backends }, &plan).is_err());
     assert_eq!(maps.count(), None, "no frontend counts a slot that is not there");

@@ -1,0 +1,249 @@
+use super::*;
+use crate::collector::{Collector, Tables as Collected};
+use crate::facts::Device;
+use crate::node_config::PortRange;
+use crate::pods::Programs;
+use crate::status::{MapUsage, State as Word};
+use crate::table::memory::MemoryTable;
+use crate::watched::Told;
+use datapath_layouts::{NodeConfig, Routing, StatsValue};
+use model::{Affinity, Endpoint as Member, EndpointSlice, EndpointState, Family, ObjectName, Protocol, Service};
+use std::sync::Mutex;
+
+struct Fake {
+    config: Mutex<NodeConfig>,
+    swaps: Mutex<u32>,
+}
+
+impl Loaded for Fake {
+    fn config(&self) -> NodeConfig {
+        *self.config.lock().unwrap()
+    }
+
+    fn reconfigure(&self, config: NodeConfig) -> Result<(), Error> {
+        *self.config.lock().unwrap() = config;
+        *self.swaps.lock().unwrap() += 1;
+        Ok(())
+    }
+
+    fn usages(&self) -> Result<Vec<MapUsage>, Error> {
+        Ok(vec![MapUsage { name: "nat".into(), kind: "lru_hash".into(), max_entries: 1, memory_bytes: 4096 }])
+    }
+
+    fn stats(&self) -> Result<Vec<(u32, StatsValue)>, Error> {
+        Ok(vec![(133, StatsValue { packets: 2, bytes: 120 }), (256 + 101, StatsValue { packets: 9, bytes: 900 })])
+    }
+
+    fn attach_mode(&self) -> Option<String> {
+        Some("tcx".to_owned())
+    }
+}
+
+impl Programs for Fake {
+    fn attach(&self, _: &str, _: u32) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn detach(&self, _: &str) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn is_attached(&self, _: &str) -> bool {
+        true
+    }
+
+    fn attached(&self) -> Result<Vec<String>, Error> {
+        Ok(Vec::new())
+    }
+}
+
+type Twin<K, V> = Arc<MemoryTable<K, V>>;
+
+struct Fixture {
+    state: State,
+    ipcache: Twin<PrefixKey, Route>,
+    frontends: Twin<FrontendKey, Frontend>,
+    backends: Twin<BackendKey, Backend>,
+    fake: Arc<Fake>,
+    hub: Arc<Hub>,
+    names: Arc<RwLock<Names>>,
+}
+
+fn empty<K: std::hash::Hash + Eq + Clone + Send + 'static, V: Clone + Send + 'static>() -> Box<dyn Table<K, V>> {
+    Box::new(MemoryTable::with_capacity(10))
+}
+
+fn node(n: u8) -> Node {
+    Node {
+        name: format!("worker-{n}").as_str().into(),
+        addresses: vec![format!("172.18.0.{}", n + 2).parse().unwrap()],
+        pod_ranges: vec![format!("10.244.{n}.0/24").parse().unwrap()],
+    }
+}
+
+fn fixture(backends: usize) -> Fixture {
+    let (ipcache, frontends) = (Arc::new(MemoryTable::with_capacity(99)), Arc::new(MemoryTable::with_capacity(99)));
+    let backends: Twin<BackendKey, Backend> = Arc::new(MemoryTable::with_capacity(backends));
+    let fake = Arc::new(Fake { config: Mutex::new(NodeConfig::ZERO), swaps: Mutex::new(0) });
+    let (_, collector, collected) = Collector::new(Collected {
+        conntrack: empty(),
+        half_open: empty(),
+        service_flows: empty(),
+        nat: empty(),
+        fragments: empty(),
+        socket_reverse: empty(),
+    });
+    let device = |name: &str, index| Device { name: name.into(), index, mac: [2; 6], mtu: 1500 };
+    let hub = Arc::new(Hub::new("worker-1".into()));
+    let names = Arc::default();
+    let ports = PortRange { first: 30000, last: 32767 };
+    let parts = Parts {
+        own: node(1),
+        facts: Facts {
+            network: device("eth0", 2),
+            overlay: device("malla.vxlan", 3),
+            addresses: vec!["172.18.0.3/16".parse().unwrap()],
+            gateways: vec![],
+        },
+        choices: Choices { routing: Routing::Overlay, node_ports: ports, nat_ports: ports, netns_cookie: 1 },
+        service_ranges: vec![],
+        maps: Maps {
+            ipcache: Box::new(ipcache.clone()),
+            endpoints: empty(),
+            frontends: Box::new(frontends.clone()),
+            backends: Box::new(backends.clone()),
+        },
+        capacity: Capacity { frontends: 99, backends: 99 },
+        netlink: None,
+        loaded: fake.clone(),
+        pods: Arc::new(Pods::new(empty(), fake.clone(), collector.clone())),
+        collector,
+        collected,
+        hub: hub.clone(),
+        names: Arc::clone(&names),
+        watches: Watches::default(),
+        adoption: Adoption::default(),
+        datapath: Datapath::default(),
+    };
+    Fixture { state: State::new(parts).unwrap(), ipcache, frontends, backends, fake, hub, names }
+}
+
+fn spink() -> Service {
+    Service {
+        name: ObjectName::new("default", "spink"),
+        cluster_addresses: vec!["10.96.0.7".parse().unwrap()],
+        external_addresses: vec![],
+        families: vec![Family::V4],
+        ports: vec![model::ServicePort { name: "".into(), protocol: Protocol::Tcp, port: 80, node_port: Some(30080) }],
+        affinity: Affinity::None,
+    }
+}
+
+fn slice(pods: &[&str]) -> EndpointSlice {
+    EndpointSlice {
+        name: ObjectName::new("default", "spink-1"),
+        service: spink().name,
+        family: Family::V4,
+        ports: vec![model::SlicePort { name: "".into(), protocol: Protocol::Tcp, port: 8080 }],
+        endpoints: pods
+            .iter()
+            .map(|address| Member {
+                address: address.parse().unwrap(),
+                state: EndpointState::Ready,
+                node: None,
+                pod: Some(ObjectName::new("default", &format!("pod-{address}"))),
+            })
+            .collect(),
+    }
+}
+
+fn tell(state: &mut State, nodes: &[Node], pods: &[&str]) {
+    for told in [Told::Begin].into_iter().chain(nodes.iter().map(|n| Told::Set(n.name.clone(), Some(n.clone())))) {
+        state.take(Input::Node(told));
+    }
+    state.take(Input::Node(Told::End));
+    for told in [Told::Begin, Told::Set(spink().name, Some(spink())), Told::End] {
+        state.take(Input::Service(told));
+    }
+    for told in [Told::Begin, Told::Set(slice(pods).name, Some(slice(pods))), Told::End] {
+        state.take(Input::Slice(told));
+    }
+    state.settle();
+}
+
+#[test]
+fn before_the_api_speaks_own_routes_are_there_and_nothing_is_removed() {
+    let mut fixture = fixture(99);
+    let stale = PrefixKey::from_ip("10.244.9.0".parse().unwrap(), 24);
+    fixture.ipcache.insert(&stale, &Route::ZERO).unwrap();
+    fixture.state.settle();
+    assert!(fixture.ipcache.get(&PrefixKey::from_ip("10.244.1.0".parse().unwrap(), 24)).unwrap().is_some());
+    assert!(fixture.ipcache.get(&stale).unwrap().is_some());
+    assert_eq!(fixture.state.status().state, Word::Starting);
+    tell(&mut fixture.state, &[node(1), node(2)], &["10.244.2.2"]);
+    assert!(fixture.ipcache.get(&stale).unwrap().is_none(), "stale once all nodes are known");
+    assert_eq!((fixture.frontends.entries().unwrap().len(), fixture.backends.entries().unwrap().len()), (2, 1));
+    let status = fixture.state.status();
+    assert_eq!((status.state, status.problems), (Word::Ok, vec![]));
+    assert_eq!((status.counts.nodes, status.counts.services, status.counts.backends), (2, 1, 1));
+    assert_eq!((status.drops["POLICY_DENIED"].packets, status.forwarded["to-endpoint"].bytes), (2, 900));
+    assert_eq!(status.memory.maps_total, 4096);
+}
+
+#[test]
+fn a_full_map_is_told_and_healed_when_there_is_room() {
+    let mut fixture = fixture(1);
+    tell(&mut fixture.state, &[node(1)], &["10.244.2.2", "10.244.2.3"]);
+    let status = fixture.state.status();
+    assert_eq!(status.state, Word::Degraded);
+    assert!(status.problems[0].starts_with("services: insert in map"), "{:?}", status.problems);
+    fixture.state.take(Input::Slice(Told::Set(slice(&[]).name, Some(slice(&["10.244.2.3"])))));
+    for _ in 0..3 {
+        fixture.state.tick();
+    }
+    assert_eq!(fixture.state.status().problems, Vec::<String>::new());
+    assert_eq!(fixture.backends.entries().unwrap().len(), 1);
+}
+
+#[test]
+fn tracing_is_on_while_somebody_traces() {
+    let mut fixture = fixture(99);
+    fixture.state.tick();
+    let trace = |f: &Fixture| f.fake.config().trace_all;
+    assert_eq!(trace(&fixture), 0);
+    let listener = fixture.hub.listen(true);
+    fixture.state.answer(Question::Listening);
+    assert_eq!(trace(&fixture), 1);
+    drop(listener);
+    fixture.state.answer(Question::Listening);
+    assert_eq!(trace(&fixture), 0);
+    let swaps = *fixture.fake.swaps.lock().unwrap();
+    fixture.state.tick();
+    assert_eq!(*fixture.fake.swaps.lock().unwrap(), swaps, "nothing to change, nothing swapped");
+}
+
+#[test]
+fn names_are_made_for_a_listener() {
+    let mut fixture = fixture(99);
+    tell(&mut fixture.state, &[node(1)], &["10.244.2.2"]);
+    assert!(fixture.names.read().unwrap().pods.is_empty(), "nobody reads them");
+    let _listener = fixture.hub.listen(false);
+    fixture.state.answer(Question::Listening);
+    let names = fixture.names.read().unwrap();
+    assert_eq!(names.pods[&Address::from_v4([10, 244, 2, 2])].to_string(), "default/pod-10.244.2.2");
+    assert_eq!(names.service(Address::from_v4([10, 96, 0, 7]), 80, 6).unwrap().to_string(), "default/spink");
+    assert_eq!(names.service(Address::from_v4([172, 18, 0, 3]), 30080, 6).unwrap().to_string(), "default/spink");
+    assert_eq!(names.service(Address::from_v4([172, 18, 0, 9]), 30080, 6), None, "no node");
+}
+
+#[test]
+fn references_are_counted_per_slot() {
+    let mut fixture = fixture(99);
+    tell(&mut fixture.state, &[node(1)], &["10.244.2.2"]);
+    let ask = |state: &mut State, address: &str| {
+        let (sender, mut answer) = tokio::sync::oneshot::channel();
+        state.answer(Question::References(address.parse().unwrap(), sender));
+        answer.try_recv().unwrap().references
+    };
+    assert_eq!((ask(&mut fixture.state, "10.244.2.2"), ask(&mut fixture.state, "10.244.2.3")), (1, 0));
+}
