@@ -1,31 +1,24 @@
 //! One Pod's life on its node: sandbox, init containers, containers, and the way back.
 
-use std::{
-    fs,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+mod context;
+mod network;
+
+use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ObjectReference, Pod, PodSpec};
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep},
-};
+use k8s_openapi::api::core::v1::Pod;
+use tokio::{sync::watch, time::sleep};
 
 use crate::{
-    backoff::Backoff,
-    cgroup,
-    etc_files::{self, Resolver},
     files::{PodDir, read_json},
-    node::{Node, reference},
-    prepare::hostname,
+    node::Node,
     publish,
     sandbox::Sandbox,
-    status::{ContainerFacts, PodFacts, State},
     supervise,
 };
+
+pub use context::PodContext;
 
 /// What the API says about the Pod.
 #[derive(Debug, Clone)]
@@ -34,24 +27,6 @@ pub enum Wanted {
     Present(Arc<Pod>),
     /// The object is gone.
     Gone,
-}
-
-/// How a Pod is to be stopped; the deadline can only come closer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stop {
-    pub deadline: Instant,
-}
-
-/// One Pod, shared by the tasks that work for it.
-#[derive(Debug)]
-pub struct PodContext {
-    pub node: Arc<Node>,
-    pub pod: Arc<Pod>,
-    pub spec: PodSpec,
-    pub dir: PodDir,
-    pub facts: watch::Sender<PodFacts>,
-    pub stop: watch::Sender<Option<Stop>>,
-    sandbox: Mutex<Sandbox>,
 }
 
 /// Works for the Pod until nothing of it is left. `wanted` starts with what is known.
@@ -84,17 +59,13 @@ pub async fn run(node: Arc<Node>, uid: String, mut wanted: watch::Receiver<Wante
         // A finished Pod gives its address back at once, and keeps its logs until it is deleted.
         context.release_sandbox().await;
     };
+    let deletion = watch::Sender::new(false);
     let told = async {
         loop {
             let asked = wanted.borrow_and_update().clone();
-            match asked {
-                Wanted::Gone => context.stop_within(context.grace()),
-                Wanted::Present(pod) if pod.metadata.deletion_timestamp.is_some() => {
-                    let grace = pod.metadata.deletion_grace_period_seconds;
-                    let grace = grace.and_then(|grace| u64::try_from(grace).ok()).map(Duration::from_secs);
-                    context.stop_within(grace.unwrap_or_else(|| context.grace()));
-                }
-                Wanted::Present(_) => {}
+            if let Some(grace) = asked_to_go(&asked, &context) {
+                context.stop_within(grace);
+                deletion.send_replace(true);
             }
             if wanted.changed().await.is_err() {
                 // The runner itself ends; it aborts this task, so that the Pod stays as it is.
@@ -102,14 +73,45 @@ pub async fn run(node: Arc<Node>, uid: String, mut wanted: watch::Receiver<Wante
             }
         }
     };
+    let over = async {
+        life.await;
+        let _ = deletion.subscribe().wait_for(|asked| *asked).await;
+    };
     tokio::select! {
-        () = async { life.await; context.stopped().await } => {}
+        () = over => {}
         () = told => {}
+        () = fail_at_deadline(&context) => {}
     }
     publishing.abort();
     publisher.publish_until_accepted().await;
     publisher.delete_object().await;
     context.tear_down().await;
+}
+
+/// The grace period when the Pod is to leave the node.
+fn asked_to_go(wanted: &Wanted, context: &PodContext) -> Option<Duration> {
+    match wanted {
+        Wanted::Gone => Some(context.grace()),
+        Wanted::Present(pod) => {
+            pod.metadata.deletion_timestamp.as_ref()?;
+            let grace = pod.metadata.deletion_grace_period_seconds.and_then(|grace| u64::try_from(grace).ok());
+            Some(grace.map_or_else(|| context.grace(), Duration::from_secs))
+        }
+    }
+}
+
+/// Ends the Pod when it has been active for longer than it may; never returns.
+async fn fail_at_deadline(context: &PodContext) {
+    if let Some(limit) = context.spec.active_deadline_seconds.and_then(|limit| u64::try_from(limit).ok()) {
+        let began = context.facts.borrow().start_time.unwrap_or_else(Timestamp::now);
+        let active = Duration::try_from(Timestamp::now().duration_since(began)).unwrap_or_default();
+        sleep(Duration::from_secs(limit).saturating_sub(active)).await;
+        let message = "Pod was active on the node longer than the specified deadline";
+        context.node.events.normal(&context.reference(None), "DeadlineExceeded", message);
+        context.facts.send_modify(|facts| facts.failed = Some(("DeadlineExceeded".into(), message.into())));
+        context.stop_within(context.grace());
+    }
+    std::future::pending().await
 }
 
 /// From nothing to all containers, until they have ended for good or the Pod is stopped.
@@ -138,239 +140,6 @@ async fn stop_remains(context: &PodContext) {
                     container.ended().await;
                 }
             }
-        }
-    }
-}
-
-impl PodContext {
-    fn new(node: Arc<Node>, pod: Arc<Pod>, dir: PodDir, sandbox: Sandbox) -> Self {
-        let facts = PodFacts {
-            start_time: Some(sandbox.created_at),
-            pod_ips: sandbox.addresses(&node.options.host_ips),
-            host_ips: node.options.host_ips.clone(),
-            sandbox_ready: sandbox.is_ready(),
-            ..PodFacts::default()
-        };
-        let spec = pod.spec.clone().unwrap_or_default();
-        Self {
-            node,
-            pod,
-            spec,
-            dir,
-            facts: watch::Sender::new(facts),
-            stop: watch::Sender::new(None),
-            sandbox: Mutex::new(sandbox),
-        }
-    }
-
-    /// What events about the Pod, or one of its containers, refer to.
-    pub fn reference(&self, container: Option<&str>) -> ObjectReference {
-        reference(&self.pod, container)
-    }
-
-    /// The Pod's own grace period.
-    pub fn grace(&self) -> Duration {
-        let seconds = self.spec.termination_grace_period_seconds.unwrap_or(30);
-        Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
-    }
-
-    /// The Pod's addresses.
-    pub fn addresses(&self) -> Vec<std::net::IpAddr> {
-        self.sandbox().addresses(&self.node.options.host_ips)
-    }
-
-    /// Whether the Pod shares the node's network.
-    pub fn is_on_host_network(&self) -> bool {
-        self.spec.host_network == Some(true)
-    }
-
-    /// Changes what is known about a container; the publisher notices.
-    pub fn update(&self, container: &str, change: impl FnOnce(&mut ContainerFacts)) {
-        self.facts.send_modify(|facts| change(facts.containers.entry(container.to_owned()).or_default()));
-    }
-
-    /// Sets a container's waiting state.
-    pub fn set_waiting(&self, container: &str, reason: &str, message: Option<String>) {
-        self.update(container, |facts| facts.state = State::Waiting { reason: reason.into(), message });
-    }
-
-    /// Waits until the Pod is to be stopped.
-    pub async fn stopped(&self) {
-        // The sender lives in `self`.
-        let _ = self.stop.subscribe().wait_for(Option::is_some).await;
-    }
-
-    /// Whether the Pod is to be stopped.
-    pub fn is_stopping(&self) -> bool {
-        self.stop.borrow().is_some()
-    }
-
-    /// Waits, unless the Pod is stopped first; whether the wait was whole.
-    pub async fn pause(&self, duration: Duration) -> bool {
-        tokio::select! {
-            () = sleep(duration) => true,
-            () = self.stopped() => false,
-        }
-    }
-
-    fn stop_within(&self, grace: Duration) {
-        // Even a forced deletion leaves a moment to say goodbye, as kubelet does.
-        let deadline = Instant::now() + grace.max(Duration::from_secs(1));
-        self.stop.send_if_modified(|stop| match stop {
-            Some(stop) if stop.deadline <= deadline => false,
-            _ => {
-                *stop = Some(Stop { deadline });
-                true
-            }
-        });
-    }
-
-    fn sandbox(&self) -> Sandbox {
-        self.sandbox.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set_sandbox(&self, sandbox: Sandbox) {
-        self.facts.send_if_modified(|facts| {
-            let (ready, ips) = (sandbox.is_ready(), sandbox.addresses(&self.node.options.host_ips));
-            let news = facts.sandbox_ready != ready || (ready && facts.pod_ips != ips);
-            facts.sandbox_ready = ready;
-            // A finished Pod keeps telling the address it had.
-            if ready {
-                facts.pod_ips = ips;
-            }
-            news
-        });
-        *self.sandbox.lock().unwrap_or_else(PoisonError::into_inner) = sandbox;
-    }
-
-    /// Whether it succeeded; false when the Pod was stopped before.
-    async fn set_up_sandbox(&self) -> bool {
-        let mut backoff = Backoff::operations();
-        while !self.is_stopping() {
-            let mut sandbox = self.sandbox();
-            let setting_up = async {
-                let _slot = self.node.starts.acquire().await;
-                let _attaching = self.node.attaching.read().await;
-                self.make_cgroup()?;
-                sandbox.set_up(&self.dir, &self.node.network).await.map_err(|error| crate::chain(&error))?;
-                self.write_etc_files(&sandbox.addresses(&self.node.options.host_ips))
-            };
-            let result = tokio::select! {
-                result = setting_up => result,
-                // The plugin is killed with the future; its traces go with the DEL that follows.
-                () = self.stopped() => {
-                    self.reload_sandbox();
-                    return false;
-                }
-            };
-            match result {
-                Ok(()) => {
-                    self.set_sandbox(sandbox);
-                    return true;
-                }
-                Err(error) => {
-                    self.reload_sandbox();
-                    let message = format!("Failed to create pod sandbox: {error}");
-                    tracing::warn!(pod = self.pod.metadata.name, error, "sandbox not made");
-                    self.node.events.warning(&self.reference(None), "FailedCreatePodSandBox", message);
-                    self.pause(backoff.delay()).await;
-                }
-            }
-        }
-        false
-    }
-
-    /// Whether the network of a Pod that was taken over is still what ADD made it. A container runtime does not mend
-    /// that either; but somebody should know.
-    async fn check_network(&self) {
-        let Some(attachment) = self.sandbox().attachment.filter(|attachment| attachment.result.is_some()) else {
-            return;
-        };
-        if let Err(error) = self.node.network.check(&attachment).await {
-            let message = format!("network of the sandbox is not as it was made: {}", crate::chain(&error));
-            self.node.events.warning(&self.reference(None), "NetworkCheckFailed", message);
-        }
-    }
-
-    /// What a failed or interrupted operation left on disk is the truth.
-    fn reload_sandbox(&self) {
-        if let Ok(Some(sandbox)) = read_json::<Sandbox>(&self.dir.sandbox()) {
-            self.set_sandbox(sandbox);
-        }
-    }
-
-    fn make_cgroup(&self) -> Result<(), String> {
-        let Some(node) = &self.node.options.cgroup else { return Ok(()) };
-        let cgroup = cgroup::of_pod(node, self.pod.metadata.uid.as_deref().unwrap_or_default());
-        fs::create_dir_all(&cgroup).map_err(|error| format!("create cgroup {}: {error}", cgroup.display()))
-    }
-
-    fn write_etc_files(&self, addresses: &[std::net::IpAddr]) -> Result<(), String> {
-        let options = &self.node.options;
-        let hostname = hostname(&self.pod, &self.spec);
-        let namespace = self.pod.metadata.namespace.as_deref().unwrap_or("default");
-        let domain = self
-            .spec
-            .subdomain
-            .as_ref()
-            .filter(|subdomain| !subdomain.is_empty())
-            .map(|subdomain| format!("{subdomain}.{namespace}.svc.{}", options.cluster_domain));
-        let aliases = self.spec.host_aliases.as_deref().unwrap_or(&[]);
-        let hosts = etc_files::hosts(addresses, &hostname, domain.as_deref(), aliases);
-        let machine = || Resolver::of_machine(&fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
-        let resolver = match self.spec.dns_policy.as_deref() {
-            Some("None") => Resolver::default(),
-            Some("Default") => machine(),
-            Some("ClusterFirstWithHostNet") => {
-                Resolver::cluster_first(&options.cluster_dns, namespace, &options.cluster_domain)
-            }
-            _ if self.is_on_host_network() => machine(),
-            _ => Resolver::cluster_first(&options.cluster_dns, namespace, &options.cluster_domain),
-        };
-        let resolv_conf = resolver.with(self.spec.dns_config.as_ref()).text();
-        for (path, text) in
-            [(self.dir.hosts(), hosts), (self.dir.resolv_conf(), resolv_conf), (self.dir.hostname(), hostname + "\n")]
-        {
-            fs::write(&path, text).map_err(|error| format!("write {}: {error}", path.display()))?;
-        }
-        Ok(())
-    }
-
-    /// Gives the network back, however often that has to be tried.
-    async fn release_sandbox(&self) {
-        let mut backoff = Backoff::operations();
-        loop {
-            let mut sandbox = self.sandbox();
-            let result = sandbox.clear_network(&self.dir, &self.node.network).await;
-            if sandbox.attachment.is_none() && !sandbox.host_network {
-                self.set_sandbox(sandbox);
-            }
-            match result {
-                Ok(()) => return,
-                Err(error) => {
-                    let error = crate::chain(&error);
-                    tracing::warn!(pod = self.pod.metadata.name, error, "sandbox not removed yet");
-                    let message = format!("error killing pod: {error}");
-                    self.node.events.warning(&self.reference(None), "FailedKillPod", message);
-                    sleep(backoff.delay()).await;
-                }
-            }
-        }
-    }
-
-    /// Removes everything of the Pod that is left on the node.
-    async fn tear_down(&self) {
-        self.release_sandbox().await;
-        if let Some(node) = &self.node.options.cgroup {
-            let cgroup = cgroup::of_pod(node, self.pod.metadata.uid.as_deref().unwrap_or_default());
-            if let Err(error) = cgroup::remove(&cgroup).await {
-                tracing::warn!(cgroup = %cgroup.display(), %error, "cgroup not removed");
-            }
-        }
-        if let Err(error) = fs::remove_dir_all(&self.dir.0)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(folder = %self.dir.0.display(), %error, "Pod's folder not removed");
         }
     }
 }

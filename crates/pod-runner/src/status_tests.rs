@@ -51,7 +51,8 @@ fn over(exit_code: i32) -> ContainerFacts {
 #[test]
 fn phases() {
     let crash = ContainerFacts { state: waiting("CrashLoopBackOff"), last: Some(ended(1)), ..Default::default() };
-    let cases: &[(&str, &[(&str, ContainerFacts)], &str)] = &[
+    type Case<'a> = (&'a str, &'a [(&'a str, ContainerFacts)], &'a str);
+    let cases: &[Case<'_>] = &[
         ("Always", &[], "Pending"),
         ("Always", &[("a", running(true))], "Pending"),
         ("Always", &[("a", running(true)), ("b", running(false))], "Running"),

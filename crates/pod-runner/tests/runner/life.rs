@@ -142,3 +142,22 @@ async fn init_containers_run_first_and_one_after_the_other() {
     assert_eq!(pod["status"]["initContainerStatuses"][1]["state"]["terminated"]["reason"], "Completed");
     bed.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_deleted_while_nobody_was_there_still_drains() {
+    let mut bed = Testbed::new();
+    bed.start_runner();
+    bed.create("web", json!({}));
+    let pod = bed.ready("web").await;
+    let ip = pod["status"]["podIP"].as_str().unwrap().to_owned();
+    bed.references.store(1, Ordering::Relaxed);
+    bed.stop_runner().await;
+    bed.api.delete_pod("web", 20);
+    bed.start_runner();
+    bed.eventually("draining", || bed.get(&ip, "/").is_ok_and(|answer| answer.contains("connection: close"))).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(bed.get(&ip, "/").is_ok(), "it is still somebody's backend");
+    bed.references.store(0, Ordering::Relaxed);
+    bed.until("web", "deletion", serde_json::Value::is_null).await;
+    bed.finish().await;
+}

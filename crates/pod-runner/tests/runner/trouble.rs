@@ -156,3 +156,18 @@ async fn a_stubborn_container_is_killed_when_its_grace_is_over() {
     assert!(took > Duration::from_millis(1900) && took < Duration::from_secs(6), "{took:?}");
     bed.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_is_active_for_too_long_fails() {
+    let mut bed = Testbed::new();
+    bed.start_runner();
+    bed.create("long", json!({"activeDeadlineSeconds": 1, "terminationGracePeriodSeconds": 1}));
+    bed.ready("long").await;
+    let pod = bed.until("long", "failure", |pod| pod["status"]["phase"] == "Failed").await;
+    assert_eq!(pod["status"]["reason"], "DeadlineExceeded");
+    bed.eventually("release of its address", || bed.diary().contains("DEL ")).await;
+    assert!(!bed.pod("long").is_null(), "a failed Pod stays to be looked at");
+    bed.api.delete_pod("long", 1);
+    bed.until("long", "deletion", serde_json::Value::is_null).await;
+    bed.finish().await;
+}
