@@ -9,7 +9,7 @@ mod tally;
 use crate::build::{self, Profile};
 use crate::needs::Purpose;
 use crate::{command, preconditions, repository, setup, tidy};
-use anyhow::{Result, bail};
+use anyhow::Result;
 use std::process::Command;
 use std::time::Instant;
 use tally::Tally;
@@ -32,7 +32,7 @@ pub fn run(args: &TestArgs) -> Result<()> {
     if args.packages.is_empty() {
         checks(&mut tally);
     }
-    tests(args, &mut tally)?;
+    tests(args, &mut tally);
     if args.all && args.packages.is_empty() {
         other_machines(&mut tally);
     }
@@ -49,14 +49,13 @@ fn checks(tally: &mut Tally) {
     });
 }
 
-fn tests(args: &TestArgs, tally: &mut Tally) -> Result<()> {
-    println!("\n==> building the tests");
-    let programs = programs::build(&args.packages)?;
-    // After cargo's own build, which puts a malla-cni with a dynamic loader into the same place.
-    build::static_plugin(Profile::Dev, &repository::target().join(Profile::Dev.folder()))?;
-    if programs.is_empty() {
-        bail!("cargo built no test programs");
-    }
+fn tests(args: &TestArgs, tally: &mut Tally) {
+    let mut programs = Vec::new();
+    tally.check("building the tests", || {
+        programs = programs::build(&args.packages)?;
+        // After cargo's own build, which puts a malla-cni with a dynamic loader into the same place.
+        build::static_plugin(Profile::Dev, &repository::target().join(Profile::Dev.folder()))
+    });
     println!("==> running {} test programs", programs.len());
     for program in &programs {
         tally.program(program, args.all);
@@ -66,7 +65,6 @@ fn tests(args: &TestArgs, tally: &mut Tally) -> Result<()> {
             command::check(command::new("cargo", &["test", "--workspace", "--doc", "--locked", "--quiet"]))
         });
     }
-    Ok(())
 }
 
 /// The kernels that Malla promises beside this one, and a machine with nothing on it. Each is a run of ourselves.
