@@ -1,0 +1,120 @@
+//! Counting and reporting. An event that finds no room is counted, never silently lost.
+
+use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
+use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
+use datapath_layouts::event::event_flags;
+use datapath_layouts::{DropReason, Event, EventKind, Flow, ObservationPoint, stats};
+
+use crate::config::config;
+use crate::maps::{EVENTS, STATS};
+use crate::scratch::Scratch;
+use crate::skb::Skb;
+
+/// Adds to a slot of this CPU.
+#[inline(always)]
+pub fn count(slot: u32, packets: u64, bytes: u64) {
+    if let Some(value) = STATS.get_ptr_mut(slot) {
+        // SAFETY: per-CPU value; programs on one CPU do not nest.
+        unsafe {
+            (*value).packets += packets;
+            (*value).bytes += bytes;
+        }
+    }
+}
+
+/// Writes one record; `flow` fills the end-of-flow fields.
+#[inline(never)]
+fn emit(skb: Skb, s: &Scratch, kind: EventKind, reason: u32, flow: Option<&Flow>) {
+    let Some(mut entry) = EVENTS.reserve::<Event>(0) else {
+        count(stats::EVENTS_LOST, 1, 0);
+        return;
+    };
+    let h = &s.headers;
+    let mut flags = s.event_flags;
+    if s.original_port != 0 {
+        flags |= event_flags::TRANSLATED;
+    }
+    let event = entry.as_mut_ptr();
+    // SAFETY: the ring gave room for one whole event, and every field is written; in place, because a copy of it
+    // would take a third of the stack.
+    unsafe {
+        (*event).time_ns = bpf_ktime_get_ns();
+        (*event).source = h.source;
+        (*event).destination = h.destination;
+        (*event).original = s.original;
+        (*event).tunnel = s.tunnel;
+        if let Some(flow) = flow {
+            (*event).forward_bytes = flow.forward.bytes;
+            (*event).reply_bytes = flow.reply.bytes;
+            (*event).forward_packets = flow.forward.packets;
+            (*event).reply_packets = flow.reply.packets;
+            (*event).duration_ns = s.now.wrapping_sub(flow.created_ns);
+            (*event).handshake_ns = flow.handshake_ns;
+        } else {
+            (*event).forward_bytes = 0;
+            (*event).reply_bytes = 0;
+            (*event).forward_packets = 0;
+            (*event).reply_packets = 0;
+            (*event).duration_ns = 0;
+            (*event).handshake_ns = 0;
+        }
+        (*event).source_identity = s.source_identity;
+        (*event).destination_identity = s.destination_identity;
+        (*event).ifindex = skb.ifindex();
+        (*event).length = h.length;
+        (*event).rule = 0;
+        (*event).source_port = h.source_port;
+        (*event).destination_port = h.destination_port;
+        (*event).original_port = s.original_port;
+        (*event).kind = kind as u8;
+        (*event).point = s.point;
+        (*event).reason = reason as u8;
+        (*event).protocol = h.protocol;
+        (*event).tcp_flags = h.tcp_flags;
+        (*event).icmp_type = h.icmp_type;
+        (*event).icmp_code = h.icmp_code;
+        (*event).flags = flags;
+        (*event).cpu = bpf_get_smp_processor_id() as u16;
+        (*event).reserved = [0; 12];
+    }
+    // The reader polls by time; a wake-up per event would cost more than the event.
+    entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+    count(stats::EVENTS_WRITTEN, 1, 0);
+}
+
+/// Counts and reports a drop; the verdict to return.
+#[inline(always)]
+pub fn dropped(skb: Skb, s: &Scratch, reason: DropReason) -> i32 {
+    count(reason as u32, 1, u64::from(s.headers.length));
+    emit(skb, s, EventKind::Drop, reason as u32, None);
+    aya_ebpf::bindings::TC_ACT_SHOT as i32
+}
+
+/// A flow's first packet passed towards `point`.
+#[inline(always)]
+pub fn new_flow(skb: Skb, s: &mut Scratch, point: ObservationPoint) {
+    count(stats::FLOWS_CREATED, 1, 0);
+    let own = core::mem::replace(&mut s.point, point as u8);
+    emit(skb, s, EventKind::NewFlow, 0, None);
+    s.point = own;
+}
+
+/// A flow ended.
+#[inline(always)]
+pub fn end_of_flow(skb: Skb, s: &mut Scratch, flow: &Flow, reset: bool) {
+    if reset {
+        s.event_flags |= event_flags::RESET;
+    }
+    emit(skb, s, EventKind::EndOfFlow, 0, Some(flow));
+}
+
+/// A packet passed towards `point`: counted; reported only while somebody traces.
+#[inline(always)]
+pub fn passed(skb: Skb, s: &mut Scratch, point: ObservationPoint) {
+    count(stats::FORWARDED + point as u32, u64::from(s.segments), u64::from(s.headers.length));
+    if config!(trace_all) != 0 {
+        let own = core::mem::replace(&mut s.point, point as u8);
+        emit(skb, s, EventKind::Trace, 0, None);
+        s.point = own;
+    }
+}

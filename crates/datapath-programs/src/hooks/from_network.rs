@@ -1,0 +1,158 @@
+//! `from_network`: what reaches the node. The node's device, ingress.
+
+use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT};
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use datapath_layouts::config::VXLAN_PORT;
+use datapath_layouts::event::event_flags;
+use datapath_layouts::flow::flow_flags;
+use datapath_layouts::{DropReason, ObservationPoint, RouteKind, Routing, identity};
+use datapath_logic::delivery::{Way, way};
+use packet_headers::{Content, flags, protocol};
+
+use super::{find_flow, open_flow, read, translate_service};
+use crate::config::config;
+use crate::scratch::{Scratch, endpoint_of, route_of};
+use crate::skb::Skb;
+use crate::track::Opening;
+use crate::{deliver, events, fragments, masquerade};
+
+#[classifier]
+pub fn from_network(ctx: TcContext) -> i32 {
+    let skb = Skb(ctx.skb.skb);
+    let Some(s) = Scratch::take() else { return TC_ACT_SHOT as i32 };
+    match run(skb, s) {
+        Ok(verdict) => verdict,
+        Err(reason) => events::dropped(skb, s, reason),
+    }
+}
+
+#[inline(always)]
+fn run(skb: Skb, s: &mut Scratch) -> Result<i32, DropReason> {
+    // What we can't read is the host's to judge; whatever it sends on into a Pod passes `to_pod`.
+    let Ok(Content::Ip) = read(skb, s, ObservationPoint::FromNetwork) else { return Ok(TC_ACT_OK as i32) };
+    if s.headers.protocol == protocol::UDP && s.headers.destination_port == VXLAN_PORT {
+        return Ok(TC_ACT_OK as i32); // comes back through `from_overlay`
+    }
+    let mut target = endpoint_of(&s.headers.destination);
+    let mut to_host = target.is_some_and(|e| e.ifindex == 0);
+    if fragments::resolve(s).is_err() {
+        // A later fragment of what the host alone was sent: it knows better.
+        return if target.is_some() && !to_host {
+            Err(DropReason::FragmentWithoutFirst)
+        } else {
+            Ok(TC_ACT_OK as i32)
+        };
+    }
+    let mut unmasked = false;
+    if to_host && masquerade::inward(skb, s)? {
+        unmasked = true;
+        target = endpoint_of(&s.headers.destination);
+        to_host = false;
+    }
+    let source = route_of(&s.headers.source);
+    s.source_identity = source.map_or(identity::WORLD, |r| r.identity);
+
+    if let (Some(endpoint), false) = (target, to_host) {
+        // Straight to one of our Pods: native routing, or an answer from the world.
+        if !unmasked {
+            claim(s, source.map_or(0, |r| r.kind))?;
+        }
+        let flow = find_flow(skb, s)?;
+        s.destination_identity = endpoint.identity;
+        s.event_flags |= event_flags::INGRESS;
+        if flow.known.is_none() {
+            if s.headers.is(flags::ICMP_ERROR) {
+                return Err(DropReason::StaleOrUnroutable);
+            }
+            open_flow(skb, s, Opening { destination_here: true, ..Opening::PLAIN }, ObservationPoint::ToEndpoint)?;
+        }
+        return deliver::to_pod(skb, s, endpoint, false);
+    }
+
+    // A service of ours? Asked before the flow tables, because a service packet's own tuple is never in them.
+    if s.headers.is(flags::ICMP_ERROR) {
+        s.set_quoted_tuple();
+    } else {
+        s.set_tuple();
+    }
+    if mtu_refused(s) {
+        // Judged before the destination is rewritten: the client must see its own packet quoted.
+        if let Some(verdict) = refuse_large(skb, s, to_host)? {
+            return Ok(verdict);
+        }
+    }
+    let Some((_, known)) = translate_service(skb, s, to_host)? else { return Ok(TC_ACT_OK as i32) };
+    if known.is_some_and(|k| k.reply) {
+        return Err(DropReason::StaleOrUnroutable);
+    }
+    let new = known.is_none() && !s.headers.is(flags::ICMP_ERROR);
+    let target = endpoint_of(&s.headers.destination);
+    let route = if target.is_some() { None } else { route_of(&s.headers.destination) };
+    s.destination_identity = target.map_or_else(|| route.map_or(0, |r| r.identity), |e| e.identity);
+    match (way(target, route), target, route) {
+        (Way::Pod, Some(endpoint), _) => {
+            s.event_flags |= event_flags::INGRESS;
+            if new {
+                open_flow(skb, s, Opening { destination_here: true, ..Opening::PLAIN }, ObservationPoint::ToEndpoint)?;
+            }
+            deliver::to_pod(skb, s, endpoint, false)
+        }
+        (Way::Host, _, _) => {
+            if new {
+                open_flow(skb, s, Opening { destination_here: true, ..Opening::PLAIN }, ObservationPoint::ToHost)?;
+            }
+            Ok(deliver::to_host(skb, s))
+        }
+        (Way::Tunnel | Way::Native, _, Some(route)) => {
+            // Always through the tunnel, also with native routing: the client's address must reach the backend, and
+            // the backend's node must know where to send the answer.
+            if route.tunnel.is_zero() {
+                return Err(DropReason::NoTunnelEndpoint);
+            }
+            if new {
+                let opening = Opening { flags: flow_flags::FORWARDED, ..Opening::PLAIN };
+                open_flow(skb, s, opening, ObservationPoint::ToOverlay)?;
+            }
+            deliver::to_overlay(skb, s, route.tunnel, identity::WORLD)
+        }
+        (Way::Drop(reason), _, _) => Err(reason),
+        _ => Err(DropReason::StaleOrUnroutable),
+    }
+}
+
+/// Who may send to a Pod without the tunnel: the world, and with native routing the other nodes and their Pods.
+#[inline(always)]
+fn claim(s: &Scratch, kind: u8) -> Result<(), DropReason> {
+    if endpoint_of(&s.headers.source).is_some() || kind == RouteKind::LocalPods as u8 {
+        return Err(DropReason::InvalidSourceIp);
+    }
+    if config!(routing) == Routing::Overlay as u32 && kind != RouteKind::World as u8 {
+        return Err(DropReason::InvalidSourceIp);
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn mtu_refused(s: &Scratch) -> bool {
+    datapath_logic::mtu::too_big(&s.headers, s.gso_size, config!(overlay_mtu))
+}
+
+/// A large packet for a service: refused unless its flow's backend is on this node. A packet that opens a flow is
+/// never that large with TCP; with UDP the backend is not chosen yet, and the smaller size is the safe answer.
+#[inline(always)]
+fn refuse_large(skb: Skb, s: &mut Scratch, is_node: bool) -> Result<Option<i32>, DropReason> {
+    let (address, port) = (s.tuple.destination, s.tuple.destination_port);
+    if crate::services::frontend(&address, port, s.tuple.protocol, is_node).is_none() {
+        return Ok(None);
+    }
+    datapath_logic::tuple::flow_key(&s.tuple, &mut s.service_key);
+    let local = match crate::track::service_flow(s) {
+        Some(flow) => endpoint_of(&flow.address).is_some(),
+        None => false,
+    };
+    if local {
+        return Ok(None);
+    }
+    crate::icmp_error::too_big(skb, s, config!(overlay_mtu)).map(Some)
+}

@@ -1,0 +1,126 @@
+//! `from_overlay`: what comes out of the tunnel. VXLAN device, ingress.
+
+use aya_ebpf::bindings::{BPF_F_TUNINFO_IPV6, TC_ACT_SHOT, bpf_tunnel_key};
+use aya_ebpf::helpers::generated::{bpf_skb_change_type, bpf_skb_get_tunnel_key};
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use datapath_layouts::endpoint::FLAG_HOST;
+use datapath_layouts::event::event_flags;
+use datapath_layouts::flow::flow_flags;
+use datapath_layouts::{Address, DropReason, ObservationPoint, RouteKind, identity, stats};
+use datapath_logic::delivery::{Way, overlay_claim, way};
+use packet_headers::{Content, flags};
+
+use super::{find_flow, open_flow, read};
+use crate::config::config;
+use crate::scratch::{Scratch, endpoint_of, route_of};
+use crate::skb::Skb;
+use crate::track::Opening;
+use crate::{deliver, events, fragments};
+
+/// `PACKET_HOST` of `linux/if_packet.h`.
+const PACKET_HOST: u32 = 0;
+
+#[classifier]
+pub fn from_overlay(ctx: TcContext) -> i32 {
+    let skb = Skb(ctx.skb.skb);
+    let Some(s) = Scratch::take() else { return TC_ACT_SHOT as i32 };
+    match run(skb, s) {
+        Ok(verdict) => verdict,
+        Err(reason) => events::dropped(skb, s, reason),
+    }
+}
+
+/// Who sent the outer packet, and the VNI.
+#[inline(always)]
+fn tunnel_key(skb: Skb) -> Result<(Address, u32), DropReason> {
+    // SAFETY: all-zero is a valid value of this plain struct.
+    let mut key: bpf_tunnel_key = unsafe { core::mem::zeroed() };
+    let size = size_of::<bpf_tunnel_key>() as u32;
+    // SAFETY: the helper fills `size` bytes. Metadata of the other family is an error (EPROTO), so both are asked.
+    unsafe {
+        if bpf_skb_get_tunnel_key(skb.0, &raw mut key, size, 0) == 0 {
+            let v4 = u32::from_ne_bytes(key.__bindgen_anon_1.remote_ipv4.to_ne_bytes()).to_be_bytes();
+            return Ok((Address::from_v4(v4), key.tunnel_id));
+        }
+        if bpf_skb_get_tunnel_key(skb.0, &raw mut key, size, u64::from(BPF_F_TUNINFO_IPV6)) == 0 {
+            let words = key.__bindgen_anon_1.remote_ipv6;
+            let mut address = Address::ZERO;
+            let mut i = 0;
+            while i < 4 {
+                let b = words[i].to_ne_bytes();
+                address.0[i * 4] = b[0];
+                address.0[i * 4 + 1] = b[1];
+                address.0[i * 4 + 2] = b[2];
+                address.0[i * 4 + 3] = b[3];
+                i += 1;
+            }
+            return Ok((address, key.tunnel_id));
+        }
+    }
+    Err(DropReason::NoTunnelKey)
+}
+
+#[inline(always)]
+fn run(skb: Skb, s: &mut Scratch) -> Result<i32, DropReason> {
+    if read(skb, s, ObservationPoint::FromOverlay)? != Content::Ip {
+        // No neighbours are asked for through the overlay.
+        events::count(stats::QUIET_DROPS, 1, 0);
+        return Ok(TC_ACT_SHOT as i32);
+    }
+    let (outer, vni) = tunnel_key(skb)?;
+    s.tunnel = outer;
+    let (cluster, claimed) = identity::from_vni(vni);
+    if cluster != config!(cluster) {
+        return Err(DropReason::InvalidVni);
+    }
+    let ours = endpoint_of(&s.headers.source).is_some();
+    let source = route_of(&s.headers.source);
+    let from_world = source.is_some_and(|r| r.kind == RouteKind::World as u8);
+    let outer_is_node = !from_world || route_of(&outer).is_some_and(|r| r.kind == RouteKind::RemoteNode as u8);
+    overlay_claim(ours, source, &outer, outer_is_node, claimed)?;
+    s.source_identity = claimed;
+    fragments::resolve(s)?;
+    // SAFETY: plain helper call. The inner MAC is nobody's here; without this the stack would ignore the packet.
+    unsafe { bpf_skb_change_type(skb.0, PACKET_HOST) };
+
+    let flow = find_flow(skb, s)?;
+    s.tunnel = outer;
+    let target = endpoint_of(&s.headers.destination);
+    let route = if target.is_some() { None } else { route_of(&s.headers.destination) };
+    match (way(target, route), target, route) {
+        (Way::World, _, Some(route)) if flow.is_reply() && flow.is(flow_flags::FORWARDED) => {
+            // The answer of a backend elsewhere to a client that came in here.
+            deliver::to_next_hop(skb, s, route)
+        }
+        (Way::Pod, Some(endpoint), _) => {
+            s.event_flags |= event_flags::INGRESS;
+            s.destination_identity = endpoint.identity;
+            if flow.known.is_none() {
+                if s.headers.is(flags::ICMP_ERROR) {
+                    return Err(DropReason::StaleOrUnroutable);
+                }
+                open_flow(skb, s, opening(from_world, outer), ObservationPoint::ToEndpoint)?;
+            }
+            deliver::to_pod(skb, s, endpoint, false)
+        }
+        (Way::Host, Some(endpoint), _) if endpoint.flags & FLAG_HOST != 0 => {
+            s.destination_identity = identity::HOST;
+            if flow.known.is_none() && !s.headers.is(flags::ICMP_ERROR) {
+                open_flow(skb, s, opening(from_world, outer), ObservationPoint::ToHost)?;
+            }
+            Ok(deliver::to_host(skb, s))
+        }
+        (Way::Drop(reason), _, _) => Err(reason),
+        // A node relays for nobody else.
+        _ => Err(DropReason::StaleOrUnroutable),
+    }
+}
+
+/// A client from outside entered at the sender: its answers go back there.
+#[inline(always)]
+fn opening(from_world: bool, outer: Address) -> Opening {
+    let flags = if from_world { flow_flags::VIA_ENTRY } else { 0 };
+    let entry_node = if from_world { outer } else { Address::ZERO };
+    Opening { flags, entry_node, destination_here: true, ..Opening::PLAIN }
+}

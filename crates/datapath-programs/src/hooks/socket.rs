@@ -1,0 +1,161 @@
+//! The socket hooks: a service becomes a backend when a socket connects or sends, and nothing is done per packet.
+//!
+//! An application keeps seeing the service: `getpeername` and the source of received datagrams are turned back.
+
+use aya_ebpf::bindings::bpf_sock_addr;
+use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_set_retval};
+use aya_ebpf::macros::cgroup_sock_addr;
+use aya_ebpf::programs::SockAddrContext;
+use datapath_layouts::{Address, SocketReverse, SocketReverseKey};
+use packet_headers::protocol;
+
+use crate::config::config;
+use crate::maps::SOCKET_REVERSE;
+use crate::services;
+
+/// Let the call go on.
+const PROCEED: i32 = 1;
+/// End the call with the error set by `bpf_set_retval`.
+const REFUSE: i32 = 0;
+/// `-ECONNREFUSED`.
+const CONNECTION_REFUSED: i32 = -111;
+
+/// The address that the call names. v4-mapped addresses of IPv6 sockets are IPv4 by our address form.
+#[inline(always)]
+fn address<const V6: bool>(ctx: *mut bpf_sock_addr) -> Address {
+    // SAFETY: the context is valid for the program's run; the verifier wants 4-byte reads, hence volatile.
+    let words = unsafe {
+        if V6 {
+            [
+                core::ptr::read_volatile(&raw const (*ctx).user_ip6[0]),
+                core::ptr::read_volatile(&raw const (*ctx).user_ip6[1]),
+                core::ptr::read_volatile(&raw const (*ctx).user_ip6[2]),
+                core::ptr::read_volatile(&raw const (*ctx).user_ip6[3]),
+            ]
+        } else {
+            [0, 0, 0xffff_0000u32, core::ptr::read_volatile(&raw const (*ctx).user_ip4)]
+        }
+    };
+    let mut out = Address::ZERO;
+    let mut i = 0;
+    while i < 4 {
+        let b = words[i].to_ne_bytes();
+        out.0[i * 4] = b[0];
+        out.0[i * 4 + 1] = b[1];
+        out.0[i * 4 + 2] = b[2];
+        out.0[i * 4 + 3] = b[3];
+        i += 1;
+    }
+    out
+}
+
+#[inline(always)]
+fn set_address<const V6: bool>(ctx: *mut bpf_sock_addr, to: &Address, port: u16) {
+    let words = to.words();
+    // SAFETY: as above, for writes.
+    unsafe {
+        if V6 {
+            core::ptr::write_volatile(&raw mut (*ctx).user_ip6[0], words[0]);
+            core::ptr::write_volatile(&raw mut (*ctx).user_ip6[1], words[1]);
+            core::ptr::write_volatile(&raw mut (*ctx).user_ip6[2], words[2]);
+            core::ptr::write_volatile(&raw mut (*ctx).user_ip6[3], words[3]);
+        } else {
+            core::ptr::write_volatile(&raw mut (*ctx).user_ip4, words[3]);
+        }
+        core::ptr::write_volatile(&raw mut (*ctx).user_port, u32::from(port.to_be()));
+    }
+}
+
+/// Port in host order, protocol and socket cookie.
+#[inline(always)]
+fn facts(ctx: *mut bpf_sock_addr) -> (u16, u8, u64) {
+    // SAFETY: as above; the cookie helper takes this context.
+    unsafe {
+        let port = u16::from_be(core::ptr::read_volatile(&raw const (*ctx).user_port) as u16);
+        let transport = core::ptr::read_volatile(&raw const (*ctx).protocol) as u8;
+        (port, transport, bpf_get_socket_cookie(ctx.cast()))
+    }
+}
+
+/// Whether an address may mean a NodePort for this process: a node's, or loopback for processes of the host itself.
+#[inline(always)]
+fn means_node(ctx: *mut bpf_sock_addr, to: &Address) -> bool {
+    let loopback = if to.is_v4() { to.0[12] == 127 } else { to.words() == [0, 0, 0, 1u32.to_be()] };
+    if loopback {
+        // SAFETY: the helper takes this context.
+        return unsafe { bpf_get_netns_cookie(ctx.cast()) } == config!(host_netns_cookie);
+    }
+    services::is_node(to)
+}
+
+/// A socket connects or sends to an address.
+#[inline(always)]
+fn outward<const V6: bool>(ctx: *mut bpf_sock_addr) -> i32 {
+    let (port, transport, cookie) = facts(ctx);
+    if !matches!(transport, protocol::TCP | protocol::UDP) {
+        return PROCEED;
+    }
+    let to = address::<V6>(ctx);
+    let is_node = services::in_node_port_range(port) && means_node(ctx, &to);
+    let Some(found) = services::frontend(&to, port, transport, is_node) else { return PROCEED };
+    let Ok(backend) = services::choose(&found) else {
+        // SAFETY: plain helper call.
+        unsafe { bpf_set_retval(CONNECTION_REFUSED) };
+        return REFUSE;
+    };
+    let key =
+        SocketReverseKey { cookie, address: backend.address, port: backend.port, protocol: transport, reserved: [0; 5] };
+    let service = SocketReverse { address: to, port, reserved: 0, service_id: found.service_id };
+    if SOCKET_REVERSE.insert(key, service, 0).is_err() {
+        // Without the way back a UDP client would not know its answer: better left to per-packet translation.
+        return PROCEED;
+    }
+    set_address::<V6>(ctx, &backend.address, backend.port);
+    PROCEED
+}
+
+/// A socket learns an address: a backend that it was given becomes the service again.
+#[inline(always)]
+fn inward<const V6: bool>(ctx: *mut bpf_sock_addr) -> i32 {
+    let (port, transport, cookie) = facts(ctx);
+    let key = SocketReverseKey { cookie, address: address::<V6>(ctx), port, protocol: transport, reserved: [0; 5] };
+    // SAFETY: the value is copied at once.
+    if let Some(service) = unsafe { SOCKET_REVERSE.get(key) } {
+        let service = *service;
+        set_address::<V6>(ctx, &service.address, service.port);
+    }
+    PROCEED
+}
+
+#[cgroup_sock_addr(connect4)]
+pub fn connect4(ctx: SockAddrContext) -> i32 {
+    outward::<false>(ctx.sock_addr)
+}
+#[cgroup_sock_addr(connect6)]
+pub fn connect6(ctx: SockAddrContext) -> i32 {
+    outward::<true>(ctx.sock_addr)
+}
+#[cgroup_sock_addr(sendmsg4)]
+pub fn sendmsg4(ctx: SockAddrContext) -> i32 {
+    outward::<false>(ctx.sock_addr)
+}
+#[cgroup_sock_addr(sendmsg6)]
+pub fn sendmsg6(ctx: SockAddrContext) -> i32 {
+    outward::<true>(ctx.sock_addr)
+}
+#[cgroup_sock_addr(recvmsg4)]
+pub fn recvmsg4(ctx: SockAddrContext) -> i32 {
+    inward::<false>(ctx.sock_addr)
+}
+#[cgroup_sock_addr(recvmsg6)]
+pub fn recvmsg6(ctx: SockAddrContext) -> i32 {
+    inward::<true>(ctx.sock_addr)
+}
+#[cgroup_sock_addr(getpeername4)]
+pub fn getpeername4(ctx: SockAddrContext) -> i32 {
+    inward::<false>(ctx.sock_addr)
+}
+#[cgroup_sock_addr(getpeername6)]
+pub fn getpeername6(ctx: SockAddrContext) -> i32 {
+    inward::<true>(ctx.sock_addr)
+}

@@ -1,0 +1,62 @@
+//! `to_network`: what leaves the node. The node's device, egress.
+
+use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT};
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use datapath_layouts::config::VXLAN_PORT;
+use datapath_layouts::flow::flow_flags;
+use datapath_layouts::{DropReason, ObservationPoint, RouteKind, identity, mark};
+use packet_headers::{Content, flags, protocol};
+
+use super::{find_flow, open_flow, read};
+use crate::scratch::{Scratch, endpoint_of, route_of};
+use crate::skb::Skb;
+use crate::track::Opening;
+use crate::{deliver, events, fragments};
+
+#[classifier]
+pub fn to_network(ctx: TcContext) -> i32 {
+    let skb = Skb(ctx.skb.skb);
+    if mark::kind(skb.mark()) == mark::FORWARDED {
+        // Judged by the program that sent it here.
+        skb.set_mark(0);
+        return TC_ACT_OK as i32;
+    }
+    let Some(s) = Scratch::take() else { return TC_ACT_SHOT as i32 };
+    match run(skb, s) {
+        Ok(verdict) => verdict,
+        Err(reason) => events::dropped(skb, s, reason),
+    }
+}
+
+#[inline(always)]
+fn run(skb: Skb, s: &mut Scratch) -> Result<i32, DropReason> {
+    let Ok(Content::Ip) = read(skb, s, ObservationPoint::FromHost) else { return Ok(TC_ACT_OK as i32) };
+    if s.headers.protocol == protocol::UDP && s.headers.destination_port == VXLAN_PORT {
+        return Ok(TC_ACT_OK as i32);
+    }
+    if fragments::resolve(s).is_err() {
+        return Ok(TC_ACT_OK as i32); // the host's own fragments; ports matter only for translated flows
+    }
+    if endpoint_of(&s.headers.source).is_some_and(|e| e.ifindex != 0) {
+        // A Pod's address from the host's stack: nobody of ours sent it, and it must not be seen outside.
+        return Err(DropReason::StaleOrUnroutable);
+    }
+    s.source_identity = identity::HOST;
+    let flow = find_flow(skb, s)?;
+    let Some(known) = flow.known else {
+        let Some(route) = route_of(&s.headers.destination) else { return Ok(TC_ACT_OK as i32) };
+        s.destination_identity = route.identity;
+        // The host's flows to Pods elsewhere are tracked, so that the answer is known as one.
+        if route.kind == RouteKind::RemotePods as u8 && !s.headers.is(flags::ICMP_ERROR) {
+            open_flow(skb, s, Opening { source_here: true, ..Opening::PLAIN }, ObservationPoint::ToNetwork)?;
+        }
+        return Ok(TC_ACT_OK as i32);
+    };
+    if known.reply && known.is(flow_flags::VIA_ENTRY) {
+        // A host-network backend answers a client that came in elsewhere.
+        return deliver::to_overlay(skb, s, known.entry_node, identity::HOST);
+    }
+    events::passed(skb, s, ObservationPoint::ToNetwork);
+    Ok(TC_ACT_OK as i32)
+}

@@ -1,0 +1,53 @@
+//! `to_pod`: what the host's stack sends into a Pod. Host side of its veth, egress.
+
+use aya_ebpf::bindings::TC_ACT_SHOT;
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use datapath_layouts::event::event_flags;
+use datapath_layouts::{DropReason, ObservationPoint, identity, stats};
+use packet_headers::{Content, flags, is_neighbour_chatter};
+
+use super::{find_flow, open_flow, read};
+use crate::scratch::{Scratch, endpoint_of, route_of};
+use crate::skb::Skb;
+use crate::track::Opening;
+use crate::{deliver, events, fragments};
+
+#[classifier]
+pub fn to_pod(ctx: TcContext) -> i32 {
+    let skb = Skb(ctx.skb.skb);
+    let Some(s) = Scratch::take() else { return TC_ACT_SHOT as i32 };
+    match run(skb, s) {
+        Ok(verdict) => verdict,
+        Err(reason) => events::dropped(skb, s, reason),
+    }
+}
+
+#[inline(always)]
+fn run(skb: Skb, s: &mut Scratch) -> Result<i32, DropReason> {
+    let content = read(skb, s, ObservationPoint::FromHost)?;
+    if content != Content::Ip || is_neighbour_chatter(s.headers.protocol, s.headers.icmp_type) {
+        // The Pod's only neighbour is fixed: whatever the host's stack mutters on this link is for nobody.
+        events::count(stats::QUIET_DROPS, 1, 0);
+        return Ok(TC_ACT_SHOT as i32);
+    }
+    s.event_flags |= event_flags::INGRESS;
+    fragments::resolve(s)?;
+    let Some(target) = endpoint_of(&s.headers.destination) else { return Err(DropReason::NoLocalEndpoint) };
+    if target.ifindex != skb.ifindex() {
+        return Err(DropReason::NoLocalEndpoint);
+    }
+    s.source_identity = match endpoint_of(&s.headers.source) {
+        Some(own) => own.identity,
+        None => route_of(&s.headers.source).map_or(identity::WORLD, |r| r.identity),
+    };
+    let flow = find_flow(skb, s)?;
+    s.destination_identity = target.identity;
+    // An ICMP error of the host's own stack about a packet it saw (as from a host port that nobody serves) may be
+    // about a flow that was never tracked; it comes from the node itself, so it passes.
+    if flow.known.is_none() && !s.headers.is(flags::ICMP_ERROR) {
+        let opening = Opening { destination_here: true, source_here: true, ..Opening::PLAIN };
+        open_flow(skb, s, opening, ObservationPoint::ToEndpoint)?;
+    }
+    deliver::to_pod(skb, s, target, true)
+}

@@ -1,0 +1,181 @@
+//! Telling a sender what is wrong, as a router does: "packet too big" and "time exceeded" (RFC 792, RFC 1191,
+//! RFC 4443 §3.2–3.3). The packet itself becomes the answer and goes back where it came from.
+
+use aya_ebpf::helpers::generated::{
+    bpf_csum_diff, bpf_redirect, bpf_redirect_peer, bpf_skb_adjust_room, bpf_skb_change_tail,
+};
+use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
+use datapath_layouts::{Address, DropReason, ObservationPoint};
+use packet_headers::{ETHERNET_HEADER, Packet, flags, protocol};
+
+use crate::code;
+use crate::config::config;
+use crate::events;
+use crate::scratch::Scratch;
+use crate::skb::Skb;
+
+/// The packet exceeds `mtu` bytes on its way.
+#[inline(always)]
+pub fn too_big(skb: Skb, s: &mut Scratch, mtu: u32) -> Result<i32, DropReason> {
+    code::decode_verdict(too_big_code(skb, s, mtu))
+}
+
+#[inline(never)]
+fn too_big_code(skb: Skb, s: &mut Scratch, mtu: u32) -> i32 {
+    code::encode_verdict(answer_too_big(skb, s, mtu))
+}
+
+#[inline(always)]
+fn answer_too_big(skb: Skb, s: &mut Scratch, mtu: u32) -> Result<i32, DropReason> {
+    if s.headers.is(flags::V6) { answer_v6(skb, s, 2, 0, mtu, DropReason::PacketTooBig) } else { answer_v4(skb, s, 3, 4, mtu, DropReason::PacketTooBig) }
+}
+
+/// No hop is left.
+#[inline(always)]
+pub fn time_exceeded(skb: Skb, s: &mut Scratch) -> Result<i32, DropReason> {
+    code::decode_verdict(time_exceeded_code(skb, s))
+}
+
+#[inline(never)]
+fn time_exceeded_code(skb: Skb, s: &mut Scratch) -> i32 {
+    code::encode_verdict(answer_time_exceeded(skb, s))
+}
+
+#[inline(always)]
+fn answer_time_exceeded(skb: Skb, s: &mut Scratch) -> Result<i32, DropReason> {
+    if s.headers.is(flags::V6) { answer_v6(skb, s, 3, 0, 0, DropReason::TtlExceeded) } else { answer_v4(skb, s, 11, 0, 0, DropReason::TtlExceeded) }
+}
+
+/// RFC 1122 §3.2.2: no error about an error, a later fragment, or a packet that nobody sent.
+#[inline(always)]
+fn answerable(s: &Scratch) -> bool {
+    !s.headers.is(flags::ICMP_ERROR | flags::LATER_FRAGMENT) && s.headers.source.0[0] != 0xff
+}
+
+/// TCP quotes 20 bytes of its header, so that a pending checksum offload still lies inside of the packet; others 8.
+const V4_TCP: usize = 40;
+const V4_OTHER: usize = 28;
+const V6_TCP: usize = 60;
+const V6_OTHER: usize = 48;
+
+#[inline(always)]
+fn fold(sum: u64) -> [u8; 2] {
+    let mut sum = (sum & 0xffff_ffff) as u32;
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    (!(sum as u16)).to_ne_bytes()
+}
+
+/// One's complement sum of `bytes` (a multiple of four) on top of `seed`.
+#[inline(always)]
+fn sum<const N: usize>(bytes: &[u8; N], seed: u32) -> Result<u64, DropReason> {
+    // SAFETY: `bytes` holds N readable bytes; nothing is subtracted.
+    let result = unsafe {
+        bpf_csum_diff(core::ptr::null_mut(), 0, bytes.as_ptr().cast_mut().cast(), N as u32, seed)
+    };
+    if result < 0 { Err(DropReason::L4Checksum) } else { Ok(result as u64) }
+}
+
+#[inline(always)]
+fn answer_v4(skb: Skb, s: &mut Scratch, kind: u8, code: u8, mtu: u32, reason: DropReason) -> Result<i32, DropReason> {
+    if !answerable(s) {
+        return Err(reason);
+    }
+    if s.headers.protocol == protocol::TCP {
+        build_v4::<V4_TCP>(skb, s, kind, code, mtu, reason)
+    } else {
+        build_v4::<V4_OTHER>(skb, s, kind, code, mtu, reason)
+    }
+}
+
+#[inline(always)]
+fn build_v4<const Q: usize>(skb: Skb, s: &mut Scratch, kind: u8, code: u8, mtu: u32, reason: DropReason) -> Result<i32, DropReason> {
+    let Some(quote) = skb.load::<Q>(ETHERNET_HEADER) else { return Err(reason) };
+    let (from, to) = (config!(node_ipv4), s.headers.source);
+    let length = (28 + Q) as u16;
+    let [m1, m0] = (mtu as u16).to_be_bytes();
+    let mut icmp = [kind, code, 0, 0, 0, 0, m1, m0];
+    let check = fold(sum(&quote, sum(&icmp, 0)? as u32)?);
+    icmp[2] = check[0];
+    icmp[3] = check[1];
+    let [l1, l0] = length.to_be_bytes();
+    let (f, t) = (from.v4_octets(), to.v4_octets());
+    let mut ip = [
+        0x45, 0xc0, l1, l0, 0, 0, 0, 0, 64, protocol::ICMP, 0, 0, f[0], f[1], f[2], f[3], t[0], t[1], t[2], t[3],
+    ];
+    let check = fold(sum(&ip, 0)?);
+    ip[10] = check[0];
+    ip[11] = check[1];
+    make_room(skb, s, Q as u32, 28, reason)?;
+    skb.store(ETHERNET_HEADER, &ip)?;
+    skb.store(ETHERNET_HEADER + 20, &icmp)?;
+    send_back(skb, s)
+}
+
+#[inline(always)]
+fn answer_v6(skb: Skb, s: &mut Scratch, kind: u8, code: u8, mtu: u32, reason: DropReason) -> Result<i32, DropReason> {
+    if !answerable(s) {
+        return Err(reason);
+    }
+    if s.headers.protocol == protocol::TCP {
+        build_v6::<V6_TCP>(skb, s, kind, code, mtu, reason)
+    } else {
+        build_v6::<V6_OTHER>(skb, s, kind, code, mtu, reason)
+    }
+}
+
+#[inline(always)]
+fn build_v6<const Q: usize>(skb: Skb, s: &mut Scratch, kind: u8, code: u8, mtu: u32, reason: DropReason) -> Result<i32, DropReason> {
+    let Some(quote) = skb.load::<Q>(ETHERNET_HEADER) else { return Err(reason) };
+    let (from, to): (Address, Address) = (config!(node_ipv6), s.headers.source);
+    let payload = (8 + Q) as u16;
+    let [p1, p0] = payload.to_be_bytes();
+    let m = mtu.to_be_bytes();
+    let mut icmp = [kind, code, 0, 0, m[0], m[1], m[2], m[3]];
+    // Pseudo header (RFC 8200 §8.1): both addresses, length, next header.
+    let tail = [0, 0, p1, p0, 0, 0, 0, protocol::ICMPV6];
+    let addresses = sum(&to.0, sum(&from.0, 0)? as u32)? as u32;
+    let check = fold(sum(&quote, sum(&icmp, sum(&tail, addresses)? as u32)? as u32)?);
+    icmp[2] = check[0];
+    icmp[3] = check[1];
+    make_room(skb, s, Q as u32, 48, reason)?;
+    skb.store(ETHERNET_HEADER, &[0x60, 0, 0, 0, p1, p0, protocol::ICMPV6, 64])?;
+    skb.store(ETHERNET_HEADER + 8, &from.0)?;
+    skb.store(ETHERNET_HEADER + 24, &to.0)?;
+    skb.store(ETHERNET_HEADER + 40, &icmp)?;
+    send_back(skb, s)
+}
+
+/// Reports the drop, cuts the packet to what is quoted and makes room for the new headers before it.
+#[inline(always)]
+fn make_room(skb: Skb, s: &mut Scratch, quoted: u32, room: i32, reason: DropReason) -> Result<(), DropReason> {
+    events::dropped(skb, s, reason);
+    // SAFETY: plain helper calls; the packet is longer than what it is cut to, for `quote` was read from it.
+    let failed = unsafe {
+        bpf_skb_change_tail(skb.0, ETHERNET_HEADER + quoted, 0) != 0
+            || bpf_skb_adjust_room(skb.0, room, BPF_ADJ_ROOM_MAC, 0) != 0
+    };
+    if failed { Err(DropReason::WriteError) } else { Ok(()) }
+}
+
+/// With the MAC addresses swapped, to where it came from.
+#[inline(always)]
+fn send_back(skb: Skb, s: &mut Scratch) -> Result<i32, DropReason> {
+    let Some(macs) = skb.load::<12>(0) else { return Err(DropReason::WriteError) };
+    let mut swapped = [0u8; 12];
+    let mut i = 0;
+    while i < 6 {
+        swapped[i] = macs[6 + i];
+        swapped[6 + i] = macs[i];
+        i += 1;
+    }
+    skb.store(0, &swapped)?;
+    // SAFETY: plain helper calls.
+    Ok(unsafe {
+        if s.point == ObservationPoint::FromEndpoint as u8 {
+            bpf_redirect_peer(skb.ifindex(), 0)
+        } else {
+            bpf_redirect(skb.ifindex(), 0)
+        }
+    } as i32)
+}

@@ -1,0 +1,46 @@
+//! The maps. Names, versions and sizes are those of `datapath_layouts::maps`; the loader sets sizes and pins.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
+use datapath_layouts::maps as info;
+use datapath_layouts::{
+    AddressKey, Backend, BackendKey, Endpoint, Flow, FlowKey, FragmentKey, FragmentPorts, Frontend, FrontendKey,
+    NatKey, NatMapping, PrefixKey, Route, ServiceFlow, SocketReverse, SocketReverseKey, StatsValue,
+};
+
+use crate::scratch::Scratch;
+
+/// Service tables grow with the cluster, not with the node's memory: allocated entry by entry (BPF_F_NO_PREALLOC).
+const NO_PREALLOC: u32 = 1;
+
+#[map(name = "endpoints")]
+pub static ENDPOINTS: HashMap<AddressKey, Endpoint> = HashMap::with_max_entries(info::ENDPOINTS.lab, 0);
+#[map(name = "ipcache")]
+pub static IPCACHE: LpmTrie<PrefixData, Route> = LpmTrie::with_max_entries(info::IPCACHE.lab, 0);
+#[map(name = "frontends")]
+pub static FRONTENDS: HashMap<FrontendKey, Frontend> = HashMap::with_max_entries(info::FRONTENDS.lab, NO_PREALLOC);
+#[map(name = "backends")]
+pub static BACKENDS: HashMap<BackendKey, Backend> = HashMap::with_max_entries(info::BACKENDS.lab, NO_PREALLOC);
+#[map(name = "conntrack")]
+pub static CONNTRACK: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(info::CONNTRACK.lab, 0);
+#[map(name = "half_open")]
+pub static HALF_OPEN: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(info::HALF_OPEN.lab, 0);
+#[map(name = "service_flows")]
+pub static SERVICE_FLOWS: LruHashMap<FlowKey, ServiceFlow> = LruHashMap::with_max_entries(info::SERVICE_FLOWS.lab, 0);
+#[map(name = "nat")]
+pub static NAT: LruHashMap<NatKey, NatMapping> = LruHashMap::with_max_entries(info::NAT.lab, 0);
+#[map(name = "fragments")]
+pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentPorts> = LruHashMap::with_max_entries(info::FRAGMENTS.lab, 0);
+#[map(name = "socket_reverse")]
+pub static SOCKET_REVERSE: LruHashMap<SocketReverseKey, SocketReverse> =
+    LruHashMap::with_max_entries(info::SOCKET_REVERSE.lab, 0);
+#[map(name = "events")]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(info::EVENTS.lab, 0);
+#[map(name = "stats")]
+pub static STATS: PerCpuArray<StatsValue> = PerCpuArray::with_max_entries(info::STATS.lab, 0);
+#[map(name = "scratch")]
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// `PrefixKey` without its length, which aya's key type adds.
+pub type PrefixData = [u8; 20];
+const _: () = assert!(size_of::<PrefixKey>() == size_of::<aya_ebpf::maps::lpm_trie::Key<PrefixData>>());

@@ -1,0 +1,102 @@
+//! Everything a program remembers about the packet at hand.
+
+use aya_ebpf::maps::lpm_trie::Key;
+use datapath_layouts::{Address, AddressKey, Flow, FlowKey, NatKey, PrefixKey};
+use datapath_logic::tuple::Tuple;
+use packet_headers::Headers;
+
+use crate::maps::{PrefixData, SCRATCH};
+
+/// One per CPU.
+#[repr(C)]
+pub struct Scratch {
+    pub headers: Headers,
+    pub tuple: Tuple,
+    pub key: FlowKey,
+    pub service_key: FlowKey,
+    pub nat_key: NatKey,
+    pub reverse_key: NatKey,
+    pub address_key: AddressKey,
+    pub prefix: PrefixKey,
+    /// Fresh entry under construction.
+    pub flow: Flow,
+    /// Service address before translation, for events; zero = none.
+    pub original: Address,
+    /// Other end of the tunnel, for events and delivery; zero = none.
+    pub tunnel: Address,
+    /// What [`crate::track::find`] found.
+    pub known: crate::track::Known,
+    pub now: u64,
+    pub original_port: u16,
+    pub source_identity: u32,
+    pub destination_identity: u32,
+    pub gso_size: u32,
+    pub segments: u32,
+    /// `ObservationPoint` of the program.
+    pub point: u8,
+    /// `event_flags`.
+    pub event_flags: u8,
+}
+
+impl Scratch {
+    /// This CPU's scratch, with what the last packet left behind cleared as far as anybody looks.
+    #[inline(always)]
+    pub fn take() -> Option<&'static mut Self> {
+        let scratch = SCRATCH.get_ptr_mut(0)?;
+        // SAFETY: programs on one CPU do not nest (see main.rs), so this is the only reference.
+        let s = unsafe { &mut *scratch };
+        s.original = Address::ZERO;
+        s.original_port = 0;
+        s.tunnel = Address::ZERO;
+        s.source_identity = 0;
+        s.destination_identity = 0;
+        s.event_flags = 0;
+        Some(s)
+    }
+
+    /// The packet's five-tuple as it now stands.
+    #[inline(always)]
+    pub fn set_tuple(&mut self) {
+        self.tuple = Tuple {
+            source: self.headers.source,
+            destination: self.headers.destination,
+            source_port: self.headers.source_port,
+            destination_port: self.headers.destination_port,
+            protocol: self.headers.protocol,
+        };
+    }
+
+    /// The tuple of the flow that an ICMP error is about, in the *error's* direction.
+    #[inline(always)]
+    pub fn set_quoted_tuple(&mut self) {
+        self.tuple = Tuple {
+            source: self.headers.inner_destination,
+            destination: self.headers.inner_source,
+            source_port: self.headers.inner_destination_port,
+            destination_port: self.headers.inner_source_port,
+            protocol: self.headers.inner_protocol,
+        };
+    }
+}
+
+/// Looks an address up by its longest prefix.
+#[inline(always)]
+pub fn route_of(address: &Address) -> Option<&'static datapath_layouts::Route> {
+    let mut data: PrefixData = [0; 20];
+    let mut i = 0;
+    while i < 16 {
+        data[4 + i] = address.0[i];
+        i += 1;
+    }
+    let key = Key::new(PrefixKey::FULL, data);
+    // SAFETY: map values live as long as the map; the program ends long before an entry is reused (RCU).
+    unsafe { core::mem::transmute(crate::maps::IPCACHE.get(&key)) }
+}
+
+/// Looks an address up exactly.
+#[inline(always)]
+pub fn endpoint_of(address: &Address) -> Option<&'static datapath_layouts::Endpoint> {
+    let key = AddressKey::local(*address);
+    // SAFETY: as above.
+    unsafe { crate::maps::ENDPOINTS.get(key).map(|e| &*core::ptr::from_ref(e)) }
+}
