@@ -33,6 +33,9 @@ enum Command {
     /// Print a script that completes commands in a shell
     #[command(after_help = completion::EXAMPLES)]
     Completion(completion::CompletionArgs),
+    /// The embedded Kubernetes API server of a lab
+    #[command(hide = true)]
+    Apiserver(kubernetes_api::cli::ApiserverArgs),
     /// What a built-in image executes.
     #[command(hide = true)]
     Workload(workloads::cli::WorkloadArgs),
@@ -58,6 +61,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Monitor(args) => monitor::run(&args),
         Command::Completion(args) => completion::run::<Malla>(&args),
         Command::Lab(args) => lab::cli::run(args),
+        Command::Apiserver(args) => kubernetes_api::cli::run(args),
         Command::Workload(args) => workloads::cli::run(args),
         Command::ContainerShim(args) => pod_runner::cli::run(args),
     }?;

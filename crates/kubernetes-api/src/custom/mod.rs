@@ -1,0 +1,7 @@
+//! Custom kinds: a CustomResourceDefinition adds them while the server runs.
+
+mod definition;
+mod structural;
+
+pub use definition::{CLEANUP_FINALIZER, complete_definition, register, unregister, validate_definition};
+pub use structural::{shape, validate};

@@ -1,0 +1,153 @@
+//! The lab's own certificate authority, the server's and the administrator's certificates, and kubeconfig files.
+
+use anyhow::{Context, Result};
+use base64::Engine;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
+};
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// The files of a PKI folder, all PEM.
+#[derive(Debug, Clone)]
+pub struct Pki {
+    folder: PathBuf,
+}
+
+impl Pki {
+    /// Opens the folder and makes what is missing. The server's certificate is made anew when its names change.
+    pub fn ensure(folder: &Path, names: &[String]) -> Result<Self> {
+        fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+        let pki = Self { folder: folder.to_owned() };
+        let mut names = names.to_vec();
+        names.sort();
+        names.dedup();
+        let fresh_ca = !(pki.ca().exists() && pki.ca_key().exists());
+        let ca_key = if fresh_ca { KeyPair::generate()? } else { KeyPair::from_pem(&fs::read_to_string(pki.ca_key())?).context("read ca.key")? };
+        let issuer = Issuer::new(ca_params(), &ca_key);
+        if fresh_ca {
+            write_private(&pki.ca_key(), ca_key.serialize_pem().as_bytes())?;
+            write_atomic(&pki.ca(), ca_params().self_signed(&ca_key)?.pem().as_bytes(), 0o644)?;
+        }
+        let listed = names.join("\n");
+        let same_names = fs::read_to_string(folder.join("server.names")).is_ok_and(|old| old == listed);
+        if fresh_ca || !same_names || !pki.server_key().exists() {
+            let mut params = leaf_params("kube-apiserver", None);
+            params.subject_alt_names = CertificateParams::new(names)?.subject_alt_names;
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+            let key = KeyPair::generate()?;
+            write_private(&pki.server_key(), key.serialize_pem().as_bytes())?;
+            write_atomic(&pki.server(), params.signed_by(&key, &issuer)?.pem().as_bytes(), 0o644)?;
+            write_atomic(&folder.join("server.names"), listed.as_bytes(), 0o644)?;
+        }
+        if fresh_ca || !pki.admin_key().exists() || !pki.admin().exists() {
+            let mut params = leaf_params("kubernetes-admin", Some("system:masters"));
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            let key = KeyPair::generate()?;
+            write_private(&pki.admin_key(), key.serialize_pem().as_bytes())?;
+            write_atomic(&pki.admin(), params.signed_by(&key, &issuer)?.pem().as_bytes(), 0o644)?;
+        }
+        Ok(pki)
+    }
+
+    /// The authority's certificate.
+    pub fn ca(&self) -> PathBuf {
+        self.folder.join("ca.crt")
+    }
+
+    fn ca_key(&self) -> PathBuf {
+        self.folder.join("ca.key")
+    }
+
+    /// The server's certificate.
+    pub fn server(&self) -> PathBuf {
+        self.folder.join("server.crt")
+    }
+
+    /// The server's key.
+    pub fn server_key(&self) -> PathBuf {
+        self.folder.join("server.key")
+    }
+
+    /// The administrator's certificate.
+    pub fn admin(&self) -> PathBuf {
+        self.folder.join("admin.crt")
+    }
+
+    /// The administrator's key.
+    pub fn admin_key(&self) -> PathBuf {
+        self.folder.join("admin.key")
+    }
+
+    /// Writes a kubeconfig (mode 0600) with the administrator's certificate for a server's URL.
+    pub fn write_kubeconfig(&self, file: &Path, server: &str) -> Result<()> {
+        let encode = |path: PathBuf| -> Result<String> {
+            let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+            Ok(base64::engine::general_purpose::STANDARD.encode(bytes))
+        };
+        let (ca, cert, key) = (encode(self.ca())?, encode(self.admin())?, encode(self.admin_key())?);
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: malla\nclusters:\n- name: malla\n  cluster:\n    server: {server}\n    \
+             certificate-authority-data: {ca}\ncontexts:\n- name: malla\n  context:\n    cluster: malla\n    user: kubernetes-admin\n\
+             users:\n- name: kubernetes-admin\n  user:\n    client-certificate-data: {cert}\n    client-key-data: {key}\n"
+        );
+        if let Some(parent) = file.parent() {
+            fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
+        }
+        write_private(file, text.as_bytes())
+    }
+}
+
+fn named(common_name: &str, organization: Option<&str>) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    if let Some(organization) = organization {
+        name.push(DnType::OrganizationName, organization);
+    }
+    name.push(DnType::CommonName, common_name);
+    name
+}
+
+/// Always the same, so that the issuer can be rebuilt from the stored key alone.
+fn ca_params() -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = named("malla-ca", None);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+    validity(&mut params);
+    params
+}
+
+fn leaf_params(common_name: &str, organization: Option<&str>) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = named(common_name, organization);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+    params.use_authority_key_identifier_extension = true;
+    validity(&mut params);
+    params
+}
+
+/// Wide on both sides: a lab is short-lived and its machine's clock may be anything.
+fn validity(params: &mut CertificateParams) {
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(2099, 12, 31);
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_atomic(path, bytes, 0o600)
+}
+
+fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+    let write = || -> std::io::Result<()> {
+        let _ = fs::remove_file(&temporary);
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    write().with_context(|| format!("write {}", path.display()))
+}
