@@ -26,7 +26,8 @@ pub struct Lingering {
     stream: TcpStream,
     closing: Option<Pin<Box<Sleep>>>,
     lifecycle: Lifecycle,
-    /// Held while bytes wait for a slow reader: hyper has let go of the answer's body by then.
+    /// Held while bytes wait for a slow reader, and until the client has closed too: hyper has let go of the answer's
+    /// body by then.
     stalled: Option<Busy>,
 }
 
@@ -79,6 +80,8 @@ impl AsyncWrite for Lingering {
         if self.closing.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
             self.closing = Some(Box::pin(sleep(LINGER)));
+            // With the process its Pod's network goes too, and with that whatever the client has not taken yet.
+            self.stalled = Some(self.lifecycle.busy());
         }
         let mut rubbish = [0u8; 4096];
         loop {
@@ -99,4 +102,4 @@ impl AsyncWrite for Lingering {
 }
 
 /// How long to wait for the client's own close.
-const LINGER: Duration = Duration::from_secs(2);
+const LINGER: Duration = Duration::from_secs(3);
