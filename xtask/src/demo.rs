@@ -42,7 +42,7 @@ pub fn up() -> Result<()> {
     let pods = kubectl.pods("app=spink")?;
     let answers = ask_until_all_answered(&pods)?;
     for (pod, answer) in &answers {
-        println!("  {pod} on {} answered: {}", pods[pod], answer.trim().lines().next().unwrap_or_default());
+        println!("  {pod} on {} answered: {}", pods[pod], answer.trim().replace('\n', ", "));
     }
     what_next(&malla);
     println!(

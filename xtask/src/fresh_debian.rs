@@ -39,14 +39,14 @@ pub fn run(args: &DebootstrapArgs) -> Result<()> {
     setup::run(Purpose::All)?;
     let root = repository::target().join("fresh-debian");
     tree::remove(&root)?;
+    // No lab malla is up, so cgroups of that name are what a run that was killed left behind.
+    let is_ours = |path: &Path| path.components().any(|part| part.as_os_str() == "malla-malla");
+    remove_cgroups(&lab_cgroups().into_iter().filter(|path| is_ours(path)).collect::<Vec<_>>())?;
     let before = lab_cgroups();
     let done = make(&root).and_then(|()| in_namespaces(&root, args));
     // Processes are gone with their PID namespace by now; cgroups are the machine's, and stay until someone removes them.
     let leftovers: Vec<PathBuf> = lab_cgroups().into_iter().filter(|path| !before.contains(path)).collect();
-    for cgroup in leftovers.iter().rev() {
-        println!("removing cgroup {}", cgroup.display());
-        std::fs::remove_dir(cgroup).with_context(|| format!("remove cgroup {}", cgroup.display()))?;
-    }
+    remove_cgroups(&leftovers)?;
     if !args.keep {
         tree::remove(&root)?;
     }
@@ -78,6 +78,15 @@ fn in_namespaces(root: &Path, args: &DebootstrapArgs) -> Result<()> {
         wrapped.args(["--run", command]);
     }
     command::check(wrapped)
+}
+
+/// Children before parents.
+fn remove_cgroups(cgroups: &[PathBuf]) -> Result<()> {
+    for cgroup in cgroups.iter().rev() {
+        println!("removing cgroup {}", cgroup.display());
+        std::fs::remove_dir(cgroup).with_context(|| format!("remove cgroup {}", cgroup.display()))?;
+    }
+    Ok(())
 }
 
 /// The cgroups of labs, parents before children.
