@@ -84,6 +84,24 @@ fn everybody_reaches_everybody_by_their_own_address_in_both_families() {
 }
 
 #[test]
+fn every_sysctl_of_the_plan_holds_inside_for_links_too() {
+    let lab = Made::new(2);
+    for namespace in topology(&lab.spec).namespaces {
+        let inside = NetNs::open(namespace_path(&namespace.name)).unwrap();
+        for sysctl in namespace.sysctls.iter().filter(|sysctl| !sysctl.optional) {
+            let parts: Vec<_> = sysctl.path.trim_start_matches("net/").split('/').collect();
+            let value = netlink::sysctl::read_in(&inside, &parts).unwrap();
+            assert_eq!(value.replace('\t', " "), sysctl.value, "{} in {}", sysctl.path, namespace.name);
+        }
+        let device = if namespace.name.ends_with("fabric") { "br0" } else { "eth0" };
+        for (family, setting) in [("ipv4", "rp_filter"), ("ipv6", "accept_ra"), ("ipv6", "accept_dad")] {
+            let value = netlink::sysctl::read_in(&inside, &[family, "conf", device, setting]).unwrap();
+            assert_eq!(value, "0", "{setting} of {device} in {}", namespace.name);
+        }
+    }
+}
+
+#[test]
 fn pods_and_services_are_unknown_to_the_fabric() {
     let lab = Made::new(1);
     // A packet to a Pod range comes back as "network unreachable" from the fabric itself: it has no such route.
