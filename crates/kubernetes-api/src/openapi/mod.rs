@@ -10,7 +10,9 @@ use serde_json::Value;
 
 pub use document::{v3_document, v3_index};
 
-const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// Asked for as `…v2@v1.0+protobuf`, which is no valid media type: Go's parser refuses it in an answer, so that
+/// Kubernetes too answers with a dot.
+const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// `/openapi/v2`, in the form asked for. Made anew each time: it is asked for seldom, and kept it would cost more
 /// memory than everything else.
@@ -18,7 +20,6 @@ pub fn v2(api: &Api, accept: &str) -> Result<Answer, ApiError> {
     let document: Value = document::v2(&api.registry.load());
     let wants_protobuf = accept.split(',').any(|item| {
         let media = item.split(';').next().unwrap_or("").trim();
-        // The second name is what kubectl from 1.27 on sends.
         media.starts_with("application/com.github.proto-openapi.spec.v2")
     });
     if wants_protobuf {
