@@ -91,8 +91,13 @@ impl Testbed {
     }
 
     pub fn start_runner(&mut self) {
+        self.start_runner_with(self.api.client());
+    }
+
+    /// With another API than the one in memory.
+    pub fn start_runner_with(&mut self, client: kube::Client) {
         let cancel = CancellationToken::new();
-        let running = pod_runner::run(self.options.clone(), self.api.client(), cancel.clone());
+        let running = pod_runner::run(self.options.clone(), client, cancel.clone());
         let task = tokio::spawn(async move { running.await.unwrap() });
         self.runner = Some((cancel, task));
     }
