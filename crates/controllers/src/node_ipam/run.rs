@@ -34,8 +34,9 @@ async fn apply(cluster: &Cluster, change: Change) -> Result<()> {
             let spec = assigned.spec.get_or_insert_default();
             spec.pod_cidr = ranges.first().map(ToString::to_string);
             spec.pod_cidrs = Some(ranges.iter().map(ToString::to_string).collect());
-            tracing::info!(node = node.metadata.name.as_deref(), ranges = ?spec.pod_cidrs, "Pod ranges given");
-            cluster.patch(&*node, &assigned).await
+            cluster.patch(&*node, &assigned).await?;
+            tracing::info!(node = node.metadata.name.as_deref(), ?ranges, "Pod ranges given");
+            Ok(())
         }
         Change::Exhausted { node, cluster: range } => {
             cluster.recorder.record(Record {

@@ -58,7 +58,9 @@ pub async fn update(
         if let Some(allocator) = &mut allocator {
             allocator.assign(&key, Some(&old), &mut new).map_err(|causes| ApiError::invalid(&resource.group, &resource.kind, name, &causes))?;
         }
-        prepare::validate(api, resource, Some(&old), &new)?;
+        // What may never change for others, the server's own subresources may: `binding` gives a Pod its node.
+        let before = if part == Part::Whole { None } else { Some(&old) };
+        prepare::validate(api, resource, before, &new)?;
         object::set_resource_version(&mut new, entry.revision);
         if same_but_managed_times(&new, &old) {
             return Ok(old);
