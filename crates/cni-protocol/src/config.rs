@@ -5,10 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{
-    CniError, CniResult, Dns, ErrorCode, Version,
-    environment::is_identifier,
-};
+use crate::{CniError, CniResult, Dns, ErrorCode, Version, environment::is_identifier};
 
 /// A plugin's configuration with what the runtime added to it.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,9 +58,9 @@ impl NetConf {
         let name: String = take(&mut object, "name")?.unwrap_or_default();
         if !is_identifier(&name) {
             let shown: String = name.chars().take(64).collect();
-            return Err(CniError::new(ErrorCode::INVALID_CONFIG, "the network's name is invalid").with_details(format!(
-                "{shown:?} is not a letter or digit followed by letters, digits, '_', '.' and '-'"
-            )));
+            return Err(CniError::new(ErrorCode::INVALID_CONFIG, "the network's name is invalid").with_details(
+                format!("{shown:?} is not a letter or digit followed by letters, digits, '_', '.' and '-'"),
+            ));
         }
         let prev_result = match object.remove("prevResult") {
             None | Some(Value::Null) => None,
@@ -85,7 +82,10 @@ impl NetConf {
 }
 
 /// Takes one key out; null counts as absent.
-fn take<T: serde::de::DeserializeOwned>(object: &mut Map<String, Value>, key: &'static str) -> Result<Option<T>, CniError> {
+fn take<T: serde::de::DeserializeOwned>(
+    object: &mut Map<String, Value>,
+    key: &'static str,
+) -> Result<Option<T>, CniError> {
     let Some(value) = object.remove(key) else { return Ok(None) };
     serde_json::from_value(value).map_err(|error| {
         CniError::new(ErrorCode::DECODING_FAILURE, format!("{key:?} in the network configuration can't be read"))
@@ -130,7 +130,8 @@ mod tests {
         assert_eq!(code(json!({"cniVersion": "1.1.0"})), ErrorCode::INVALID_CONFIG);
         assert_eq!(code(json!({"cniVersion": "1.1.0", "name": "../x"})), ErrorCode::INVALID_CONFIG);
         assert_eq!(code(json!({"cniVersion": "1.1.0", "name": "x", "args": 1})), ErrorCode::DECODING_FAILURE);
-        let attachments = json!({"cniVersion": "1.1.0", "name": "x", "cni.dev/valid-attachments": [{"ifname": "eth0"}]});
+        let attachments =
+            json!({"cniVersion": "1.1.0", "name": "x", "cni.dev/valid-attachments": [{"ifname": "eth0"}]});
         assert_eq!(code(attachments), ErrorCode::DECODING_FAILURE);
     }
 

@@ -114,7 +114,11 @@ impl Environment {
             return Err(wrong("CNI_CONTAINERID", &self.container_id, expected));
         }
         if !self.ifname.is_empty() && !is_interface_name(&self.ifname) {
-            return Err(wrong("CNI_IFNAME", &self.ifname, "an interface name of 1 to 15 bytes without '/', ':' and blanks"));
+            return Err(wrong(
+                "CNI_IFNAME",
+                &self.ifname,
+                "an interface name of 1 to 15 bytes without '/', ':' and blanks",
+            ));
         }
         if self.netns.contains('\0') || self.netns.len() > PATH_MAX {
             return Err(wrong("CNI_NETNS", &self.netns, "a path"));
@@ -211,7 +215,16 @@ mod tests {
 
     #[test]
     fn del_needs_no_namespace_and_gc_no_container() {
-        let del = FULL.map(|(n, v)| (n, match n { "CNI_COMMAND" => "DEL", "CNI_NETNS" => "", _ => v }));
+        let del = FULL.map(|(n, v)| {
+            (
+                n,
+                match n {
+                    "CNI_COMMAND" => "DEL",
+                    "CNI_NETNS" => "",
+                    _ => v,
+                },
+            )
+        });
         assert_eq!(read(&del).unwrap().netns, "");
         for command in ["GC", "STATUS"] {
             assert!(read(&[("CNI_COMMAND", command), ("CNI_PATH", "/opt/cni/bin")]).is_ok());

@@ -91,8 +91,25 @@ fn json_value() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(4, 48, 6, |inner| {
         let key = prop_oneof![
             prop::sample::select(vec![
-                "cniVersion", "name", "type", "prevResult", "ips", "address", "interface", "interfaces", "routes", "dst",
-                "dns", "ip4", "ip", "args", "runtimeConfig", "cni.dev/valid-attachments", "containerID", "ifname", "socket",
+                "cniVersion",
+                "name",
+                "type",
+                "prevResult",
+                "ips",
+                "address",
+                "interface",
+                "interfaces",
+                "routes",
+                "dst",
+                "dns",
+                "ip4",
+                "ip",
+                "args",
+                "runtimeConfig",
+                "cni.dev/valid-attachments",
+                "containerID",
+                "ifname",
+                "socket",
             ])
             .prop_map(str::to_owned),
             "[a-z]{0,5}",

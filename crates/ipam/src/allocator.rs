@@ -84,7 +84,8 @@ impl Allocator {
         }
         let mut chosen = Vec::new();
         for ipv4 in [true, false] {
-            let mut of_family = (0..self.ranges.len()).filter(|i| self.ranges[*i].net().addr().is_ipv4() == ipv4).peekable();
+            let mut of_family =
+                (0..self.ranges.len()).filter(|i| self.ranges[*i].net().addr().is_ipv4() == ipv4).peekable();
             if of_family.peek().is_none() {
                 continue;
             }

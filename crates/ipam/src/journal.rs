@@ -11,7 +11,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{allocator::Allocator, record::{Record, snapshot}};
+use crate::{
+    allocator::Allocator,
+    record::{Record, snapshot},
+};
 
 /// The journal could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -61,8 +64,8 @@ impl Journal {
         let mut file = create(path, false).map_err(context("open"))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(context("read"))?;
-        let (length, records) = replay(&bytes, allocator)
-            .map_err(|line| JournalError::Damaged { path: path.into(), line })?;
+        let (length, records) =
+            replay(&bytes, allocator).map_err(|line| JournalError::Damaged { path: path.into(), line })?;
         if length < bytes.len() as u64 {
             file.set_len(length).map_err(context("cut the torn tail of"))?;
             file.sync_all().map_err(context("sync"))?;

@@ -87,7 +87,10 @@ mod tests {
     #[test]
     fn network_node_and_broadcast_are_left_out() {
         let addresses = all("10.244.1.0/24", None);
-        assert_eq!((addresses.len(), addresses[0].as_str(), addresses[252].as_str()), (253, "10.244.1.2", "10.244.1.254"));
+        assert_eq!(
+            (addresses.len(), addresses[0].as_str(), addresses[252].as_str()),
+            (253, "10.244.1.2", "10.244.1.254")
+        );
         assert_eq!(all("10.244.1.0/30", None), ["10.244.1.2"]);
         for empty in ["10.244.1.0/31", "10.244.1.0/32", "fd00::/127", "fd00::/128"] {
             assert!(all(empty, None).is_empty(), "{empty}");

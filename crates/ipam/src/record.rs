@@ -10,11 +10,22 @@ use crate::allocator::{Allocator, Owner, Timestamp};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Record {
-    Allocate { owner: Owner, addresses: Vec<IpAddr> },
-    Release { owner: Owner, at: Timestamp },
-    Rest { address: IpAddr, at: Timestamp },
+    Allocate {
+        owner: Owner,
+        addresses: Vec<IpAddr>,
+    },
+    Release {
+        owner: Owner,
+        at: Timestamp,
+    },
+    Rest {
+        address: IpAddr,
+        at: Timestamp,
+    },
     /// The last address given of a range.
-    Turn { address: IpAddr },
+    Turn {
+        address: IpAddr,
+    },
 }
 
 impl Record {
@@ -76,10 +87,8 @@ mod tests {
 
     #[test]
     fn a_damaged_line_is_recognised() {
-        let record = Record::Release {
-            owner: Owner { container_id: "a\nb".into(), ifname: "eth0".into() },
-            at: Timestamp(7),
-        };
+        let record =
+            Record::Release { owner: Owner { container_id: "a\nb".into(), ifname: "eth0".into() }, at: Timestamp(7) };
         let line = record.encode().unwrap();
         assert_eq!(line.matches('\n').count(), 1, "a newline inside is escaped");
         let line = line.trim_end().as_bytes();

@@ -15,7 +15,10 @@ use proptest::{collection::vec, prelude::*};
 const REST: Duration = Duration::from_secs(30);
 
 fn owner(n: u8) -> Owner {
-    Owner { container_id: format!("container-{n}"), ifname: if n.is_multiple_of(5) { "net1" } else { "eth0" }.to_owned() }
+    Owner {
+        container_id: format!("container-{n}"),
+        ifname: if n.is_multiple_of(5) { "net1" } else { "eth0" }.to_owned(),
+    }
 }
 
 fn ranges() -> Vec<IpNet> {

@@ -38,5 +38,5 @@ fn is_passing(error: &io::Error) -> bool {
 }
 
 /// The agent needs milliseconds; a node under great load a second.
-const ANSWER: Duration = Duration::from_secs(40);
+const ANSWER: Duration = Duration::from_secs(20);
 const SEND: Duration = Duration::from_secs(5);

@@ -41,7 +41,9 @@ fn run(version: &mut Version) -> Result<Value, CniError> {
     let socket = match config.get("socket") {
         None => DEFAULT_PATH.to_owned(),
         Some(Value::String(path)) => path.clone(),
-        Some(_) => return Err(CniError::new(ErrorCode::INVALID_CONFIG, "\"socket\" in the configuration is not a path")),
+        Some(_) => {
+            return Err(CniError::new(ErrorCode::INVALID_CONFIG, "\"socket\" in the configuration is not a path"));
+        }
     };
     let command = environment.command;
     agent::ask(&socket, command, &Request::new(environment, Value::Object(config)))
@@ -72,7 +74,11 @@ fn read_config(command: Command) -> Result<Map<String, Value>, CniError> {
 
 fn about() -> ExitCode {
     let versions: Vec<_> = Version::ALL.iter().map(|version| version.as_str()).collect();
-    output::line(&format!("malla-cni {}, CNI protocol versions supported: {}", env!("CARGO_PKG_VERSION"), versions.join(", ")));
+    output::line(&format!(
+        "malla-cni {}, CNI protocol versions supported: {}",
+        env!("CARGO_PKG_VERSION"),
+        versions.join(", ")
+    ));
     ExitCode::SUCCESS
 }
 

@@ -21,4 +21,4 @@ pub(crate) fn start() {
 }
 
 /// Above the time for the agent's answer, below the two minutes that runtimes wait at most.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(30);

@@ -47,8 +47,9 @@ fn containerd_runs_a_container_in_the_pod_network() {
     let netns = node.netns.try_clone().unwrap();
     // SAFETY: between fork and exec there is one system call, which allocates nothing.
     unsafe { inside.pre_exec(move || netns.enter_raw()) };
-    let status = inside.status().unwrap();
-    assert!(status.success(), "see above");
+    let output = inside.output().unwrap();
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    assert!(output.status.success(), "{}", said.concat());
 
     assert_eq!(node.pod_links(), Vec::<String>::new());
     let state = world.path().join("run/malla");
@@ -100,7 +101,8 @@ fn speaks_and_ends(ctr: &Ctr, network: &PodNetwork) {
 
 /// A container that serves the node until it is killed: its DEL comes without a namespace.
 fn serves_until_killed(ctr: &Ctr, network: &PodNetwork) {
-    let mut container = ctr.container("two", "mkdir /www; echo served > /www/index.html; exec httpd -f -p 8080 -h /www");
+    let mut container =
+        ctr.container("two", "mkdir /www; echo served > /www/index.html; exec httpd -f -p 8080 -h /www");
     let deadline = Instant::now() + Duration::from_secs(20);
     for address in ["10.244.1.3", "fd00:10:244:1::3"] {
         let answer = loop {

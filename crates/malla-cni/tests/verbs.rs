@@ -79,7 +79,8 @@ fn add_check_del_with_traffic_in_both_families() {
     }
     for netns in [&one.netns, &two.netns, &node.netns] {
         let neighbours = Netlink::open_in(netns).unwrap().neighbours(None).unwrap();
-        let lo_and_multicast = |n: &&netlink::Neighbour| !n.permanent && n.mac.is_some_and(|mac| mac.0[0] & 1 == 0 && mac.0 != [0; 6]);
+        let lo_and_multicast =
+            |n: &&netlink::Neighbour| !n.permanent && n.mac.is_some_and(|mac| mac.0[0] & 1 == 0 && mac.0 != [0; 6]);
         assert_eq!(neighbours.iter().find(lo_and_multicast), None, "only permanent entries");
     }
 
@@ -160,15 +161,29 @@ fn results_in_the_version_that_was_asked_for() {
                 assert_eq!((&result["ips"][0]["version"], &result["ips"][1]["version"]), (&json!("4"), &json!("6")));
                 assert!(result["interfaces"][0].get("mtu").is_none());
             }
-            "1.0.0" => assert!(result["ips"][0].get("version").is_none() && result["interfaces"][0].get("mtu").is_none()),
+            "1.0.0" => {
+                assert!(result["ips"][0].get("version").is_none() && result["interfaces"][0].get("mtu").is_none())
+            }
             _ => assert_eq!(result["interfaces"][0]["mtu"], 1450),
         }
         let check = call("CHECK", &container, &with(config.clone(), "prevResult", result));
-        if version < "0.4.0" { assert_eq!(check.code(), 1) } else { check.ok(); }
+        if version < "0.4.0" {
+            assert_eq!(check.code(), 1)
+        } else {
+            check.ok();
+        }
         for verb in ["GC", "STATUS"] {
-            let config = with(config.clone(), "cni.dev/valid-attachments", json!([{"containerID": container.id, "ifname": "eth0"}]));
+            let config = with(
+                config.clone(),
+                "cni.dev/valid-attachments",
+                json!([{"containerID": container.id, "ifname": "eth0"}]),
+            );
             let outcome = call(verb, &container, &config);
-            if version < "1.1.0" { assert_eq!(outcome.code(), 1, "{verb}") } else { outcome.ok(); }
+            if version < "1.1.0" {
+                assert_eq!(outcome.code(), 1, "{verb}")
+            } else {
+                outcome.ok();
+            }
         }
         call("DEL", &container, &config).ok();
     }
@@ -229,9 +244,18 @@ fn check_says_what_differs() {
         ("no address", Box::new(|eth0, v4| pod.delete_address(eth0, net(&format!("{v4}/32"))).unwrap())),
         ("eth0 is down", Box::new(|eth0, _| pod.set_down(eth0).unwrap())),
         ("MTU 1300", Box::new(|eth0, _| pod.set_mtu(eth0, 1300).unwrap())),
-        ("no neighbour entry for fe80::1", Box::new(|eth0, _| pod.delete_neighbour(eth0, "fe80::1".parse().unwrap()).unwrap())),
-        ("no default route via 169.254.1.1", Box::new(|_, _| pod.delete_route(&netlink::Route::default_via("169.254.1.1".parse().unwrap())).unwrap())),
-        ("the node has no route to", Box::new(|_, v4| host.delete_route(&netlink::Route::to(net(&format!("{v4}/32")))).unwrap())),
+        (
+            "no neighbour entry for fe80::1",
+            Box::new(|eth0, _| pod.delete_neighbour(eth0, "fe80::1".parse().unwrap()).unwrap()),
+        ),
+        (
+            "no default route via 169.254.1.1",
+            Box::new(|_, _| pod.delete_route(&netlink::Route::default_via("169.254.1.1".parse().unwrap())).unwrap()),
+        ),
+        (
+            "the node has no route to",
+            Box::new(|_, v4| host.delete_route(&netlink::Route::to(net(&format!("{v4}/32")))).unwrap()),
+        ),
         ("no link eth0", Box::new(|eth0, _| pod.delete_link(eth0).unwrap())),
     ];
     for (expected, damage) in damages {
@@ -246,7 +270,9 @@ fn check_says_what_differs() {
     let result = call("ADD", &container, &config).ok();
     assert_eq!(call("CHECK", &container, &config).code(), 7, "without prevResult");
     let other = with(result, "ips", json!([{"address": "10.9.9.9/32"}]));
-    assert!(call("CHECK", &container, &with(config.clone(), "prevResult", other)).details().contains("not in prevResult"));
+    assert!(
+        call("CHECK", &container, &with(config.clone(), "prevResult", other)).details().contains("not in prevResult")
+    );
 }
 
 #[test]
@@ -262,7 +288,9 @@ fn gc_removes_what_is_not_valid_and_nothing_else() {
     call("ADD", &other, &with(config.clone(), "name", json!("another"))).ok();
     let end = |name: &str| netlink::VethEnd { name: name.into(), mac: None, mtu: 1450 };
     for (here, peer) in [("lx0123456789a", "peer1"), ("veth0", "peer2")] {
-        node.netlink().create_veth(&netlink::VethPair { here: end(here), peer: end(peer), peer_namespace: None }).unwrap();
+        node.netlink()
+            .create_veth(&netlink::VethPair { here: end(here), peer: end(peer), peer_namespace: None })
+            .unwrap();
     }
     assert_eq!(call("GC", &containers[0], &config).code(), 7, "without a list");
     let valid = json!([{"containerID": "keep", "ifname": "eth0"}]);
@@ -343,7 +371,9 @@ fn the_socket_is_roots_alone_and_survives_nonsense() {
     let node = Node::new();
     let mode = std::fs::metadata(node.socket()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    for nonsense in [&b""[..], b"\0", b"GET / HTTP/1.1\r\n\r\n", &[0xff; 64], &[0, 0, 0, 2, b'{', b'}'], &[0, 0, 0, 9, 0xff]] {
+    for nonsense in
+        [&b""[..], b"\0", b"GET / HTTP/1.1\r\n\r\n", &[0xff; 64], &[0, 0, 0, 2, b'{', b'}'], &[0, 0, 0, 9, 0xff]]
+    {
         let mut stream = UnixStream::connect(node.socket()).unwrap();
         stream.write_all(nonsense).unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();

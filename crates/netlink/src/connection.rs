@@ -3,8 +3,8 @@
 use std::{cell::Cell, io};
 
 use netlink_packet_core::{
-    DefaultNla, ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, Nla, NlasIterator, NetlinkHeader,
-    NetlinkMessage, NetlinkPayload, Parseable,
+    DefaultNla, ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload, Nla, NlasIterator, Parseable,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -61,11 +61,8 @@ impl Netlink {
             let _ = socket.set_cap_ack(true);
             Ok(socket)
         };
-        let socket = open().map_err(|source| Error::Socket {
-            operation: "open",
-            object: "rtnetlink".to_owned(),
-            source,
-        })?;
+        let socket =
+            open().map_err(|source| Error::Socket { operation: "open", object: "rtnetlink".to_owned(), source })?;
         Ok(Self { socket, sequence: Cell::new(1) })
     }
 

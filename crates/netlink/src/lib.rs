@@ -23,7 +23,7 @@ pub use address::{Address, AddressOptions};
 pub use connection::Netlink;
 pub use error::{Error, Result};
 pub use link::{Link, LinkKind};
-pub use link_create::{Vxlan, VethEnd, VethPair};
+pub use link_create::{VethEnd, VethPair, Vxlan};
 pub use mac::{MacAddress, ParseMacError};
 pub use neighbour::Neighbour;
 pub use route::{Route, RouteKind, Scope};

@@ -79,8 +79,7 @@ impl Netlink {
 
     /// The link of that name; an error if there is none.
     pub fn link(&self, name: &str) -> Result<Link> {
-        self.link_by_name(name)?
-            .ok_or_else(|| Error::NotFound { operation: "get link", object: name.to_owned() })
+        self.link_by_name(name)?.ok_or_else(|| Error::NotFound { operation: "get link", object: name.to_owned() })
     }
 
     /// Deletes a link (of a veth pair: both ends).
@@ -114,7 +113,8 @@ pub(crate) fn check_name(request: Request<'_>, name: &str) -> Result<()> {
     if name.is_empty() || name.len() > MAX_NAME {
         return Err(request.invalid("an interface name has 1 to 15 bytes"));
     }
-    if name == "." || name == ".." || name.bytes().any(|c| c == b'/' || c == b':' || c == 0 || c.is_ascii_whitespace()) {
+    if name == "." || name == ".." || name.bytes().any(|c| c == b'/' || c == b':' || c == 0 || c.is_ascii_whitespace())
+    {
         return Err(request.invalid("an interface name has no '/', ':', blank or NUL and is not a dot"));
     }
     Ok(())

@@ -96,8 +96,7 @@ impl Netlink {
         let request = Request { operation: "create vxlan", object: &vxlan.name };
         check_name(request, &vxlan.name)?;
         let mut message = LinkMessage::default();
-        message.attributes =
-            end_attributes(&VethEnd { name: vxlan.name.clone(), mac: vxlan.mac, mtu: vxlan.mtu });
+        message.attributes = end_attributes(&VethEnd { name: vxlan.name.clone(), mac: vxlan.mac, mtu: vxlan.mtu });
         let options = vec![
             InfoVxlan::CollectMetadata(true),
             InfoVxlan::Learning(false),

@@ -77,7 +77,9 @@ mod tests {
         let mac = MacAddress([0x02, 0, 0x0a, 0xf4, 1, 0xff]);
         assert_eq!(mac.to_string(), "02:00:0a:f4:01:ff");
         assert_eq!("02:00:0a:f4:01:ff".parse::<MacAddress>().unwrap(), mac);
-        for bad in ["", "02:00:0a:f4:01", "02:00:0a:f4:01:ff:00", "2:0:a:f4:1:ff", "+2:00:0a:f4:01:ff", "zz:00:0a:f4:01:ff"] {
+        for bad in
+            ["", "02:00:0a:f4:01", "02:00:0a:f4:01:ff:00", "2:0:a:f4:1:ff", "+2:00:0a:f4:01:ff", "zz:00:0a:f4:01:ff"]
+        {
             assert!(bad.parse::<MacAddress>().is_err(), "{bad}");
         }
     }

@@ -36,11 +36,7 @@ struct Pair {
 fn pair() -> Pair {
     let (here, there) = (NetNs::create().unwrap(), NetNs::create().unwrap());
     let (nl, peer) = (Netlink::open_in(&here).unwrap(), Netlink::open_in(&there).unwrap());
-    let veth = VethPair {
-        here: end("lxtest", 1, 1450),
-        peer: end("eth0", 2, 1450),
-        peer_namespace: Some(&there),
-    };
+    let veth = VethPair { here: end("lxtest", 1, 1450), peer: end("eth0", 2, 1450), peer_namespace: Some(&there) };
     let index = nl.create_veth(&veth).unwrap().index;
     let peer_index = peer.link("eth0").unwrap().index;
     Pair { here, there, nl, peer, index, peer_index }
@@ -120,9 +116,8 @@ fn a_vxlan_device_is_adopted_or_made_anew() {
     let anew = nl.ensure_vxlan(&wanted).unwrap();
     assert_eq!(anew.kind, LinkKind::Vxlan { port: 4789, external: true });
     // What the kernel made of it, in iproute2's words.
-    let shown = netns
-        .run(|| std::process::Command::new("ip").args(["-d", "link", "show", "vx0"]).output().unwrap())
-        .unwrap();
+    let shown =
+        netns.run(|| std::process::Command::new("ip").args(["-d", "link", "show", "vx0"]).output().unwrap()).unwrap();
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     for word in ["external", "dstport 4789", "nolearning", "udp6zerocsumtx", "udp6zerocsumrx", "noudpcsum"] {
         assert!(shown.contains(word), "{word} in {shown}");

@@ -51,8 +51,7 @@ impl PodNetwork {
     ) -> Result<Endpoint, CniError> {
         let arguments = Arguments::parse(&environment.args)?;
         let argument = |key: &str| arguments.get(key).unwrap_or_default().to_owned();
-        let addresses =
-            self.ipam().allocate(owner, Timestamp::now()).map_err(|error| failure::allocation(&error))?;
+        let addresses = self.ipam().allocate(owner, Timestamp::now()).map_err(|error| failure::allocation(&error))?;
         let mut endpoint = Endpoint {
             namespace: argument("K8S_POD_NAMESPACE"),
             pod_name: argument("K8S_POD_NAME"),
@@ -99,11 +98,8 @@ fn result(endpoint: &Endpoint, config: &NetConf) -> CniResult {
         sandbox: Some(endpoint.netns.display().to_string()),
         ..host.clone()
     };
-    let ip = |address| IpConfig {
-        address: IpNet::from(address),
-        gateway: Some(gateway_of(address)),
-        interface: Some(1),
-    };
+    let ip =
+        |address| IpConfig { address: IpNet::from(address), gateway: Some(gateway_of(address)), interface: Some(1) };
     let route = |gateway| {
         let route = netlink::Route::default_via(gateway);
         Route { gw: Some(gateway), ..Route::to(route.destination) }

@@ -14,7 +14,10 @@ use crate::{
 impl PodNetwork {
     pub(crate) fn check(&self, environment: &Environment, config: &NetConf) -> Result<(), CniError> {
         let Some(previous) = &config.prev_result else {
-            return Err(CniError::new(ErrorCode::INVALID_CONFIG, "CHECK needs prevResult in the network configuration"));
+            return Err(CniError::new(
+                ErrorCode::INVALID_CONFIG,
+                "CHECK needs prevResult in the network configuration",
+            ));
         };
         let owner = owner(environment);
         let Some(endpoint) = self.store.load(&owner).filter(|endpoint| endpoint.phase == Phase::Ready) else {
@@ -110,9 +113,8 @@ impl Differences {
             if !routes.iter().any(|r| r.destination == wanted.destination && r.interface == wanted.interface) {
                 self.0.push(format!("the node has no route to {address} over {}", link.name));
             }
-            let known = |n: &netlink::Neighbour| {
-                n.address == *address && n.permanent && n.mac == Some(endpoint.pod_mac)
-            };
+            let known =
+                |n: &netlink::Neighbour| n.address == *address && n.permanent && n.mac == Some(endpoint.pod_mac);
             if !neighbours.iter().any(known) {
                 self.0.push(format!("the node has no neighbour entry for {address}"));
             }
@@ -129,9 +131,8 @@ impl Differences {
             if !routes.iter().any(is_default) {
                 self.0.push(format!("the Pod has no default route via {gateway}"));
             }
-            let known = |n: &netlink::Neighbour| {
-                n.address == gateway && n.permanent && n.mac == Some(endpoint.host_mac)
-            };
+            let known =
+                |n: &netlink::Neighbour| n.address == gateway && n.permanent && n.mac == Some(endpoint.host_mac);
             if !neighbours.iter().any(known) {
                 self.0.push(format!("the Pod has no neighbour entry for {gateway}"));
             }

@@ -1,6 +1,9 @@
 //! What the Pod network asks of the datapath.
 
-use std::{collections::HashSet, sync::{Mutex, PoisonError}};
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError},
+};
 
 use crate::Endpoint;
 

@@ -90,9 +90,8 @@ pub(crate) fn is_host_interface_name(name: &str) -> bool {
 /// bytes. It must never change: names on running nodes come from it.
 fn hash(container_id: &str, ifname: &str, purpose: &str) -> u64 {
     let bytes = [container_id, "\0", ifname, "\0", purpose].into_iter().flat_map(str::bytes);
-    let mut hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let mut hash = bytes
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     hash ^ (hash >> 33)

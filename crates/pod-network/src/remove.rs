@@ -5,12 +5,7 @@ use std::collections::HashSet;
 use cni_protocol::{CniError, ErrorCode, NetConf};
 use ipam::{Owner, Timestamp};
 
-use crate::{
-    Endpoint, Phase,
-    endpoint::is_host_interface_name,
-    failure,
-    network::PodNetwork,
-};
+use crate::{Endpoint, Phase, endpoint::is_host_interface_name, failure, network::PodNetwork};
 
 impl PodNetwork {
     /// Removes all that belongs to `owner`: idempotent, needs no record and no namespace.
@@ -34,8 +29,7 @@ impl PodNetwork {
         if addresses.is_none() && record.is_none() && link.is_none() {
             return Ok(()); // never heard of, or gone already
         }
-        let mut endpoint =
-            record.unwrap_or_else(|| Endpoint::bare(owner, network, addresses.unwrap_or_default()));
+        let mut endpoint = record.unwrap_or_else(|| Endpoint::bare(owner, network, addresses.unwrap_or_default()));
         // What the record says may be another device's by now (a reboot counts anew).
         endpoint.host_ifindex = link.as_ref().map_or(0, |link| link.index);
         if endpoint.phase == Phase::Ready {
@@ -55,10 +49,8 @@ impl PodNetwork {
             let text = "GC needs \"cni.dev/valid-attachments\" in the network configuration";
             return Err(CniError::new(ErrorCode::INVALID_CONFIG, text));
         };
-        let valid: HashSet<Owner> = valid
-            .iter()
-            .map(|a| Owner { container_id: a.container_id.clone(), ifname: a.ifname.clone() })
-            .collect();
+        let valid: HashSet<Owner> =
+            valid.iter().map(|a| Owner { container_id: a.container_id.clone(), ifname: a.ifname.clone() }).collect();
         // Links before records: a record is written before its link is made, so that whatever link is in the first
         // list and not in the second has none.
         let netlink = self.node_netlink()?;
@@ -90,7 +82,8 @@ impl PodNetwork {
 fn both(first: Result<(), CniError>, second: Result<(), CniError>) -> Result<(), CniError> {
     match (first, second) {
         (Err(first), Err(second)) => {
-            let details = if first.details.is_empty() { second.to_string() } else { format!("{}; {second}", first.details) };
+            let details =
+                if first.details.is_empty() { second.to_string() } else { format!("{}; {second}", first.details) };
             Err(first.with_details(details))
         }
         (first, second) => first.and(second),

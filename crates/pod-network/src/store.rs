@@ -59,7 +59,8 @@ impl Store {
 
     /// Owners of all records, readable or not. Half-written temporary files are removed on the way if `sweep`.
     pub(crate) fn owners(&self, sweep: bool) -> Result<Vec<Owner>, StoreError> {
-        let context = |source| StoreError { operation: "list endpoint records in", path: self.directory.clone(), source };
+        let context =
+            |source| StoreError { operation: "list endpoint records in", path: self.directory.clone(), source };
         let mut owners = Vec::new();
         for entry in fs::read_dir(&self.directory).map_err(context)? {
             let path = entry.map_err(context)?.path();

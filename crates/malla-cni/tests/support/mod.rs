@@ -6,7 +6,10 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
-    os::{fd::{AsFd, AsRawFd}, unix::process::CommandExt},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -47,7 +50,8 @@ impl Node {
         for address in ["172.18.0.3/32", "fd00:18::3/128"] {
             netlink.add_address(lo, address.parse().unwrap(), AddressOptions::default()).unwrap();
         }
-        let forward: [(&[&str], &str); 2] = [(&["ipv4", "ip_forward"], "1"), (&["ipv6", "conf", "all", "forwarding"], "1")];
+        let forward: [(&[&str], &str); 2] =
+            [(&["ipv4", "ip_forward"], "1"), (&["ipv6", "conf", "all", "forwarding"], "1")];
         sysctl::write_in(&netns, &forward).unwrap();
         Self { netns, state: tempfile::tempdir().unwrap(), ranges, agent: None }
     }
@@ -206,7 +210,11 @@ impl Outcome {
     }
 
     pub fn details(&self) -> String {
-        format!("{} {}", self.output["msg"].as_str().unwrap_or_default(), self.output["details"].as_str().unwrap_or_default())
+        format!(
+            "{} {}",
+            self.output["msg"].as_str().unwrap_or_default(),
+            self.output["details"].as_str().unwrap_or_default()
+        )
     }
 }
 
