@@ -90,12 +90,12 @@ where
             patch_part(call, &patch, Part::Main).await
         }
         (Method::DELETE, true) => {
-            let options = delete_options(call, &read_body(body).await?)?;
+            let options = delete_options(call, &media, &read_body(body).await?)?;
             let deleted = write::delete(&call.api, &call.resource, call.namespace(), call.name()?, &options).await?;
             Ok(deleted_answer(call, deleted))
         }
         (Method::DELETE, false) => {
-            let options = delete_options(call, &read_body(body).await?)?;
+            let options = delete_options(call, &media, &read_body(body).await?)?;
             delete_collection(call, &options).await
         }
         _ => Err(ApiError::method_not_allowed()),
@@ -141,8 +141,8 @@ pub async fn patch_part(call: &Call, patch: &Patch, part: Part) -> Result<Answer
     Ok(call.answer(200, patched, &options))
 }
 
-fn delete_options(call: &Call, body: &[u8]) -> Result<DeleteOptions, ApiError> {
-    let body = if body.is_empty() { Value::Null } else { crate::content::parse_yaml(body)? };
+fn delete_options(call: &Call, media: &str, body: &[u8]) -> Result<DeleteOptions, ApiError> {
+    let body = crate::content::parse_options(media, body)?;
     DeleteOptions::parse(&body, &call.query)
 }
 

@@ -61,8 +61,12 @@ pub fn watch(api: &Api, resource: Arc<Resource>, namespace: Option<&str>, query:
     let now = Instant::now();
     let watcher = match api.store.watch(&resource.prefix(namespace), after) {
         Ok(watcher) => watcher,
-        // A restarted client may know a revision that this server has yet to reach: nothing to tell it so far.
-        Err(error @ StoreError::Compacted { .. }) => return Err(error.into()),
+        // As Kubernetes does it (`newErrWatcher`): a stream with one ERROR event. kube-rs lists anew only after that; an
+        // answer of 410 makes it ask for the same revision for ever.
+        Err(error @ StoreError::Compacted { .. }) => {
+            let event = json!({ "type": "ERROR", "object": ApiError::from(error).status() });
+            return Ok(stream_answer("application/json", futures::stream::iter([Bytes::from(format!("{event}\n"))])));
+        }
         Err(error) => return Err(error.into()),
     };
     let mut watching = Watching {
