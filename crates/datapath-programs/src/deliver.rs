@@ -8,9 +8,9 @@ use datapath_layouts::{Address, DropReason, Endpoint, ObservationPoint, Route, i
 use datapath_logic::mtu;
 use packet_headers::flags;
 
+use crate::code;
 use crate::config::config;
 use crate::events;
-use crate::icmp_error;
 use crate::scratch::Scratch;
 use crate::skb::Skb;
 use crate::translate::decrement_ttl;
@@ -18,6 +18,13 @@ use crate::translate::decrement_ttl;
 /// `AF_INET` and `AF_INET6` of `linux/socket.h`.
 const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
+
+/// The sender will be told by the program itself, whose stack has room for that.
+#[inline(always)]
+pub fn too_big(s: &mut Scratch, limit: u32) -> DropReason {
+    s.mtu = limit;
+    DropReason::PacketTooBig
+}
 
 /// Into the Pod behind `endpoint`. From the host's own stack (`already_there`) the packet is on its way in.
 #[inline(always)]
@@ -32,15 +39,24 @@ pub fn to_pod(skb: Skb, s: &mut Scratch, endpoint: &Endpoint, already_there: boo
     Ok(unsafe { bpf_redirect_peer(endpoint.ifindex, 0) } as i32)
 }
 
-/// Through the tunnel to the node at `node`, as `source_identity`.
+/// Through the tunnel to the node at `s.tunnel`, as `source_identity`.
 #[inline(always)]
-pub fn to_overlay(skb: Skb, s: &mut Scratch, node: Address, as_identity: u32) -> Result<i32, DropReason> {
+pub fn to_overlay(skb: Skb, s: &mut Scratch, as_identity: u32) -> Result<i32, DropReason> {
+    code::decode_verdict(encapsulate_code(skb, s, as_identity))
+}
+
+#[inline(never)]
+fn encapsulate_code(skb: Skb, s: &mut Scratch, as_identity: u32) -> i32 {
+    code::encode_verdict(encapsulate(skb, s, as_identity))
+}
+
+#[inline(always)]
+fn encapsulate(skb: Skb, s: &mut Scratch, as_identity: u32) -> Result<i32, DropReason> {
     if mtu::too_big(&s.headers, s.gso_size, config!(overlay_mtu)) {
-        return icmp_error::too_big(skb, s, config!(overlay_mtu));
+        return Err(too_big(s, config!(overlay_mtu)));
     }
     decrement_ttl(skb, s)?;
-    s.tunnel = node;
-    set_tunnel(skb, &node, as_identity)?;
+    set_tunnel(skb, &s.tunnel, as_identity)?;
     skb.set_mark(mark::ENCAPSULATED);
     events::passed(skb, s, ObservationPoint::ToOverlay);
     // SAFETY: plain helper call.
@@ -77,8 +93,18 @@ pub fn set_tunnel(skb: Skb, node: &Address, as_identity: u32) -> Result<(), Drop
 /// To the route's next hop, or to the destination itself when it is on the link.
 #[inline(always)]
 pub fn to_next_hop(skb: Skb, s: &mut Scratch, route: &Route) -> Result<i32, DropReason> {
+    code::decode_verdict(next_hop_code(skb, s, route))
+}
+
+#[inline(never)]
+fn next_hop_code(skb: Skb, s: &mut Scratch, route: &Route) -> i32 {
+    code::encode_verdict(next_hop(skb, s, route))
+}
+
+#[inline(always)]
+fn next_hop(skb: Skb, s: &mut Scratch, route: &Route) -> Result<i32, DropReason> {
     if mtu::too_big(&s.headers, s.gso_size, route.mtu) {
-        return icmp_error::too_big(skb, s, route.mtu);
+        return Err(too_big(s, route.mtu));
     }
     decrement_ttl(skb, s)?;
     let hop = if route.next_hop.is_zero() { s.headers.destination } else { route.next_hop };

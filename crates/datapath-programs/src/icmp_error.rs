@@ -2,7 +2,7 @@
 //! RFC 4443 §3.2–3.3). The packet itself becomes the answer and goes back where it came from.
 
 use aya_ebpf::helpers::generated::{
-    bpf_csum_diff, bpf_redirect, bpf_redirect_peer, bpf_skb_adjust_room, bpf_skb_change_tail,
+    bpf_csum_diff, bpf_redirect, bpf_redirect_peer, bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_load_bytes,
 };
 use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
 use datapath_layouts::{Address, DropReason, ObservationPoint};
@@ -14,9 +14,23 @@ use crate::events;
 use crate::scratch::Scratch;
 use crate::skb::Skb;
 
+/// Ends a program: a drop whose sender is to be told becomes the answer, any other is reported.
+#[inline(always)]
+pub fn answer_or_drop(skb: Skb, s: &mut Scratch, reason: DropReason) -> i32 {
+    let answered = match reason {
+        DropReason::PacketTooBig => too_big(skb, s, s.mtu),
+        DropReason::TtlExceeded => time_exceeded(skb, s),
+        _ => Err(reason),
+    };
+    match answered {
+        Ok(verdict) => verdict,
+        Err(reason) => events::dropped(skb, s, reason),
+    }
+}
+
 /// The packet exceeds `mtu` bytes on its way.
 #[inline(always)]
-pub fn too_big(skb: Skb, s: &mut Scratch, mtu: u32) -> Result<i32, DropReason> {
+fn too_big(skb: Skb, s: &mut Scratch, mtu: u32) -> Result<i32, DropReason> {
     code::decode_verdict(too_big_code(skb, s, mtu))
 }
 
@@ -32,7 +46,7 @@ fn answer_too_big(skb: Skb, s: &mut Scratch, mtu: u32) -> Result<i32, DropReason
 
 /// No hop is left.
 #[inline(always)]
-pub fn time_exceeded(skb: Skb, s: &mut Scratch) -> Result<i32, DropReason> {
+fn time_exceeded(skb: Skb, s: &mut Scratch) -> Result<i32, DropReason> {
     code::decode_verdict(time_exceeded_code(skb, s))
 }
 
@@ -76,26 +90,58 @@ fn sum<const N: usize>(bytes: &[u8; N], seed: u32) -> Result<u64, DropReason> {
     if result < 0 { Err(DropReason::L4Checksum) } else { Ok(result as u64) }
 }
 
+/// The start of the packet into the scratch: too large for the stack beside the new headers.
 #[inline(always)]
-fn answer_v4(skb: Skb, s: &mut Scratch, kind: u8, code: u8, mtu: u32, reason: DropReason) -> Result<i32, DropReason> {
-    if !answerable(s) {
-        return Err(reason);
-    }
-    if s.headers.protocol == protocol::TCP {
-        build_v4::<V4_TCP>(skb, s, kind, code, mtu, reason)
-    } else {
-        build_v4::<V4_OTHER>(skb, s, kind, code, mtu, reason)
-    }
+fn load_quote<const Q: usize>(skb: Skb, s: &mut Scratch, reason: DropReason) -> Result<(), DropReason> {
+    // SAFETY: Q is at most the buffer's 64 bytes.
+    let failed =
+        unsafe { bpf_skb_load_bytes(skb.0.cast(), ETHERNET_HEADER, s.quote.as_mut_ptr().cast(), Q as u32) } != 0;
+    if failed { Err(reason) } else { Ok(()) }
+}
+
+/// The quote's sum on top of `seed`.
+#[inline(always)]
+fn sum_quote<const Q: usize>(s: &Scratch, seed: u32) -> Result<u64, DropReason> {
+    // SAFETY: as above; nothing is subtracted.
+    let result =
+        unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, s.quote.as_ptr().cast_mut().cast(), Q as u32, seed) };
+    if result < 0 { Err(DropReason::L4Checksum) } else { Ok(result as u64) }
 }
 
 #[inline(always)]
-fn build_v4<const Q: usize>(skb: Skb, s: &mut Scratch, kind: u8, code: u8, mtu: u32, reason: DropReason) -> Result<i32, DropReason> {
-    let Some(quote) = skb.load::<Q>(ETHERNET_HEADER) else { return Err(reason) };
+fn answer_v4(skb: Skb, s: &mut Scratch, kind: u8, subtype: u8, mtu: u32, reason: DropReason) -> Result<i32, DropReason> {
+    if !answerable(s) {
+        return Err(reason);
+    }
+    let what = u32::from(kind) << 8 | u32::from(subtype);
+    code::decode_verdict(if s.headers.protocol == protocol::TCP {
+        build_v4_code::<V4_TCP>(skb, s, what, mtu, reason)
+    } else {
+        build_v4_code::<V4_OTHER>(skb, s, what, mtu, reason)
+    })
+}
+
+/// Type and code in one argument, because a subprogram takes five.
+#[inline(never)]
+fn build_v4_code<const Q: usize>(skb: Skb, s: &mut Scratch, what: u32, mtu: u32, reason: DropReason) -> i32 {
+    code::encode_verdict(build_v4::<Q>(skb, s, (what >> 8) as u8, what as u8, mtu, reason))
+}
+
+#[inline(always)]
+fn build_v4<const Q: usize>(
+    skb: Skb,
+    s: &mut Scratch,
+    kind: u8,
+    subtype: u8,
+    mtu: u32,
+    reason: DropReason,
+) -> Result<i32, DropReason> {
+    load_quote::<Q>(skb, s, reason)?;
     let (from, to) = (config!(node_ipv4), s.headers.source);
     let length = (28 + Q) as u16;
     let [m1, m0] = (mtu as u16).to_be_bytes();
-    let mut icmp = [kind, code, 0, 0, 0, 0, m1, m0];
-    let check = fold(sum(&quote, sum(&icmp, 0)? as u32)?);
+    let mut icmp = [kind, subtype, 0, 0, 0, 0, m1, m0];
+    let check = fold(sum_quote::<Q>(s, sum(&icmp, 0)? as u32)?);
     icmp[2] = check[0];
     icmp[3] = check[1];
     let [l1, l0] = length.to_be_bytes();
@@ -113,29 +159,43 @@ fn build_v4<const Q: usize>(skb: Skb, s: &mut Scratch, kind: u8, code: u8, mtu: 
 }
 
 #[inline(always)]
-fn answer_v6(skb: Skb, s: &mut Scratch, kind: u8, code: u8, mtu: u32, reason: DropReason) -> Result<i32, DropReason> {
+fn answer_v6(skb: Skb, s: &mut Scratch, kind: u8, subtype: u8, mtu: u32, reason: DropReason) -> Result<i32, DropReason> {
     if !answerable(s) {
         return Err(reason);
     }
-    if s.headers.protocol == protocol::TCP {
-        build_v6::<V6_TCP>(skb, s, kind, code, mtu, reason)
+    let what = u32::from(kind) << 8 | u32::from(subtype);
+    code::decode_verdict(if s.headers.protocol == protocol::TCP {
+        build_v6_code::<V6_TCP>(skb, s, what, mtu, reason)
     } else {
-        build_v6::<V6_OTHER>(skb, s, kind, code, mtu, reason)
-    }
+        build_v6_code::<V6_OTHER>(skb, s, what, mtu, reason)
+    })
+}
+
+/// Type and code in one argument, because a subprogram takes five.
+#[inline(never)]
+fn build_v6_code<const Q: usize>(skb: Skb, s: &mut Scratch, what: u32, mtu: u32, reason: DropReason) -> i32 {
+    code::encode_verdict(build_v6::<Q>(skb, s, (what >> 8) as u8, what as u8, mtu, reason))
 }
 
 #[inline(always)]
-fn build_v6<const Q: usize>(skb: Skb, s: &mut Scratch, kind: u8, code: u8, mtu: u32, reason: DropReason) -> Result<i32, DropReason> {
-    let Some(quote) = skb.load::<Q>(ETHERNET_HEADER) else { return Err(reason) };
+fn build_v6<const Q: usize>(
+    skb: Skb,
+    s: &mut Scratch,
+    kind: u8,
+    subtype: u8,
+    mtu: u32,
+    reason: DropReason,
+) -> Result<i32, DropReason> {
+    load_quote::<Q>(skb, s, reason)?;
     let (from, to): (Address, Address) = (config!(node_ipv6), s.headers.source);
     let payload = (8 + Q) as u16;
     let [p1, p0] = payload.to_be_bytes();
     let m = mtu.to_be_bytes();
-    let mut icmp = [kind, code, 0, 0, m[0], m[1], m[2], m[3]];
+    let mut icmp = [kind, subtype, 0, 0, m[0], m[1], m[2], m[3]];
     // Pseudo header (RFC 8200 §8.1): both addresses, length, next header.
     let tail = [0, 0, p1, p0, 0, 0, 0, protocol::ICMPV6];
     let addresses = sum(&to.0, sum(&from.0, 0)? as u32)? as u32;
-    let check = fold(sum(&quote, sum(&icmp, sum(&tail, addresses)? as u32)? as u32)?);
+    let check = fold(sum_quote::<Q>(s, sum(&icmp, sum(&tail, addresses)? as u32)? as u32)?);
     icmp[2] = check[0];
     icmp[3] = check[1];
     make_room(skb, s, Q as u32, 48, reason)?;

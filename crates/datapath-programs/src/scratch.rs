@@ -1,7 +1,7 @@
 //! Everything a program remembers about the packet at hand.
 
 use aya_ebpf::maps::lpm_trie::Key;
-use datapath_layouts::{Address, AddressKey, Flow, FlowKey, NatKey, PrefixKey};
+use datapath_layouts::{Address, AddressKey, Flow, FlowKey, Frontend, NatKey, PrefixKey, ServiceFlow};
 use datapath_logic::tuple::Tuple;
 use packet_headers::Headers;
 
@@ -24,13 +24,25 @@ pub struct Scratch {
     pub original: Address,
     /// Other end of the tunnel, for events and delivery; zero = none.
     pub tunnel: Address,
+    /// What is known about a flow that the packet opens.
+    pub opening: crate::track::Opening,
     /// What [`crate::track::find`] found.
     pub known: crate::track::Known,
+    /// What a translation stage chose: the new address and port.
+    pub chosen: Address,
+    pub chosen_port: u32,
+    pub frontend: Frontend,
+    /// Fresh choice under construction.
+    pub service_flow: ServiceFlow,
+    /// What an ICMP error quotes.
+    pub quote: [u8; 64],
     pub now: u64,
     pub original_port: u16,
     pub source_identity: u32,
     pub destination_identity: u32,
     pub gso_size: u32,
+    /// Limit that a packet exceeded.
+    pub mtu: u32,
     pub segments: u32,
     /// `ObservationPoint` of the program.
     pub point: u8,
@@ -80,7 +92,7 @@ impl Scratch {
 }
 
 /// Looks an address up by its longest prefix.
-#[inline(always)]
+#[inline(never)]
 pub fn route_of(address: &Address) -> Option<&'static datapath_layouts::Route> {
     let mut data: PrefixData = [0; 20];
     let mut i = 0;
@@ -94,7 +106,7 @@ pub fn route_of(address: &Address) -> Option<&'static datapath_layouts::Route> {
 }
 
 /// Looks an address up exactly.
-#[inline(always)]
+#[inline(never)]
 pub fn endpoint_of(address: &Address) -> Option<&'static datapath_layouts::Endpoint> {
     let key = AddressKey::local(*address);
     // SAFETY: as above.

@@ -2,12 +2,12 @@
 
 use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
 use datapath_layouts::endpoint::FLAG_HOST;
-use datapath_layouts::{Address, Backend, BackendKey, DropReason, Frontend, RouteKind, ServiceFlow};
+use datapath_layouts::{Address, Backend, BackendKey, DropReason, Frontend, RouteKind};
 use datapath_logic::{conntrack, service, tuple};
 use packet_headers::{flags, protocol};
 
+use crate::code::{self, Code};
 use crate::config::config;
-use crate::config::CONFIG;
 use crate::maps::{BACKENDS, FRONTENDS, SERVICE_FLOWS};
 use crate::scratch::{Scratch, endpoint_of, route_of};
 use crate::skb::Skb;
@@ -42,21 +42,21 @@ pub fn is_node(address: &Address) -> bool {
 
 /// A backend for a new flow.
 #[inline(always)]
-pub fn choose(found: &Frontend) -> Result<Backend, DropReason> {
+pub fn choose(found: &Frontend) -> Result<&'static Backend, DropReason> {
     if found.backends == 0 {
         return Err(DropReason::NoBackend);
     }
     // SAFETY: plain helper call.
     let random = unsafe { bpf_get_prandom_u32() };
     let mut key = BackendKey { service_id: found.service_id, slot: service::random_slot(random, found.backends) };
-    // SAFETY: the value is copied at once.
-    if let Some(backend) = unsafe { BACKENDS.get(key) } {
-        return Ok(*backend);
+    if let Some(backend) = BACKENDS.get_ptr(key) {
+        // SAFETY: a map value; it lives at least as long as this program runs (RCU).
+        return Ok(unsafe { &*backend });
     }
     // The last slot went between the two reads; the first one is there as long as any is.
     key.slot = 0;
     // SAFETY: as above.
-    unsafe { BACKENDS.get(key) }.copied().ok_or(DropReason::NoBackend)
+    BACKENDS.get_ptr(key).map(|backend| unsafe { &*backend }).ok_or(DropReason::NoBackend)
 }
 
 /// What became of the packet.
@@ -70,49 +70,86 @@ pub enum Translation {
 /// Sends the packet to a backend when its destination is a service: the flow's own backend, or a fresh choice.
 #[inline(always)]
 pub fn to_backend(skb: Skb, s: &mut Scratch, destination_is_node: bool) -> Result<Translation, DropReason> {
+    match select_code(s, u32::from(destination_is_node)) {
+        NO_SERVICE => Ok(Translation::None),
+        SELECTED => {
+            s.original = s.tuple.destination;
+            s.original_port = s.tuple.destination_port;
+            translate(skb, s, End::Destination)?;
+            Ok(Translation::Done)
+        }
+        number => Err(code::reason(number)),
+    }
+}
+
+/// What [`select_code`] says besides drop reasons.
+const NO_SERVICE: Code = 0;
+const SELECTED: Code = 1;
+
+/// Leaves the backend in `s.chosen`.
+#[inline(never)]
+fn select_code(s: &mut Scratch, destination_is_node: u32) -> Code {
+    match select(s, destination_is_node != 0) {
+        Ok(false) => NO_SERVICE,
+        Ok(true) => SELECTED,
+        Err(reason) => reason as Code,
+    }
+}
+
+#[inline(always)]
+fn select(s: &mut Scratch, destination_is_node: bool) -> Result<bool, DropReason> {
     let error = s.headers.is(flags::ICMP_ERROR);
     if !matches!(s.tuple.protocol, protocol::TCP | protocol::UDP | protocol::SCTP) {
-        return Ok(Translation::None);
+        return Ok(false);
     }
     tuple::flow_key(&s.tuple, &mut s.service_key);
-    let (address, port) = (s.tuple.destination, s.tuple.destination_port);
+    if error {
+        // About a packet of a flow that was translated here, or about nothing that we know.
+        let Some(flow) = track::service_flow(s) else { return Ok(false) };
+        s.chosen = flow.address;
+        s.chosen_port = u32::from(flow.port);
+        return Ok(true);
+    }
+    if !frontend_into(s, destination_is_node) {
+        return Ok(false);
+    }
     let syn = s.tuple.protocol == protocol::TCP
         && s.headers.tcp_flags & (protocol::tcp::SYN | protocol::tcp::ACK) == protocol::tcp::SYN;
-    let (to, to_port) = if error {
-        // About a packet of a flow that was translated here, or about nothing that we know.
-        let Some(flow) = track::service_flow(s) else { return Ok(Translation::None) };
-        (flow.address, flow.port)
-    } else {
-        let Some(found) = frontend(&address, port, s.tuple.protocol, destination_is_node) else {
-            return Ok(Translation::None);
-        };
+    if let Some(flow) = track::service_flow(s) {
         // A SYN that comes long after the last packet is a new connection on a used port, not a retransmission.
-        let fresh = |last: u64| s.now.wrapping_sub(last) < if syn { SYN_AGAIN_NS } else { conntrack::TCP_ESTABLISHED_NS };
-        match track::service_flow(s) {
-            Some(flow) if fresh(flow.last_seen_ns) && flow.service_id == found.service_id => {
-                flow.last_seen_ns = s.now;
-                (flow.address, flow.port)
-            }
-            _ => {
-                let backend = choose(&found)?;
-                let entry = ServiceFlow {
-                    last_seen_ns: s.now,
-                    address: backend.address,
-                    service_id: found.service_id,
-                    port: backend.port,
-                    reserved: 0,
-                    backend_id: backend.id,
-                    reserved2: 0,
-                };
-                SERVICE_FLOWS.insert(s.service_key, entry, 0).map_err(|_| DropReason::ConntrackInsert)?;
-                (backend.address, backend.port)
-            }
+        let lifetime = if syn { SYN_AGAIN_NS } else { conntrack::TCP_ESTABLISHED_NS };
+        if s.now.wrapping_sub(flow.last_seen_ns) < lifetime && flow.service_id == s.frontend.service_id {
+            flow.last_seen_ns = s.now;
+            s.chosen = flow.address;
+            s.chosen_port = u32::from(flow.port);
+            return Ok(true);
         }
-    };
-    s.original = address;
-    s.original_port = port;
-    translate(skb, s, End::Destination, to, to_port)?;
-    Ok(Translation::Done)
+    }
+    let backend = choose(&s.frontend)?;
+    s.chosen = backend.address;
+    s.chosen_port = u32::from(backend.port);
+    let entry = &mut s.service_flow;
+    entry.last_seen_ns = s.now;
+    entry.address = backend.address;
+    entry.service_id = s.frontend.service_id;
+    entry.port = backend.port;
+    entry.reserved = 0;
+    entry.backend_id = backend.id;
+    entry.reserved2 = 0;
+    SERVICE_FLOWS.insert(&s.service_key, &s.service_flow, 0).map_err(|_| DropReason::ConntrackInsert)?;
+    Ok(true)
+}
+
+/// [`frontend`] of the tuple's destination, into `s.frontend`.
+#[inline(never)]
+pub fn frontend_into(s: &mut Scratch, is_node: bool) -> bool {
+    match frontend(&s.tuple.destination, s.tuple.destination_port, s.tuple.protocol, is_node) {
+        Some(found) => {
+            s.frontend = found;
+            true
+        }
+        None => false,
+    }
 }
 
 /// Retransmitted SYNs come within this (Linux gives up after about 127 s, but doubles from 1 s: the backend may have
@@ -122,6 +159,5 @@ const SYN_AGAIN_NS: u64 = 8_000_000_000;
 /// Whether a packet to this node's own address could concern us at all.
 #[inline(always)]
 pub fn in_node_port_range(port: u16) -> bool {
-    let _ = &CONFIG;
     port >= config!(node_port_first) && port <= config!(node_port_last)
 }

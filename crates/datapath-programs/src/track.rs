@@ -1,12 +1,11 @@
 //! Connection tracking in the kernel: finding, making, moving and reporting flows.
 
 use datapath_layouts::flow::{flow_flags, flow_state, half_state};
-use datapath_layouts::{Address, DropReason, Flow, Half, ServiceFlow};
+use datapath_layouts::{Address, Counters, DropReason, Half, ServiceFlow};
 use datapath_logic::conntrack::{self, Progress, Seen};
 use datapath_logic::tuple;
 use packet_headers::{flags, protocol};
 
-use crate::code::{self, Code};
 use crate::events;
 use crate::maps::{CONNTRACK, HALF_OPEN, SERVICE_FLOWS};
 use crate::scratch::Scratch;
@@ -33,11 +32,12 @@ impl Known {
 }
 
 /// What is known about a new flow.
+#[repr(C)]
 pub struct Opening {
-    pub flags: u16,
     pub service_address: Address,
-    pub service_port: u16,
     pub entry_node: Address,
+    pub service_port: u16,
+    pub flags: u16,
     /// The initiator is on this node.
     pub source_here: bool,
     /// The responder is on this node.
@@ -45,23 +45,26 @@ pub struct Opening {
 }
 
 impl Opening {
-    pub const PLAIN: Self = Self {
-        flags: 0,
-        service_address: Address::ZERO,
-        service_port: 0,
-        entry_node: Address::ZERO,
-        source_here: false,
-        destination_here: false,
-    };
+    /// A plain flow between the ends that are here.
+    #[inline(always)]
+    pub fn plain(&mut self, source_here: bool, destination_here: bool) {
+        self.service_address = Address::ZERO;
+        self.entry_node = Address::ZERO;
+        self.service_port = 0;
+        self.flags = 0;
+        self.source_here = source_here;
+        self.destination_here = destination_here;
+    }
 }
 
 /// Finds the flow of `s.tuple` and, unless the packet is an ICMP error about it, counts the packet in.
+/// True: `s.known` says what there was.
 #[inline(always)]
-pub fn find(skb: Skb, s: &mut Scratch) -> Option<Known> {
-    if find_into(skb, s) != 0 { Some(s.known) } else { None }
+pub fn find(skb: Skb, s: &mut Scratch) -> bool {
+    find_into(skb, s) != 0
 }
 
-/// [`find`] as a subprogram: 1 and `s.known`, or 0.
+/// [`find`] as a subprogram: 1 or 0.
 #[inline(never)]
 fn find_into(skb: Skb, s: &mut Scratch) -> u32 {
     match find_entry(skb, s) {
@@ -129,46 +132,38 @@ fn find_entry(skb: Skb, s: &mut Scratch) -> Option<()> {
 
 /// Makes an entry for `s.tuple` (whose key [`find`] left in `s.key`), with the packet counted in.
 #[inline(always)]
-pub fn open(s: &mut Scratch, opening: &Opening) -> Result<(), DropReason> {
-    code::decode(open_entry(s, opening))
-}
-
-#[inline(never)]
-fn open_entry(s: &mut Scratch, opening: &Opening) -> Code {
-    code::encode(make_entry(s, opening))
-}
-
-#[inline(always)]
-fn make_entry(s: &mut Scratch, opening: &Opening) -> Result<(), DropReason> {
+pub fn open(s: &mut Scratch) -> Result<(), DropReason> {
     let transport = s.tuple.protocol;
     if !conntrack::may_open(transport, s.headers.tcp_flags) {
         return Ok(());
     }
     let source_high = tuple::flow_key(&s.tuple, &mut s.key);
-    let mut state_flags = opening.flags;
+    let mut state_flags = s.opening.flags;
     if source_high {
         state_flags |= flow_flags::INITIATOR_HIGH;
     }
     if transport == protocol::TCP && s.headers.tcp_flags & protocol::tcp::SYN == 0 {
         state_flags |= flow_flags::MIDSTREAM;
     }
-    let here = |yes: bool, peer: u32| Half {
-        state: if yes { half_state::ACCEPTED } else { half_state::UNJUDGED },
-        peer_identity: peer,
-        ..Half::ZERO
-    };
-    s.flow = Flow {
-        created_ns: s.now,
-        source: here(opening.source_here, s.destination_identity),
-        destination: here(opening.destination_here, s.source_identity),
-        service_address: opening.service_address,
-        service_port: opening.service_port,
-        entry_node: opening.entry_node,
-        source_identity: s.source_identity,
-        destination_identity: s.destination_identity,
-        flags: state_flags,
-        ..Flow::ZERO
-    };
+    // Field by field: the whole as a value would take a third of the stack.
+    let (source, destination) = (s.source_identity, s.destination_identity);
+    let flow = &mut s.flow;
+    flow.created_ns = s.now;
+    clear(&mut flow.forward);
+    clear(&mut flow.reply);
+    flow.handshake_ns = 0;
+    set_half(&mut flow.source, s.opening.source_here, destination);
+    set_half(&mut flow.destination, s.opening.destination_here, source);
+    flow.service_address = s.opening.service_address;
+    flow.entry_node = s.opening.entry_node;
+    flow.source_identity = source;
+    flow.destination_identity = destination;
+    flow.service_port = s.opening.service_port;
+    flow.flags = state_flags;
+    flow.state = flow_state::NEW;
+    flow.tcp_flags_forward = 0;
+    flow.tcp_flags_reply = 0;
+    flow.reserved = 0;
     let seen = Seen {
         now: s.now,
         bytes: u64::from(s.headers.length),
@@ -179,6 +174,25 @@ fn make_entry(s: &mut Scratch, opening: &Opening) -> Result<(), DropReason> {
     };
     conntrack::advance(&mut s.flow, &seen);
     HALF_OPEN.insert(&s.key, &s.flow, 0).map_err(|_| DropReason::ConntrackInsert)
+}
+
+#[inline(always)]
+fn clear(counters: &mut Counters) {
+    counters.packets = 0;
+    counters.bytes = 0;
+    counters.last_seen_ns = 0;
+}
+
+/// No policy yet: an end that is here has accepted.
+#[inline(always)]
+fn set_half(half: &mut Half, here: bool, peer: u32) {
+    half.policy_id = 0;
+    half.epoch = 0;
+    half.peer_identity = peer;
+    half.peer_generation = 0;
+    half.rule = 0;
+    half.state = if here { half_state::ACCEPTED } else { half_state::UNJUDGED };
+    half.reserved = [0; 3];
 }
 
 /// The backend that this flow (as its client sees it, `s.service_key`) was given earlier.

@@ -30,24 +30,23 @@ fn store_address(skb: Skb, offset: u32, address: &Address, v6: bool) -> Result<(
     if v6 { skb.store(offset, &address.0) } else { skb.store(offset, &address.v4_octets()) }
 }
 
-/// Gives `end` another address and port (see [`rewrite`]).
+/// Gives `end` the address and port in `s.chosen` (see [`rewrite`]).
 #[inline(always)]
-pub fn translate(skb: Skb, s: &mut Scratch, end: End, address: Address, port: u16) -> Result<(), DropReason> {
-    let code = match end {
-        End::Source => rewrite_source(skb, s, &address, u32::from(port)),
-        End::Destination => rewrite_destination(skb, s, &address, u32::from(port)),
-    };
-    code::decode(code)
+pub fn translate(skb: Skb, s: &mut Scratch, end: End) -> Result<(), DropReason> {
+    code::decode(match end {
+        End::Source => rewrite_source(skb, s),
+        End::Destination => rewrite_destination(skb, s),
+    })
 }
 
 #[inline(never)]
-fn rewrite_source(skb: Skb, s: &mut Scratch, address: &Address, port: u32) -> Code {
-    code::encode(rewrite(skb, s, End::Source, *address, port as u16))
+fn rewrite_source(skb: Skb, s: &mut Scratch) -> Code {
+    code::encode(rewrite(skb, s, End::Source, s.chosen, s.chosen_port as u16))
 }
 
 #[inline(never)]
-fn rewrite_destination(skb: Skb, s: &mut Scratch, address: &Address, port: u32) -> Code {
-    code::encode(rewrite(skb, s, End::Destination, *address, port as u16))
+fn rewrite_destination(skb: Skb, s: &mut Scratch) -> Code {
+    code::encode(rewrite(skb, s, End::Destination, s.chosen, s.chosen_port as u16))
 }
 
 /// Gives `end` another address and port. In an ICMP error the quoted packet goes the other way, so its other end is

@@ -15,7 +15,8 @@ mod extension {
     pub const DESTINATION: u8 = 60;
 }
 
-/// What an IP header says, whichever family.
+/// What an IP header says, whichever family. Filled in place: a result of this size would be copied on a stack that
+/// has no room for copies.
 #[derive(Clone, Copy)]
 pub(crate) struct Ip {
     pub source: Address,
@@ -30,6 +31,20 @@ pub(crate) struct Ip {
     /// Set when this is a fragment: the first (`offset == 0`) or a later one.
     pub fragment: Fragment,
     pub dont_fragment: bool,
+}
+
+impl Ip {
+    pub(crate) const EMPTY: Self = Self {
+        source: Address::ZERO,
+        destination: Address::ZERO,
+        l4_offset: 0,
+        end: 0,
+        fragment_id: 0,
+        protocol: 0,
+        ttl: 0,
+        fragment: Fragment::Whole,
+        dont_fragment: true,
+    };
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,8 +64,13 @@ pub(crate) enum Extent {
 }
 
 /// IPv4 header at `offset` (RFC 791 §3.1).
-#[inline(always)]
-pub(crate) fn ipv4<P: Packet + ?Sized>(packet: &P, offset: u32, extent: Extent) -> Result<Ip, DropReason> {
+#[inline(never)] // as ipv6
+pub(crate) fn ipv4<P: Packet + ?Sized>(
+    packet: &P,
+    offset: u32,
+    extent: Extent,
+    ip: &mut Ip,
+) -> Result<(), DropReason> {
     let Some(h) = packet.load::<20>(offset) else { return Err(DropReason::Truncated) };
     let header = u32::from(h[0] & 0x0f) * 4;
     let total = u32::from(u16::from_be_bytes([h[2], h[3]]));
@@ -69,22 +89,26 @@ pub(crate) fn ipv4<P: Packet + ?Sized>(packet: &P, offset: u32, extent: Extent) 
         (0, true) => Fragment::First,
         _ => Fragment::Later,
     };
-    Ok(Ip {
-        source: Address::from_v4([h[12], h[13], h[14], h[15]]),
-        destination: Address::from_v4([h[16], h[17], h[18], h[19]]),
-        l4_offset: offset + header,
-        end,
-        fragment_id: u32::from(u16::from_be_bytes([h[4], h[5]])),
-        protocol: h[9],
-        ttl: h[8],
-        fragment,
-        dont_fragment: position & 0x4000 != 0,
-    })
+    ip.source = Address::from_v4([h[12], h[13], h[14], h[15]]);
+    ip.destination = Address::from_v4([h[16], h[17], h[18], h[19]]);
+    ip.l4_offset = offset + header;
+    ip.end = end;
+    ip.fragment_id = u32::from(u16::from_be_bytes([h[4], h[5]]));
+    ip.protocol = h[9];
+    ip.ttl = h[8];
+    ip.fragment = fragment;
+    ip.dont_fragment = position & 0x4000 != 0;
+    Ok(())
 }
 
 /// IPv6 header at `offset` with its extension headers (RFC 8200 §3, §4).
-#[inline(always)]
-pub(crate) fn ipv6<P: Packet + ?Sized>(packet: &P, offset: u32, extent: Extent) -> Result<Ip, DropReason> {
+#[inline(never)] // in the kernel a subprogram, for the sake of its stack
+pub(crate) fn ipv6<P: Packet + ?Sized>(
+    packet: &P,
+    offset: u32,
+    extent: Extent,
+    ip: &mut Ip,
+) -> Result<(), DropReason> {
     let Some(h) = packet.load::<40>(offset) else { return Err(DropReason::Truncated) };
     if h[0] >> 4 != 6 {
         return Err(DropReason::InvalidPacket);
@@ -95,27 +119,20 @@ pub(crate) fn ipv6<P: Packet + ?Sized>(packet: &P, offset: u32, extent: Extent) 
     if extent == Extent::Whole && end > packet.length() {
         return Err(DropReason::Truncated);
     }
-    let mut source = Address::ZERO;
-    let mut destination = Address::ZERO;
-    copy16(&mut source, &h, 8);
-    copy16(&mut destination, &h, 24);
-    if source.is_v4() || destination.is_v4() {
+    copy16(&mut ip.source, &h, 8);
+    copy16(&mut ip.destination, &h, 24);
+    if ip.source.is_v4() || ip.destination.is_v4() {
         // v4-mapped addresses must not appear on the wire; here they would be taken for IPv4.
         return Err(DropReason::InvalidPacket);
     }
-    let mut ip = Ip {
-        source,
-        destination,
-        l4_offset: offset + 40,
-        end,
-        fragment_id: 0,
-        protocol: h[6],
-        ttl: h[7],
-        fragment: Fragment::Whole,
-        dont_fragment: true,
-    };
-    extensions(packet, &mut ip)?;
-    Ok(ip)
+    ip.l4_offset = offset + 40;
+    ip.end = end;
+    ip.fragment_id = 0;
+    ip.protocol = h[6];
+    ip.ttl = h[7];
+    ip.fragment = Fragment::Whole;
+    ip.dont_fragment = true;
+    extensions(packet, ip)
 }
 
 /// Walks the extension headers; leaves `ip` at the transport header.

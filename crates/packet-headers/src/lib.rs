@@ -14,7 +14,7 @@ mod parse;
 pub mod protocol;
 
 pub use icmp::is_neighbour_chatter;
-pub use parse::{Content, Headers, flags, parse};
+pub use parse::{Content, Headers, flags, parse, parse_outer, parse_quoted};
 
 /// Bytes to read from: a packet in the kernel, or a slice.
 pub trait Packet {

@@ -112,25 +112,39 @@ impl Headers {
     }
 }
 
-/// Reads a frame into `headers`.
+/// Reads a frame into `headers`, with what an ICMP error quotes.
 ///
 /// # Errors
 /// The reason to drop it: truncated, contradictory, or a forbidden extension header.
 #[inline(always)]
 pub fn parse<P: Packet + ?Sized>(packet: &P, headers: &mut Headers) -> Result<Content, DropReason> {
+    let content = parse_outer(packet, headers)?;
+    if content == Content::Ip && headers.is(flags::ICMP_ERROR) {
+        parse_quoted(packet, headers);
+    }
+    Ok(content)
+}
+
+/// [`parse`] without the quote; the kernel's stack has no room for both at once.
+///
+/// # Errors
+/// As [`parse`].
+#[inline(always)]
+pub fn parse_outer<P: Packet + ?Sized>(packet: &P, headers: &mut Headers) -> Result<Content, DropReason> {
     let Some([high, low]) = packet.load::<2>(12) else { return Err(DropReason::Truncated) };
-    let ip = match u16::from_be_bytes([high, low]) {
+    let mut ip = Ip::EMPTY;
+    match u16::from_be_bytes([high, low]) {
         protocol::ETHERTYPE_IPV4 => {
             headers.flags = 0;
-            ipv4(packet, ETHERNET_HEADER, Extent::Whole)?
+            ipv4(packet, ETHERNET_HEADER, Extent::Whole, &mut ip)?;
         }
         protocol::ETHERTYPE_IPV6 => {
             headers.flags = flags::V6;
-            ipv6(packet, ETHERNET_HEADER, Extent::Whole)?
+            ipv6(packet, ETHERNET_HEADER, Extent::Whole, &mut ip)?;
         }
         protocol::ETHERTYPE_ARP => return Ok(Content::Arp),
         other => return Ok(Content::Other(other)),
-    };
+    }
     headers.source = ip.source;
     headers.destination = ip.destination;
     headers.length = ip.end - ETHERNET_HEADER;
@@ -198,7 +212,7 @@ fn transport<P: Packet + ?Sized>(packet: &P, ip: &Ip, headers: &mut Headers) -> 
                     headers.source_port = u16::from_be_bytes([t[4], t[5]]);
                     headers.destination_port = headers.source_port;
                 }
-                Meaning::Error if !headers.is(flags::FIRST_FRAGMENT) => quoted(packet, ip, headers),
+                Meaning::Error if !headers.is(flags::FIRST_FRAGMENT) => headers.flags |= flags::ICMP_ERROR,
                 Meaning::Error | Meaning::Other => {}
             }
         }
@@ -207,17 +221,19 @@ fn transport<P: Packet + ?Sized>(packet: &P, ip: &Ip, headers: &mut Headers) -> 
     Ok(())
 }
 
-/// The packet that an ICMP error is about. What can't be read is no error of the outer packet: it stays unrelated.
+/// The packet that an ICMP error (its headers read by [`parse_outer`]) is about. What can't be read is no error of the outer packet: it stays unrelated.
 #[inline(always)]
-fn quoted<P: Packet + ?Sized>(packet: &P, ip: &Ip, headers: &mut Headers) {
-    headers.flags |= flags::ICMP_ERROR;
-    let offset = ip.l4_offset + 8;
-    let inner = if headers.is(flags::V6) {
-        ipv6(packet, offset, Extent::Quoted)
+pub fn parse_quoted<P: Packet + ?Sized>(packet: &P, headers: &mut Headers) {
+    let offset = headers.l4_offset + 8;
+    let mut inner = Ip::EMPTY;
+    let read = if headers.is(flags::V6) {
+        ipv6(packet, offset, Extent::Quoted, &mut inner)
     } else {
-        ipv4(packet, offset, Extent::Quoted)
+        ipv4(packet, offset, Extent::Quoted, &mut inner)
     };
-    let Ok(inner) = inner else { return };
+    if read.is_err() {
+        return;
+    }
     if inner.fragment == Fragment::Later {
         return;
     }

@@ -8,29 +8,37 @@ use datapath_layouts::event::event_flags;
 use datapath_layouts::flow::flow_flags;
 use datapath_layouts::{DropReason, ObservationPoint, RouteKind, Routing, identity};
 use datapath_logic::delivery::{Way, way};
-use packet_headers::{Content, flags, protocol};
+use packet_headers::{flags, protocol};
 
-use super::{find_flow, open_flow, read, translate_service};
+use super::{IS_IP, Served, find_flow, open_flow, read, translate_service};
 use crate::config::config;
+use crate::code::{self, Code};
 use crate::scratch::{Scratch, endpoint_of, route_of};
 use crate::skb::Skb;
-use crate::track::Opening;
-use crate::{deliver, events, fragments, masquerade};
+use crate::{deliver, fragments, icmp_error, masquerade};
 
 #[classifier]
 pub fn from_network(ctx: TcContext) -> i32 {
     let skb = Skb(ctx.skb.skb);
     let Some(s) = Scratch::take() else { return TC_ACT_SHOT as i32 };
-    match run(skb, s) {
+    let code = read(skb, s, ObservationPoint::FromNetwork);
+    match code::decode_verdict(stages(skb, s, code)) {
         Ok(verdict) => verdict,
-        Err(reason) => events::dropped(skb, s, reason),
+        Err(reason) => icmp_error::answer_or_drop(skb, s, reason),
     }
 }
 
+#[inline(never)]
+fn stages(skb: Skb, s: &mut Scratch, code: Code) -> i32 {
+    code::encode_verdict(run(skb, s, code))
+}
+
 #[inline(always)]
-fn run(skb: Skb, s: &mut Scratch) -> Result<i32, DropReason> {
+fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
     // What we can't read is the host's to judge; whatever it sends on into a Pod passes `to_pod`.
-    let Ok(Content::Ip) = read(skb, s, ObservationPoint::FromNetwork) else { return Ok(TC_ACT_OK as i32) };
+    if code != IS_IP {
+        return Ok(TC_ACT_OK as i32);
+    }
     if s.headers.protocol == protocol::UDP && s.headers.destination_port == VXLAN_PORT {
         return Ok(TC_ACT_OK as i32); // comes back through `from_overlay`
     }
@@ -58,14 +66,15 @@ fn run(skb: Skb, s: &mut Scratch) -> Result<i32, DropReason> {
         if !unmasked {
             claim(s, source.map_or(0, |r| r.kind))?;
         }
-        let flow = find_flow(skb, s)?;
+        let found = find_flow(skb, s)?;
         s.destination_identity = endpoint.identity;
         s.event_flags |= event_flags::INGRESS;
-        if flow.known.is_none() {
+        if !found {
             if s.headers.is(flags::ICMP_ERROR) {
                 return Err(DropReason::StaleOrUnroutable);
             }
-            open_flow(skb, s, Opening { destination_here: true, ..Opening::PLAIN }, ObservationPoint::ToEndpoint)?;
+            s.opening.plain(false, true);
+            open_flow(skb, s, ObservationPoint::ToEndpoint)?;
         }
         return deliver::to_pod(skb, s, endpoint, false);
     }
@@ -78,15 +87,14 @@ fn run(skb: Skb, s: &mut Scratch) -> Result<i32, DropReason> {
     }
     if mtu_refused(s) {
         // Judged before the destination is rewritten: the client must see its own packet quoted.
-        if let Some(verdict) = refuse_large(skb, s, to_host)? {
-            return Ok(verdict);
-        }
+        refuse_large(s, to_host)?;
     }
-    let Some((_, known)) = translate_service(skb, s, to_host)? else { return Ok(TC_ACT_OK as i32) };
-    if known.is_some_and(|k| k.reply) {
-        return Err(DropReason::StaleOrUnroutable);
-    }
-    let new = known.is_none() && !s.headers.is(flags::ICMP_ERROR);
+    let new = match translate_service(skb, s, to_host)? {
+        Served::No => return Ok(TC_ACT_OK as i32),
+        Served::Known if s.known.reply => return Err(DropReason::StaleOrUnroutable),
+        Served::Known => false,
+        Served::New => true,
+    };
     let target = endpoint_of(&s.headers.destination);
     let route = if target.is_some() { None } else { route_of(&s.headers.destination) };
     s.destination_identity = target.map_or_else(|| route.map_or(0, |r| r.identity), |e| e.identity);
@@ -94,13 +102,15 @@ fn run(skb: Skb, s: &mut Scratch) -> Result<i32, DropReason> {
         (Way::Pod, Some(endpoint), _) => {
             s.event_flags |= event_flags::INGRESS;
             if new {
-                open_flow(skb, s, Opening { destination_here: true, ..Opening::PLAIN }, ObservationPoint::ToEndpoint)?;
+                s.opening.plain(false, true);
+            open_flow(skb, s, ObservationPoint::ToEndpoint)?;
             }
             deliver::to_pod(skb, s, endpoint, false)
         }
         (Way::Host, _, _) => {
             if new {
-                open_flow(skb, s, Opening { destination_here: true, ..Opening::PLAIN }, ObservationPoint::ToHost)?;
+                s.opening.plain(false, true);
+                open_flow(skb, s, ObservationPoint::ToHost)?;
             }
             Ok(deliver::to_host(skb, s))
         }
@@ -111,10 +121,12 @@ fn run(skb: Skb, s: &mut Scratch) -> Result<i32, DropReason> {
                 return Err(DropReason::NoTunnelEndpoint);
             }
             if new {
-                let opening = Opening { flags: flow_flags::FORWARDED, ..Opening::PLAIN };
-                open_flow(skb, s, opening, ObservationPoint::ToOverlay)?;
+                s.opening.plain(false, false);
+                s.opening.flags = flow_flags::FORWARDED;
+                open_flow(skb, s, ObservationPoint::ToOverlay)?;
             }
-            deliver::to_overlay(skb, s, route.tunnel, identity::WORLD)
+            s.tunnel = route.tunnel;
+            deliver::to_overlay(skb, s, identity::WORLD)
         }
         (Way::Drop(reason), _, _) => Err(reason),
         _ => Err(DropReason::StaleOrUnroutable),
@@ -141,18 +153,14 @@ fn mtu_refused(s: &Scratch) -> bool {
 /// A large packet for a service: refused unless its flow's backend is on this node. A packet that opens a flow is
 /// never that large with TCP; with UDP the backend is not chosen yet, and the smaller size is the safe answer.
 #[inline(always)]
-fn refuse_large(skb: Skb, s: &mut Scratch, is_node: bool) -> Result<Option<i32>, DropReason> {
-    let (address, port) = (s.tuple.destination, s.tuple.destination_port);
-    if crate::services::frontend(&address, port, s.tuple.protocol, is_node).is_none() {
-        return Ok(None);
+fn refuse_large(s: &mut Scratch, is_node: bool) -> Result<(), DropReason> {
+    if !crate::services::frontend_into(s, is_node) {
+        return Ok(());
     }
     datapath_logic::tuple::flow_key(&s.tuple, &mut s.service_key);
     let local = match crate::track::service_flow(s) {
         Some(flow) => endpoint_of(&flow.address).is_some(),
         None => false,
     };
-    if local {
-        return Ok(None);
-    }
-    crate::icmp_error::too_big(skb, s, config!(overlay_mtu)).map(Some)
+    if local { Ok(()) } else { Err(deliver::too_big(s, config!(overlay_mtu))) }
 }

@@ -9,13 +9,13 @@ use datapath_layouts::event::event_flags;
 use datapath_layouts::flow::flow_flags;
 use datapath_layouts::{Address, DropReason, ObservationPoint, RouteKind, identity, stats};
 use datapath_logic::delivery::{Way, overlay_claim, way};
-use packet_headers::{Content, flags};
+use packet_headers::flags;
 
-use super::{find_flow, open_flow, read};
+use super::{IS_IP, IS_OTHER, find_flow, open_flow, read};
 use crate::config::config;
+use crate::code::{self, Code};
 use crate::scratch::{Scratch, endpoint_of, route_of};
 use crate::skb::Skb;
-use crate::track::Opening;
 use crate::{deliver, events, fragments};
 
 /// `PACKET_HOST` of `linux/if_packet.h`.
@@ -25,15 +25,16 @@ const PACKET_HOST: u32 = 0;
 pub fn from_overlay(ctx: TcContext) -> i32 {
     let skb = Skb(ctx.skb.skb);
     let Some(s) = Scratch::take() else { return TC_ACT_SHOT as i32 };
-    match run(skb, s) {
+    let code = read(skb, s, ObservationPoint::FromOverlay);
+    match code::decode_verdict(stages(skb, s, code)) {
         Ok(verdict) => verdict,
         Err(reason) => events::dropped(skb, s, reason),
     }
 }
 
-/// Who sent the outer packet, and the VNI.
-#[inline(always)]
-fn tunnel_key(skb: Skb) -> Result<(Address, u32), DropReason> {
+/// Who sent the outer packet, into `s.tunnel`, and the VNI (24 bits); [`NO_KEY`] without metadata.
+#[inline(never)]
+fn tunnel_key(skb: Skb, s: &mut Scratch) -> u32 {
     // SAFETY: all-zero is a valid value of this plain struct.
     let mut key: bpf_tunnel_key = unsafe { core::mem::zeroed() };
     let size = size_of::<bpf_tunnel_key>() as u32;
@@ -41,11 +42,12 @@ fn tunnel_key(skb: Skb) -> Result<(Address, u32), DropReason> {
     unsafe {
         if bpf_skb_get_tunnel_key(skb.0, &raw mut key, size, 0) == 0 {
             let v4 = u32::from_ne_bytes(key.__bindgen_anon_1.remote_ipv4.to_ne_bytes()).to_be_bytes();
-            return Ok((Address::from_v4(v4), key.tunnel_id));
+            s.tunnel = Address::from_v4(v4);
+            return key.tunnel_id & 0xff_ffff;
         }
         if bpf_skb_get_tunnel_key(skb.0, &raw mut key, size, u64::from(BPF_F_TUNINFO_IPV6)) == 0 {
             let words = key.__bindgen_anon_1.remote_ipv6;
-            let mut address = Address::ZERO;
+            let address = &mut s.tunnel;
             let mut i = 0;
             while i < 4 {
                 let b = words[i].to_ne_bytes();
@@ -55,21 +57,33 @@ fn tunnel_key(skb: Skb) -> Result<(Address, u32), DropReason> {
                 address.0[i * 4 + 3] = b[3];
                 i += 1;
             }
-            return Ok((address, key.tunnel_id));
+            return key.tunnel_id & 0xff_ffff;
         }
     }
-    Err(DropReason::NoTunnelKey)
+    NO_KEY
+}
+
+const NO_KEY: u32 = u32::MAX;
+
+#[inline(never)]
+fn stages(skb: Skb, s: &mut Scratch, code: Code) -> i32 {
+    code::encode_verdict(run(skb, s, code))
 }
 
 #[inline(always)]
-fn run(skb: Skb, s: &mut Scratch) -> Result<i32, DropReason> {
-    if read(skb, s, ObservationPoint::FromOverlay)? != Content::Ip {
+fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
+    if code > IS_OTHER {
+        return Err(code::reason(code));
+    }
+    if code != IS_IP {
         // No neighbours are asked for through the overlay.
         events::count(stats::QUIET_DROPS, 1, 0);
         return Ok(TC_ACT_SHOT as i32);
     }
-    let (outer, vni) = tunnel_key(skb)?;
-    s.tunnel = outer;
+    let vni = tunnel_key(skb, s);
+    if vni == NO_KEY {
+        return Err(DropReason::NoTunnelKey);
+    }
     let (cluster, claimed) = identity::from_vni(vni);
     if cluster != config!(cluster) {
         return Err(DropReason::InvalidVni);
@@ -77,37 +91,38 @@ fn run(skb: Skb, s: &mut Scratch) -> Result<i32, DropReason> {
     let ours = endpoint_of(&s.headers.source).is_some();
     let source = route_of(&s.headers.source);
     let from_world = source.is_some_and(|r| r.kind == RouteKind::World as u8);
-    let outer_is_node = !from_world || route_of(&outer).is_some_and(|r| r.kind == RouteKind::RemoteNode as u8);
-    overlay_claim(ours, source, &outer, outer_is_node, claimed)?;
+    let outer_is_node = !from_world || route_of(&s.tunnel).is_some_and(|r| r.kind == RouteKind::RemoteNode as u8);
+    overlay_claim(ours, source, &s.tunnel, outer_is_node, claimed)?;
     s.source_identity = claimed;
     fragments::resolve(s)?;
     // SAFETY: plain helper call. The inner MAC is nobody's here; without this the stack would ignore the packet.
     unsafe { bpf_skb_change_type(skb.0, PACKET_HOST) };
 
-    let flow = find_flow(skb, s)?;
-    s.tunnel = outer;
+    let found = find_flow(skb, s)?;
     let target = endpoint_of(&s.headers.destination);
     let route = if target.is_some() { None } else { route_of(&s.headers.destination) };
     match (way(target, route), target, route) {
-        (Way::World, _, Some(route)) if flow.is_reply() && flow.is(flow_flags::FORWARDED) => {
+        (Way::World, _, Some(route)) if found && s.known.reply && s.known.is(flow_flags::FORWARDED) => {
             // The answer of a backend elsewhere to a client that came in here.
             deliver::to_next_hop(skb, s, route)
         }
         (Way::Pod, Some(endpoint), _) => {
             s.event_flags |= event_flags::INGRESS;
             s.destination_identity = endpoint.identity;
-            if flow.known.is_none() {
+            if !found {
                 if s.headers.is(flags::ICMP_ERROR) {
                     return Err(DropReason::StaleOrUnroutable);
                 }
-                open_flow(skb, s, opening(from_world, outer), ObservationPoint::ToEndpoint)?;
+                opening(s, from_world);
+                open_flow(skb, s, ObservationPoint::ToEndpoint)?;
             }
             deliver::to_pod(skb, s, endpoint, false)
         }
         (Way::Host, Some(endpoint), _) if endpoint.flags & FLAG_HOST != 0 => {
             s.destination_identity = identity::HOST;
-            if flow.known.is_none() && !s.headers.is(flags::ICMP_ERROR) {
-                open_flow(skb, s, opening(from_world, outer), ObservationPoint::ToHost)?;
+            if !found && !s.headers.is(flags::ICMP_ERROR) {
+                opening(s, from_world);
+                open_flow(skb, s, ObservationPoint::ToHost)?;
             }
             Ok(deliver::to_host(skb, s))
         }
@@ -119,8 +134,10 @@ fn run(skb: Skb, s: &mut Scratch) -> Result<i32, DropReason> {
 
 /// A client from outside entered at the sender: its answers go back there.
 #[inline(always)]
-fn opening(from_world: bool, outer: Address) -> Opening {
-    let flags = if from_world { flow_flags::VIA_ENTRY } else { 0 };
-    let entry_node = if from_world { outer } else { Address::ZERO };
-    Opening { flags, entry_node, destination_here: true, ..Opening::PLAIN }
+fn opening(s: &mut Scratch, from_world: bool) {
+    s.opening.plain(false, true);
+    if from_world {
+        s.opening.flags = flow_flags::VIA_ENTRY;
+        s.opening.entry_node = s.tunnel;
+    }
 }

@@ -8,25 +8,22 @@ use datapath_layouts::flow::flow_flags;
 use datapath_layouts::config::VXLAN_PORT;
 use datapath_layouts::{DropReason, ObservationPoint, RouteKind, identity, stats};
 use datapath_logic::delivery::{Way, way};
-use packet_headers::{Content, Packet, flags, is_neighbour_chatter, protocol};
+use packet_headers::{Packet, flags, is_neighbour_chatter, protocol};
 
-use super::{find_flow, open_flow, read, translate_service};
+use super::{IS_ARP, IS_IP, IS_OTHER, Served, find_flow, open_flow, read, translate_service};
+use crate::code::{self, Code};
 use crate::scratch::{Scratch, endpoint_of, route_of};
 use crate::skb::Skb;
-use crate::track::Opening;
 use crate::{deliver, events, fragments, icmp_error, masquerade};
 
 #[classifier]
 pub fn from_pod(ctx: TcContext) -> i32 {
     let skb = Skb(ctx.skb.skb);
     let Some(s) = Scratch::take() else { return TC_ACT_SHOT as i32 };
-    match run(skb, s) {
+    let code = read(skb, s, ObservationPoint::FromEndpoint);
+    match code::decode_verdict(stages(skb, s, code)) {
         Ok(verdict) => verdict,
-        Err(DropReason::TtlExceeded) => match icmp_error::time_exceeded(skb, s) {
-            Ok(verdict) => verdict,
-            Err(reason) => events::dropped(skb, s, reason),
-        },
-        Err(reason) => events::dropped(skb, s, reason),
+        Err(reason) => icmp_error::answer_or_drop(skb, s, reason),
     }
 }
 
@@ -37,15 +34,18 @@ fn quiet() -> i32 {
     TC_ACT_SHOT as i32
 }
 
+#[inline(never)]
+fn stages(skb: Skb, s: &mut Scratch, code: Code) -> i32 {
+    code::encode_verdict(run(skb, s, code))
+}
+
 #[inline(always)]
-fn run(skb: Skb, s: &mut Scratch) -> Result<i32, DropReason> {
-    match read(skb, s, ObservationPoint::FromEndpoint)? {
-        Content::Ip => {}
-        Content::Arp => return Ok(quiet()),
-        Content::Other(_) => {
-            s.headers = packet_headers::Headers::EMPTY;
-            return Err(DropReason::UnsupportedL3Protocol);
-        }
+fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
+    match code {
+        IS_IP => {}
+        IS_ARP => return Ok(quiet()),
+        IS_OTHER => return Err(DropReason::UnsupportedL3Protocol),
+        number => return Err(code::reason(number)),
     }
     if is_neighbour_chatter(s.headers.protocol, s.headers.icmp_type) {
         return Ok(quiet());
@@ -60,29 +60,30 @@ fn run(skb: Skb, s: &mut Scratch) -> Result<i32, DropReason> {
     s.source_identity = own.identity;
     fragments::resolve(s)?;
 
-    let mut flow = find_flow(skb, s)?;
-    let mut new = flow.known.is_none();
+    let mut found = find_flow(skb, s)?;
+    let mut new = !found;
     if new {
         let is_node = crate::services::in_node_port_range(s.headers.destination_port)
             && crate::services::is_node(&s.headers.destination);
         match translate_service(skb, s, is_node)? {
-            Some((_, known)) => {
-                new = known.is_none() && !s.headers.is(flags::ICMP_ERROR);
-                flow.known = known;
+            Served::New => {}
+            Served::Known => {
+                new = false;
+                found = true;
             }
-            None if s.headers.is(flags::ICMP_ERROR) => return Err(DropReason::StaleOrUnroutable),
-            None => {}
+            Served::No if s.headers.is(flags::ICMP_ERROR) => return Err(DropReason::StaleOrUnroutable),
+            Served::No => {}
         }
     }
-    if flow.is_reply() && flow.is(flow_flags::VIA_ENTRY) {
+    let reply = found && s.known.reply;
+    if reply && s.known.is(flow_flags::VIA_ENTRY) {
         // The client waits at the node through which it came in, for an answer from the address it called.
-        let Some(known) = flow.known else { return Err(DropReason::UnknownTarget) };
-        return deliver::to_overlay(skb, s, known.entry_node, own.identity);
+        s.tunnel = s.known.entry_node;
+        return deliver::to_overlay(skb, s, own.identity);
     }
 
-    let destination = s.headers.destination;
-    let target = endpoint_of(&destination);
-    let route = if target.is_some() { None } else { route_of(&destination) };
+    let target = endpoint_of(&s.headers.destination);
+    let route = if target.is_some() { None } else { route_of(&s.headers.destination) };
     s.destination_identity = match (target, route) {
         (Some(endpoint), _) => endpoint.identity,
         (None, Some(route)) => route.identity,
@@ -97,30 +98,32 @@ fn run(skb: Skb, s: &mut Scratch) -> Result<i32, DropReason> {
         return Err(DropReason::TunnelFromPod);
     }
     if new {
-        let opening =
-            Opening { source_here: true, destination_here: matches!(chosen, Way::Pod), ..Opening::PLAIN };
+        s.opening.plain(true, matches!(chosen, Way::Pod));
         let point = match chosen {
             Way::Host => ObservationPoint::ToHost,
             Way::Pod => ObservationPoint::ToEndpoint,
             Way::Tunnel => ObservationPoint::ToOverlay,
             _ => ObservationPoint::ToNetwork,
         };
-        open_flow(skb, s, opening, point)?;
+        open_flow(skb, s, point)?;
     }
     match (chosen, target, route) {
         (Way::Host, _, _) => Ok(deliver::to_host(skb, s)),
         (Way::Pod, Some(endpoint), _) => deliver::to_pod(skb, s, endpoint, false),
-        (Way::Tunnel, _, Some(route)) => deliver::to_overlay(skb, s, route.tunnel, own.identity),
+        (Way::Tunnel, _, Some(route)) => {
+            s.tunnel = route.tunnel;
+            deliver::to_overlay(skb, s, own.identity)
+        }
         (Way::Native, _, Some(route)) => deliver::to_next_hop(skb, s, route),
         (Way::World, _, Some(route)) => {
             if s.headers.ttl <= 1 {
                 return Err(DropReason::TtlExceeded); // before the source is rewritten: the Pod must be told
             }
             if datapath_logic::mtu::too_big(&s.headers, s.gso_size, route.mtu) {
-                return icmp_error::too_big(skb, s, route.mtu);
+                return Err(deliver::too_big(s, route.mtu));
             }
             // What answers somebody outside already has the address that was called, or is routed as it is.
-            if !flow.is_reply() {
+            if !reply {
                 masquerade::outward(skb, s)?;
             }
             deliver::to_next_hop(skb, s, route)

@@ -12,47 +12,46 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use datapath_layouts::event::event_flags;
 use datapath_layouts::flow::flow_flags;
 use datapath_layouts::{DropReason, ObservationPoint};
-use packet_headers::{Content, ETHERNET_HEADER, Headers, Packet, flags, parse};
+use packet_headers::{Content, ETHERNET_HEADER, Headers, Packet, flags, parse_outer, parse_quoted};
 
 use crate::code::{self, Code};
 use crate::events;
 use crate::scratch::Scratch;
 use crate::services::{self, Translation};
 use crate::skb::Skb;
-use crate::track::{self, Known, Opening};
+use crate::track;
 use crate::translate::{End, translate};
 
-/// Reads the packet into `s`.
+/// Reads the packet into `s`: one of the numbers below, or a drop reason's. Called from the program itself, not from
+/// its stages, so that their stacks don't add up.
 #[inline(always)]
-fn read(skb: Skb, s: &mut Scratch, point: ObservationPoint) -> Result<Content, DropReason> {
+fn read(skb: Skb, s: &mut Scratch, point: ObservationPoint) -> Code {
     s.point = point as u8;
     // SAFETY: plain helper call.
     s.now = unsafe { bpf_ktime_get_coarse_ns() };
     s.gso_size = skb.gso_size();
     let segments = skb.gso_segments();
     s.segments = if segments == 0 { 1 } else { segments };
-    match read_headers(skb, s) {
-        IS_IP => Ok(Content::Ip),
-        IS_ARP => Ok(Content::Arp),
-        IS_OTHER => Ok(Content::Other(0)),
-        number => {
-            let reason = code::reason(number);
-            // What the last packet left there must not be reported as this one's.
-            s.headers = Headers::EMPTY;
-            s.headers.length = skb.length().saturating_sub(ETHERNET_HEADER);
-            Err(reason)
+    let code = read_headers(skb, s);
+    if code == IS_IP {
+        if s.headers.is(flags::ICMP_ERROR) {
+            read_quote(skb, s);
         }
+    } else {
+        // What the last packet left there must not be reported as this one's.
+        s.headers = Headers::EMPTY;
+        s.headers.length = skb.length().saturating_sub(ETHERNET_HEADER);
     }
+    code
 }
 
-const IS_IP: u32 = 0;
-const IS_ARP: u32 = 1;
-const IS_OTHER: u32 = 2;
+const IS_IP: Code = 0;
+const IS_ARP: Code = 1;
+const IS_OTHER: Code = 2;
 
-/// Parses; one of the numbers above, or a drop reason's.
 #[inline(never)]
 fn read_headers(skb: Skb, s: &mut Scratch) -> Code {
-    match parse(&skb, &mut s.headers) {
+    match parse_outer(&skb, &mut s.headers) {
         Ok(Content::Ip) => IS_IP,
         Ok(Content::Arp) => IS_ARP,
         Ok(Content::Other(_)) => IS_OTHER,
@@ -60,77 +59,80 @@ fn read_headers(skb: Skb, s: &mut Scratch) -> Code {
     }
 }
 
-/// What the flow stage found out.
-struct Flowing {
-    /// The flow's entry, when there was one.
-    known: Option<Known>,
+#[inline(never)]
+fn read_quote(skb: Skb, s: &mut Scratch) {
+    parse_quoted(&skb, &mut s.headers);
 }
 
-impl Flowing {
-    #[inline(always)]
-    fn is_reply(&self) -> bool {
-        self.known.is_some_and(|k| k.reply)
-    }
-    #[inline(always)]
-    fn is(&self, flag: u16) -> bool {
-        self.known.is_some_and(|k| k.is(flag))
-    }
-}
-
-/// Finds the packet's flow. A reply of a translated flow gets its service's address back, except where the client
-/// entered through another node, which does that.
+/// Finds the packet's flow: true, and `s.known` says what there was. A reply of a translated flow gets its service's
+/// address back, except where the client entered through another node, which does that.
 #[inline(always)]
-fn find_flow(skb: Skb, s: &mut Scratch) -> Result<Flowing, DropReason> {
+fn find_flow(skb: Skb, s: &mut Scratch) -> Result<bool, DropReason> {
     if s.headers.is(flags::ICMP_ERROR) {
         s.event_flags |= event_flags::RELATED;
         s.set_quoted_tuple();
     } else {
         s.set_tuple();
     }
-    let known = track::find(skb, s);
-    if let Some(known) = known {
-        if known.reply {
-            s.event_flags |= event_flags::REPLY;
-        }
-        if known.reply && known.is(flow_flags::SERVICE) && !known.is(flow_flags::VIA_ENTRY) {
-            s.original = known.service_address;
-            s.original_port = known.service_port;
-            translate(skb, s, End::Source, known.service_address, known.service_port)?;
+    if !track::find(skb, s) {
+        return Ok(false);
+    }
+    if s.known.reply {
+        s.event_flags |= event_flags::REPLY;
+        if s.known.is(flow_flags::SERVICE) && !s.known.is(flow_flags::VIA_ENTRY) {
+            s.original = s.known.service_address;
+            s.original_port = s.known.service_port;
+            s.chosen = s.known.service_address;
+            s.chosen_port = u32::from(s.known.service_port);
+            translate(skb, s, End::Source)?;
         }
     }
-    Ok(Flowing { known })
+    Ok(true)
 }
 
-/// For a packet without a flow: to a backend if it is for a service, and the flow that is found or must be opened
-/// after that. `Ok(None)`: an ICMP error about nothing we know.
+/// What service translation made of a packet that no table knew.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Served {
+    /// It is for no service.
+    No,
+    /// It goes to a backend; the flow is known (`s.known`), or it is an ICMP error that needs none.
+    Known,
+    /// It goes to a backend and opens a flow.
+    New,
+}
+
+/// For a packet without a flow: to a backend, if it is for a service.
 #[inline(always)]
-fn translate_service(
-    skb: Skb,
-    s: &mut Scratch,
-    destination_is_node: bool,
-) -> Result<Option<(bool, Option<Known>)>, DropReason> {
+fn translate_service(skb: Skb, s: &mut Scratch, destination_is_node: bool) -> Result<Served, DropReason> {
     match services::to_backend(skb, s, destination_is_node)? {
-        Translation::None => Ok(None),
+        Translation::None => Ok(Served::No),
         Translation::Done => {
             if s.headers.is(flags::ICMP_ERROR) {
-                return Ok(Some((true, None)));
+                s.known.reply = false;
+                return Ok(Served::Known);
             }
             s.set_tuple();
-            Ok(Some((true, track::find(skb, s))))
+            Ok(if track::find(skb, s) { Served::Known } else { Served::New })
         }
     }
 }
 
-/// Opens the flow and reports it as having passed towards `point`.
+/// Opens the flow that `s.opening` describes and reports it as having passed towards `point`.
 #[inline(always)]
-fn open_flow(skb: Skb, s: &mut Scratch, mut opening: Opening, point: ObservationPoint) -> Result<(), DropReason> {
+fn open_flow(skb: Skb, s: &mut Scratch, point: ObservationPoint) -> Result<(), DropReason> {
+    code::decode(open_flow_code(skb, s, point))
+}
+
+#[inline(never)]
+fn open_flow_code(skb: Skb, s: &mut Scratch, point: ObservationPoint) -> Code {
     if s.original_port != 0 {
-        opening.flags |= flow_flags::SERVICE;
-        opening.service_address = s.original;
-        opening.service_port = s.original_port;
+        s.opening.flags |= flow_flags::SERVICE;
+        s.opening.service_address = s.original;
+        s.opening.service_port = s.original_port;
     }
-    track::open(s, &opening)?;
-    s.tunnel = opening.entry_node;
-    events::new_flow(skb, s, point);
-    Ok(())
+    let opened = code::encode(track::open(s));
+    if opened == 0 {
+        events::new_flow(skb, s, point);
+    }
+    opened
 }

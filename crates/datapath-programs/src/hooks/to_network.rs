@@ -6,12 +6,12 @@ use aya_ebpf::programs::TcContext;
 use datapath_layouts::config::VXLAN_PORT;
 use datapath_layouts::flow::flow_flags;
 use datapath_layouts::{DropReason, ObservationPoint, RouteKind, identity, mark};
-use packet_headers::{Content, flags, protocol};
+use packet_headers::{flags, protocol};
 
-use super::{find_flow, open_flow, read};
+use super::{IS_IP, find_flow, open_flow, read};
+use crate::code::{self, Code};
 use crate::scratch::{Scratch, endpoint_of, route_of};
 use crate::skb::Skb;
-use crate::track::Opening;
 use crate::{deliver, events, fragments};
 
 #[classifier]
@@ -23,15 +23,23 @@ pub fn to_network(ctx: TcContext) -> i32 {
         return TC_ACT_OK as i32;
     }
     let Some(s) = Scratch::take() else { return TC_ACT_SHOT as i32 };
-    match run(skb, s) {
+    let code = read(skb, s, ObservationPoint::FromHost);
+    match code::decode_verdict(stages(skb, s, code)) {
         Ok(verdict) => verdict,
         Err(reason) => events::dropped(skb, s, reason),
     }
 }
 
+#[inline(never)]
+fn stages(skb: Skb, s: &mut Scratch, code: Code) -> i32 {
+    code::encode_verdict(run(skb, s, code))
+}
+
 #[inline(always)]
-fn run(skb: Skb, s: &mut Scratch) -> Result<i32, DropReason> {
-    let Ok(Content::Ip) = read(skb, s, ObservationPoint::FromHost) else { return Ok(TC_ACT_OK as i32) };
+fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
+    if code != IS_IP {
+        return Ok(TC_ACT_OK as i32);
+    }
     if s.headers.protocol == protocol::UDP && s.headers.destination_port == VXLAN_PORT {
         return Ok(TC_ACT_OK as i32);
     }
@@ -43,19 +51,20 @@ fn run(skb: Skb, s: &mut Scratch) -> Result<i32, DropReason> {
         return Err(DropReason::StaleOrUnroutable);
     }
     s.source_identity = identity::HOST;
-    let flow = find_flow(skb, s)?;
-    let Some(known) = flow.known else {
+    if !find_flow(skb, s)? {
         let Some(route) = route_of(&s.headers.destination) else { return Ok(TC_ACT_OK as i32) };
         s.destination_identity = route.identity;
         // The host's flows to Pods elsewhere are tracked, so that the answer is known as one.
         if route.kind == RouteKind::RemotePods as u8 && !s.headers.is(flags::ICMP_ERROR) {
-            open_flow(skb, s, Opening { source_here: true, ..Opening::PLAIN }, ObservationPoint::ToNetwork)?;
+            s.opening.plain(true, false);
+            open_flow(skb, s, ObservationPoint::ToNetwork)?;
         }
         return Ok(TC_ACT_OK as i32);
-    };
-    if known.reply && known.is(flow_flags::VIA_ENTRY) {
+    }
+    if s.known.reply && s.known.is(flow_flags::VIA_ENTRY) {
         // A host-network backend answers a client that came in elsewhere.
-        return deliver::to_overlay(skb, s, known.entry_node, identity::HOST);
+        s.tunnel = s.known.entry_node;
+        return deliver::to_overlay(skb, s, identity::HOST);
     }
     events::passed(skb, s, ObservationPoint::ToNetwork);
     Ok(TC_ACT_OK as i32)

@@ -4,12 +4,12 @@ use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use datapath_layouts::{DropReason, ObservationPoint, RouteKind, identity, mark, stats};
-use packet_headers::{Content, flags};
+use packet_headers::flags;
 
-use super::{find_flow, open_flow, read};
+use super::{IS_IP, IS_OTHER, find_flow, open_flow, read};
+use crate::code::{self, Code};
 use crate::scratch::{Scratch, endpoint_of, route_of};
 use crate::skb::Skb;
-use crate::track::Opening;
 use crate::{deliver, events, fragments};
 
 #[classifier]
@@ -21,15 +21,24 @@ pub fn to_overlay(ctx: TcContext) -> i32 {
         return TC_ACT_OK as i32;
     }
     let Some(s) = Scratch::take() else { return TC_ACT_SHOT as i32 };
-    match run(skb, s) {
+    let code = read(skb, s, ObservationPoint::FromHost);
+    match code::decode_verdict(stages(skb, s, code)) {
         Ok(verdict) => verdict,
         Err(reason) => events::dropped(skb, s, reason),
     }
 }
 
+#[inline(never)]
+fn stages(skb: Skb, s: &mut Scratch, code: Code) -> i32 {
+    code::encode_verdict(run(skb, s, code))
+}
+
 #[inline(always)]
-fn run(skb: Skb, s: &mut Scratch) -> Result<i32, DropReason> {
-    if read(skb, s, ObservationPoint::FromHost)? != Content::Ip {
+fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
+    if code > IS_OTHER {
+        return Err(code::reason(code));
+    }
+    if code != IS_IP {
         events::count(stats::QUIET_DROPS, 1, 0);
         return Ok(TC_ACT_SHOT as i32);
     }
@@ -49,11 +58,12 @@ fn run(skb: Skb, s: &mut Scratch) -> Result<i32, DropReason> {
     if own.ifindex != 0 {
         return Err(DropReason::InvalidSourceIp);
     }
-    let flow = find_flow(skb, s)?;
+    let found = find_flow(skb, s)?;
     s.destination_identity = route.identity;
     s.tunnel = route.tunnel;
-    if flow.known.is_none() && !s.headers.is(flags::ICMP_ERROR) {
-        open_flow(skb, s, Opening { source_here: true, ..Opening::PLAIN }, ObservationPoint::ToOverlay)?;
+    if !found && !s.headers.is(flags::ICMP_ERROR) {
+        s.opening.plain(true, false);
+        open_flow(skb, s, ObservationPoint::ToOverlay)?;
     }
     deliver::set_tunnel(skb, &route.tunnel, identity::REMOTE_NODE)?;
     events::passed(skb, s, ObservationPoint::ToOverlay);
