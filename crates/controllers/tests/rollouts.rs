@@ -15,6 +15,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 use tokio::task::JoinHandle;
 
@@ -40,7 +41,11 @@ impl Witness {
                     Ok(Event::Delete(slice)) => {
                         slices.remove(slice.metadata.name.as_deref().unwrap_or_default());
                     }
-                    Ok(Event::Init) | Err(_) => continue,
+                    Ok(Event::Init) => continue,
+                    Err(_) => {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                        continue;
+                    }
                     Ok(Event::InitDone) => {}
                 }
                 let ready = ready_addresses(slices.values().cloned().collect(), "IPv4").len();
@@ -141,7 +146,7 @@ async fn recreate_never_mixes_templates() {
         if images.len() == 2 {
             break;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+        tokio::time::sleep(Duration::from_millis(3)).await;
     }
     wait_for(&cluster, "localhost/spink:1.0.2", 3).await;
 }
@@ -153,9 +158,9 @@ async fn the_api_server_may_be_killed_in_the_middle() {
     for round in 2..5 {
         let next = format!("localhost/spink:1.0.{round}");
         cluster.patch_deployment("spink", image(&next)).await;
-        tokio::time::sleep(std::time::Duration::from_millis(30 * round)).await;
+        tokio::time::sleep(Duration::from_millis(30 * round)).await;
         cluster.api_server.kill();
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
         cluster.api_server.restart();
         cluster.api_server.client().await;
         wait_for(&cluster, &next, 4).await;
