@@ -128,6 +128,9 @@ fn status(node: &Node, ready: &Value, since: Timestamp) -> Value {
     let mut addresses: Vec<Value> =
         node.options.host_ips.iter().map(|ip| json!({"type": "InternalIP", "address": ip.to_string()})).collect();
     addresses.push(json!({"type": "Hostname", "address": node.options.node_name}));
+    // The merge key is `type`, and both families' InternalIP would become one: replace the list, as kubelet does
+    // (kubernetes/kubernetes, pkg/util/node, fixupPatchForNodeStatusAddresses).
+    addresses.push(json!({"$patch": "replace"}));
     let resources =
         json!({"cpu": cpus().to_string(), "memory": format!("{}Ki", memory_kib()), "pods": PODS.to_string()});
     json!({
