@@ -27,7 +27,7 @@ impl Backoff {
     #[must_use]
     pub fn operations() -> Self {
         let first = Duration::from_millis(100);
-        Self { next: first, first, longest: Duration::from_secs(10) }
+        Self { next: first, first, longest: Duration::from_secs(2) }
     }
 
     /// The delay before the next try; the first restart of a container comes at once.
@@ -42,6 +42,20 @@ impl Backoff {
         if duration >= self.longest * 2 {
             *self = Self::restarts();
         }
+    }
+}
+
+impl Iterator for Backoff {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(self.delay())
+    }
+}
+
+impl kube::runtime::utils::Backoff for Backoff {
+    fn reset(&mut self) {
+        self.next = self.first;
     }
 }
 

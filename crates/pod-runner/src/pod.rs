@@ -60,6 +60,10 @@ pub async fn run(node: Arc<Node>, uid: String, mut wanted: watch::Receiver<Wante
         context.release_sandbox().await;
     };
     let deletion = watch::Sender::new(false);
+    // Known before anything starts: nothing is begun for a Pod that is on its way out.
+    if let Some(grace) = asked_to_go(&wanted.borrow(), &context) {
+        context.stop_within(grace);
+    }
     let told = async {
         loop {
             let asked = wanted.borrow_and_update().clone();

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use futures::StreamExt;
@@ -70,7 +71,8 @@ struct Worker {
 async fn watch_pods(node: Arc<Node>, background: &mut JoinSet<()>) {
     let api: Api<Pod> = Api::all(node.client.clone());
     let selection = watcher::Config::default().fields(&format!("spec.nodeName={}", node.options.node_name));
-    let mut events = watcher(api, selection).default_backoff().boxed();
+    // A restarted API is back within a second; waiting half a minute for it would be waiting for nothing.
+    let mut events = watcher(api, selection).backoff(Backoff::operations()).boxed();
     let mut pods = Pods { node: node.clone(), workers: HashMap::new(), tasks: JoinSet::new() };
     let mut listed = HashSet::new();
     let mut first_list = true;
@@ -165,4 +167,4 @@ async fn collect_garbage(node: Arc<Node>) {
     }
 }
 
-const GC_WAIT: std::time::Duration = std::time::Duration::from_secs(60);
+const GC_WAIT: Duration = Duration::from_secs(60);
