@@ -3,6 +3,7 @@
 //!
 //! Source: <https://github.com/containernetworking/cni/blob/spec-v1.1.0/SPEC.md>; where the text leaves room, what
 //! libcni 1.2 does.
+#![forbid(unsafe_code)]
 
 mod config;
 mod environment;

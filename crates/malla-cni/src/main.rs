@@ -1,6 +1,7 @@
 //! `malla-cni`: the plugin that the container runtime executes for every Pod. It validates what the runtime says,
 //! hands it to the agent over a unix socket, and prints what the agent answers. It keeps nothing and never hangs:
 //! whatever is slow (standard input, the agent) ends in an error after a fixed time, and the runtime tries again.
+#![forbid(unsafe_code)]
 
 mod agent;
 mod output;

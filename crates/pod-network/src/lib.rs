@@ -9,6 +9,7 @@
 //!
 //! Addressing: a Pod has /32 and /128 addresses, and default routes over 169.254.1.1 and fe80::1, which nobody has:
 //! permanent neighbour entries name the host side's MAC. Neither ARP nor ND is ever asked.
+#![forbid(unsafe_code)]
 
 mod add;
 mod check;
