@@ -1,18 +1,30 @@
 //! The agent of a node: watches the cluster, plans, and writes what the datapath needs into the kernel.
+//!
+//! ```text
+//! API ─watch─▶ cluster ─told─▶ run::State ─plan─▶ topology, services ─apply─▶ maps, routes
+//! CNI ───────▶ pod-network ──▶ pods ──────────────────────────────────────▶ maps, programs on links
+//! ring ──────▶ events ──────▶ server (agent.sock) ◀─ questions ─ malla status, malla monitor
+//! maps ──────▶ collector: forgets what is over
+//! ```
+//! Invariants: the loop in [`run`] is the only writer of services and routes; planning does no I/O; nothing is removed
+//! before the API has told everything; a killed agent leaves traffic as it is, and its successor goes on from the pins.
 #![deny(unsafe_code)]
 
+pub mod cli;
 pub mod cluster;
 pub mod collector;
 pub mod error;
 pub mod events;
 pub mod facts;
 mod kernel;
+mod kernel_datapath;
 pub mod loaded;
 pub mod node_config;
 pub mod pods;
 pub mod run;
 pub mod server;
 pub mod services;
+pub mod settings_file;
 pub mod status;
 pub mod table;
 pub mod topology;

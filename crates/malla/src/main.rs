@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod agents;
+mod bpf;
 mod completion;
 mod monitor;
 mod status;
@@ -30,12 +31,17 @@ enum Command {
     /// What happens to packets, as it happens
     #[command(after_help = monitor::EXAMPLES)]
     Monitor(monitor::MonitorArgs),
+    /// What is in the pinned maps, with or without an agent
+    #[command(after_help = bpf::EXAMPLES)]
+    Bpf(bpf::BpfArgs),
     /// Print a script that completes commands in a shell
     #[command(after_help = completion::EXAMPLES)]
     Completion(completion::CompletionArgs),
     /// The embedded Kubernetes API server of a lab
     #[command(hide = true)]
     Apiserver(kubernetes_api::cli::ApiserverArgs),
+    /// The agent of a node (started by `malla lab up`)
+    Agent(agent::cli::AgentArgs),
     /// What a built-in image executes.
     #[command(hide = true)]
     Workload(workloads::cli::WorkloadArgs),
@@ -59,6 +65,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Status(args) => return status::run(&args),
         Command::Monitor(args) => monitor::run(&args),
+        Command::Agent(args) => agent::cli::run(args),
+        Command::Bpf(args) => bpf::run(&args),
         Command::Completion(args) => completion::run::<Malla>(&args),
         Command::Lab(args) => lab::cli::run(args),
         Command::Apiserver(args) => kubernetes_api::cli::run(args),

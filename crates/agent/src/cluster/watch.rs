@@ -11,7 +11,7 @@ use kube::{Api, Resource};
 use model::{EndpointSlice, Node, NodeName, ObjectName, Service};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// One thing that the API told.
@@ -39,6 +39,20 @@ pub struct WatchState {
     pub last_error: Option<String>,
     /// Failed attempts since the start.
     pub errors: u64,
+    #[serde(skip)]
+    failed_at: Option<Instant>,
+}
+
+/// A watch that is away fails at least this often: an attempt takes up to 3 s, and the next comes within 2 s. One that has
+/// been silent for longer is back, though a watch that goes on where it was has nothing to tell.
+const SILENCE: Duration = Duration::from_secs(6);
+
+impl WatchState {
+    fn heard(&mut self) {
+        self.connected = true;
+        self.last_error = None;
+        self.failed_at = None;
+    }
 }
 
 /// How all watches do. Cheap to clone.
@@ -49,7 +63,11 @@ impl Watches {
     /// All of them now.
     #[must_use]
     pub fn now(&self) -> Vec<WatchState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for watch in all.iter_mut().filter(|w| w.failed_at.is_some_and(|at| at.elapsed() > SILENCE)) {
+            watch.heard();
+        }
+        all.clone()
     }
 
     fn update(&self, kind: &str, change: impl FnOnce(&mut WatchState)) {
@@ -102,8 +120,10 @@ fn spawn<O, K, V>(
             let told = match event {
                 Ok(event) => {
                     watches.update(kind, |w| {
-                        w.connected = true;
-                        w.last_error = None;
+                        // The beginning of a list is said before the API is asked.
+                        if !matches!(event, Event::Init) {
+                            w.heard();
+                        }
                         w.synced |= matches!(event, Event::InitDone);
                     });
                     match event {
@@ -120,6 +140,7 @@ fn spawn<O, K, V>(
                             tracing::warn!("watching {kind}: {text}");
                         }
                         w.connected = false;
+                        w.failed_at = Some(Instant::now());
                         w.last_error = Some(text);
                         w.errors += 1;
                     });
@@ -142,7 +163,7 @@ fn node_name(object: &core::Node) -> NodeName {
     object.metadata.name.as_deref().unwrap_or_default().into()
 }
 
-/// Doubles from 100 ms to 2 s: an API that is back is noticed soon, and three requests every two seconds hurt nobody.
+/// Doubles from 250 ms to 2 s: an API that is back is noticed soon, and three requests every two seconds hurt nobody.
 #[derive(Debug, Default)]
 struct Steady {
     failures: u32,
@@ -152,7 +173,7 @@ impl Iterator for Steady {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let wait = Duration::from_millis(100) * 2_u32.pow(self.failures.min(5));
+        let wait = Duration::from_millis(250) * 2_u32.pow(self.failures.min(5));
         self.failures += 1;
         Some(wait.min(Duration::from_secs(2)))
     }
@@ -161,5 +182,31 @@ impl Iterator for Steady {
 impl Backoff for Steady {
     fn reset(&mut self) {
         self.failures = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_that_stays_silent_after_an_error_is_back() {
+        let watches = Watches::default();
+        watches.update("Node", |w| {
+            w.last_error = Some("refused".to_owned());
+            w.failed_at = Some(Instant::now());
+        });
+        assert!(!watches.now()[0].connected);
+        watches.update("Node", |w| w.failed_at = Instant::now().checked_sub(SILENCE * 2));
+        assert_eq!((watches.now()[0].connected, &watches.now()[0].last_error), (true, &None));
+    }
+
+    #[test]
+    fn waits_double_up_to_two_seconds() {
+        let mut steady = Steady::default();
+        let waits: Vec<u128> = steady.by_ref().take(7).map(|d| d.as_millis()).collect();
+        assert_eq!(waits, [250, 500, 1000, 2000, 2000, 2000, 2000]);
+        steady.reset();
+        assert_eq!(steady.next(), Some(Duration::from_millis(250)));
     }
 }

@@ -1,7 +1,9 @@
 //! Pods of this node: their entries in `endpoints` and the programs on their links.
 
+mod adapter;
 mod plan;
 
+pub use adapter::{Adapter, local_pod};
 pub use plan::{LocalPod, entries, stale};
 
 use crate::collector::Handle;

@@ -56,9 +56,11 @@ impl State {
     /// What needs attention, each in one line.
     fn problems(&self) -> Vec<String> {
         let mut out: Vec<String> = self.failures.iter().map(|(what, text)| format!("{what}: {text}")).collect();
-        for watch in self.parts.watches.now().iter().filter(|w| !w.connected && w.last_error.is_some()) {
-            let error = watch.last_error.as_deref().unwrap_or_default();
-            out.push(format!("the watch of {} has no connection to the Kubernetes API: {error}", watch.kind));
+        let watches = self.parts.watches.now();
+        let away: Vec<_> = watches.iter().filter(|w| !w.connected && w.last_error.is_some()).collect();
+        if let Some(error) = away.first().and_then(|w| w.last_error.as_deref()) {
+            let kinds: Vec<&str> = away.iter().map(|w| w.kind.as_str()).collect();
+            out.push(format!("no connection to the Kubernetes API for {}: {error}", kinds.join(", ")));
         }
         out.extend(self.services.problems().iter().map(|(name, text)| format!("Service {name}: {text}")));
         for (what, why) in &self.parts.adoption.not_adopted {

@@ -249,10 +249,12 @@ impl State {
     pub fn answer(&mut self, question: Question) {
         // Whoever asked may have gone.
         match question {
-            Question::Status(sender) => drop(sender.send(self.status())),
+            Question::Status(sender) => {
+                let _ = sender.send(self.status());
+            }
             Question::References(address, sender) => {
                 let (references, last_resort) = self.services.references(address);
-                drop(sender.send(crate::status::References { references, last_resort }));
+                let _ = sender.send(crate::status::References { references, last_resort });
             }
             Question::Listening => {
                 self.attempt("tracing", Self::adjust_tracing);
@@ -292,10 +294,16 @@ impl State {
         self.names_since = Instant::now();
     }
 
-    /// Whether names are waiting to be made anew.
+    /// Whether something is to be tried again soon: what failed, or names that somebody waits for.
     #[must_use]
-    pub fn wants_names(&self) -> bool {
-        self.names_are_old && self.parts.hub.listeners() > 0
+    pub fn has_work(&self) -> bool {
+        !self.failures.is_empty() || self.names_are_old && self.parts.hub.listeners() > 0
+    }
+
+    /// Whether the API has told everything once, and it was planned.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        self.nodes.is_synced() && self.services.is_synced()
     }
 
     /// A Pod came or went.

@@ -1,0 +1,88 @@
+//! `malla agent …`: arguments, and the way into the loop.
+
+use crate::kernel;
+use crate::node_config::PortRange;
+use crate::run;
+use clap::{Args, ValueEnum};
+use ipnet::IpNet;
+use std::path::PathBuf;
+
+/// Arguments of `malla agent`.
+#[derive(Args, Clone, Debug)]
+pub struct AgentArgs {
+    /// Name of the Node object that this agent is for
+    #[arg(long, value_name = "NAME")]
+    pub node_name: String,
+    /// How the Kubernetes API is reached: by its own address, never by a Service
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: PathBuf,
+    /// Folder for sockets and what must survive a restart
+    #[arg(long, value_name = "FOLDER")]
+    pub state_dir: PathBuf,
+    /// Folder on a bpffs where programs, maps and links are pinned
+    #[arg(long, value_name = "FOLDER")]
+    pub bpf_dir: PathBuf,
+    /// Cgroup (v2) of what runs on this node: the socket hooks go there
+    #[arg(long, value_name = "FOLDER")]
+    pub cgroup: PathBuf,
+    /// The node's device towards other nodes
+    #[arg(long, default_value = "eth0")]
+    pub device: String,
+    /// How Pods of other nodes are reached
+    #[arg(long, value_enum, default_value_t)]
+    pub routing: RoutingArg,
+    /// Ranges of Service addresses
+    #[arg(long, value_delimiter = ',', default_values = ["10.96.0.0/12", "fd00:10:96::/112"], value_name = "CIDR,CIDR")]
+    pub service_cidr: Vec<IpNet>,
+    /// Ports that NodePorts are taken from
+    #[arg(long, default_value = "30000-32767", value_name = "FIRST-LAST")]
+    pub node_port_range: PortRange,
+    /// Ports (and ICMP ids) that masquerade hands out; outside of net.ipv4.ip_local_port_range
+    #[arg(long, default_value = "61000-65535", value_name = "FIRST-LAST")]
+    pub nat_port_range: PortRange,
+    /// Sizes of the maps: `lab` is small, `node` is for production
+    #[arg(long, value_enum, default_value_t)]
+    pub profile: ProfileArg,
+}
+
+/// How Pods of other nodes are reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum RoutingArg {
+    /// Through VXLAN tunnels between the nodes
+    #[default]
+    Vxlan,
+    /// By the network between the nodes
+    Native,
+}
+
+/// Sizes of the maps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ProfileArg {
+    /// Several nodes on one machine
+    #[default]
+    Lab,
+    /// A machine of its own
+    Node,
+}
+
+/// Runs the agent until SIGTERM or SIGINT. What is pinned stays and goes on working.
+///
+/// # Errors
+/// When it can't start.
+pub fn run(args: AgentArgs) -> anyhow::Result<()> {
+    kernel::limit_memory();
+    start_log();
+    // One thread does all the waiting and all the planning; blocking work has threads of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(run::run(args));
+    // Requests under way on other threads are not waited for: whoever sent them asks again.
+    runtime.shutdown_background();
+    result
+}
+
+fn start_log() {
+    // The client's own complaints come a second time as errors of the watches.
+    let filter = tracing_subscriber::EnvFilter::try_from_env("MALLA_LOG").unwrap_or_else(|_| "info,kube_client=off".into());
+    // A program that embeds the agent has its own.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init();
+}

@@ -1,0 +1,49 @@
+//! What the CNI side asks of the datapath, answered by [`Pods`].
+
+use super::{LocalPod, Pods};
+use model::ObjectName;
+use pod_network::{Datapath, DatapathError, Endpoint};
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// [`Pods`] for the CNI side; every change is told to the loop.
+pub struct Adapter {
+    /// The Pods of this node.
+    pub pods: Arc<Pods>,
+    /// Told after every change.
+    pub changed: Arc<Notify>,
+}
+
+impl Datapath for Adapter {
+    fn attach(&self, endpoint: &Endpoint) -> Result<(), DatapathError> {
+        self.pods.attach(local_pod(endpoint))?;
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    fn detach(&self, endpoint: &Endpoint) -> Result<(), DatapathError> {
+        self.pods.detach(&endpoint.host_ifname, &endpoint.addresses)?;
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    fn is_attached(&self, endpoint: &Endpoint) -> Result<bool, DatapathError> {
+        Ok(self.pods.is_attached(&endpoint.host_ifname, &endpoint.addresses))
+    }
+}
+
+/// The CNI side's endpoint as a Pod of this node.
+#[must_use]
+pub fn local_pod(endpoint: &Endpoint) -> LocalPod {
+    let named = !endpoint.pod_name.is_empty();
+    LocalPod {
+        id: 0,
+        name: named.then(|| ObjectName::new(&endpoint.namespace, &endpoint.pod_name)),
+        addresses: endpoint.addresses.clone(),
+        interface: endpoint.host_ifname.clone(),
+        index: endpoint.host_ifindex,
+        mac: endpoint.pod_mac.0,
+        host_mac: endpoint.host_mac.0,
+        mtu: u16::try_from(endpoint.mtu).unwrap_or(u16::MAX),
+    }
+}

@@ -1,0 +1,226 @@
+//! Start-up in order. Nothing that is pinned is flushed: a fresh process recognises its own state and goes on from it.
+
+use super::state::{Parts, State};
+use crate::cli::{AgentArgs, ProfileArg, RoutingArg};
+use crate::cluster::{self, Watches};
+use crate::collector::Collector;
+use crate::error::Error;
+use crate::events::{self, Hub};
+use crate::facts::{self, Facts};
+use crate::kernel_datapath::{Kernel, Ring, collected_maps, endpoints, failed, loop_maps};
+use crate::node_config::{Choices, node_config, pod_mtu};
+use crate::pods::{Adapter, Pods, local_pod};
+use crate::services::Names;
+use crate::status;
+use crate::{kernel, server, settings_file};
+use anyhow::Context;
+use datapath::{Datapath, Profile, Settings};
+use datapath_layouts::{Routing, maps};
+use load_balancer::Capacity;
+use model::{Node, NodeName};
+use netlink::Netlink;
+use pod_network::{Config, DEFAULT_REST, PodNetwork};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, RwLock};
+use tokio::net::UnixListener;
+use tokio::sync::{Notify, mpsc};
+
+/// What the loop runs on.
+pub(super) struct Started {
+    pub state: State,
+    pub client: kube::Client,
+    pub inputs: mpsc::Receiver<cluster::Input>,
+    pub questions: mpsc::Receiver<server::Question>,
+    pub pods_changed: Arc<Notify>,
+    pub network: Arc<PodNetwork>,
+}
+
+/// Starts everything.
+pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
+    std::fs::create_dir_all(&args.state_dir).map_err(Error::file("make", &args.state_dir))?;
+    let client = cluster::connect(&args.kubeconfig).await?;
+    let own = cluster::own_node(&client, &args.node_name, &args.state_dir).await?;
+    let underlay = own.underlay().context("the node has no address")?;
+    let netlink = Netlink::open()?;
+    let facts = facts::read(&netlink, &args.device, underlay)?;
+    let choices = choices(args)?;
+    let datapath = load(args, &own, &facts, &choices)?;
+    settings_file::write(&args.state_dir, &datapath.config())?;
+    let kernel = Arc::new(Kernel { datapath: datapath.clone(), state_dir: args.state_dir.clone() });
+
+    let (collector, handle, collected) = Collector::new(collected_maps(&datapath));
+    thread("collector", move || collector.run())?;
+    let pods = Arc::new(Pods::new(endpoints(&datapath), kernel.clone(), handle.clone()));
+    let pods_changed = Arc::new(Notify::new());
+    let network = pod_network(args, &own, &datapath, &pods, &pods_changed)?;
+    let pods_adopted = recover_pods(&network, &pods)?;
+
+    let node = own.name.clone();
+    let hub = Arc::new(Hub::new(node.clone()));
+    let names = Arc::new(RwLock::new(Names::default()));
+    read_events(&datapath, &hub, &names, node)?;
+    serve_cni(args, &network)?;
+    let questions = serve_agent(server::bind(&args.state_dir.join("agent.sock"))?, &hub);
+    let watches = Watches::default();
+    let inputs = cluster::start(&client, &watches);
+    let state = State::new(Parts {
+        datapath: described(args),
+        adoption: adoption(&datapath, pods_adopted),
+        maps: loop_maps(&datapath),
+        capacity: capacity(args.profile),
+        service_ranges: args.service_cidr.clone(),
+        netlink: Some(netlink),
+        loaded: kernel,
+        own,
+        facts,
+        choices,
+        pods,
+        collector: handle,
+        collected,
+        hub,
+        names,
+        watches,
+    })?;
+    Ok(Started { state, client, inputs, questions, pods_changed, network })
+}
+
+fn choices(args: &AgentArgs) -> Result<Choices, Error> {
+    Ok(Choices {
+        routing: match args.routing {
+            RoutingArg::Vxlan => Routing::Overlay,
+            RoutingArg::Native => Routing::Native,
+        },
+        node_ports: args.node_port_range,
+        nat_ports: args.nat_port_range,
+        netns_cookie: kernel::netns_cookie()?,
+    })
+}
+
+/// Verifies or makes the maps, loads the programs, and puts them where they belong.
+fn load(args: &AgentArgs, own: &Node, facts: &Facts, choices: &Choices) -> Result<Arc<Datapath>, Error> {
+    let settings = Settings {
+        bpf_dir: args.bpf_dir.clone(),
+        config: node_config(own, facts, choices),
+        profile: match args.profile {
+            ProfileArg::Lab => Profile::Lab,
+            ProfileArg::Node => Profile::Node,
+        },
+    };
+    let datapath = Datapath::start(&settings).map_err(failed("start the datapath"))?;
+    let (network, overlay) = (&facts.network, &facts.overlay);
+    let attach = |name: &str| failed(format!("attach to {name}"));
+    datapath.attach_overlay(&overlay.name, overlay.index).map_err(attach(&overlay.name))?;
+    datapath.attach_network(&network.name, network.index).map_err(attach(&network.name))?;
+    datapath.attach_cgroup(&args.cgroup).map_err(attach(&args.cgroup.display().to_string()))?;
+    Ok(Arc::new(datapath))
+}
+
+fn capacity(profile: ProfileArg) -> Capacity {
+    let room = |map: maps::MapInfo| match profile {
+        ProfileArg::Lab => map.lab as usize,
+        ProfileArg::Node => map.node as usize,
+    };
+    Capacity { frontends: room(maps::FRONTENDS), backends: room(maps::BACKENDS) }
+}
+
+fn pod_network(
+    args: &AgentArgs,
+    own: &Node,
+    datapath: &Datapath,
+    pods: &Arc<Pods>,
+    changed: &Arc<Notify>,
+) -> anyhow::Result<Arc<PodNetwork>> {
+    let network = PodNetwork::new(Config {
+        state_dir: args.state_dir.clone(),
+        pod_cidrs: own.pod_ranges.clone(),
+        mtu: pod_mtu(&datapath.config()),
+        rest: DEFAULT_REST,
+        datapath: Box::new(Adapter { pods: pods.clone(), changed: changed.clone() }),
+    })
+    .context("open the state of the Pod network")?;
+    Ok(Arc::new(network))
+}
+
+/// Takes over the Pods that run, finishes what a killed ADD or DEL left, and removes what belongs to no Pod.
+fn recover_pods(network: &PodNetwork, pods: &Pods) -> anyhow::Result<usize> {
+    let recovery = network.recover().map_err(|error| anyhow::anyhow!("recover the Pods' links: {error}"))?;
+    for (what, error) in &recovery.failed {
+        tracing::warn!("recovering {what}: {error}");
+    }
+    for (container, interface) in &recovery.removed {
+        tracing::info!("finished the removal of {interface} of container {container}");
+    }
+    pods.adopt(recovery.adopted.iter().map(local_pod).collect())?;
+    Ok(recovery.adopted.len())
+}
+
+fn read_events(datapath: &Arc<Datapath>, hub: &Arc<Hub>, names: &Arc<RwLock<Names>>, node: NodeName) -> Result<(), Error> {
+    let reader = datapath.events().map_err(failed("open the ring of events"))?;
+    let ring = Ring { reader, datapath: datapath.clone() };
+    let (hub, names) = (hub.clone(), names.clone());
+    // It reads as long as the process lives.
+    thread("events", move || events::read(ring, &hub, &names, &node, &AtomicBool::new(false)))
+}
+
+fn serve_cni(args: &AgentArgs, network: &Arc<PodNetwork>) -> Result<(), Error> {
+    let path = args.state_dir.join("cni.sock");
+    let listener = pod_network::listen(&path).map_err(Error::file("listen at", &path))?;
+    let network = network.clone();
+    thread("cni", move || {
+        let error = pod_network::serve(&listener, &network);
+        tracing::error!("the CNI socket has failed: {error}");
+    })
+}
+
+fn serve_agent(listener: UnixListener, hub: &Arc<Hub>) -> mpsc::Receiver<server::Question> {
+    let (sender, questions) = mpsc::channel(64);
+    let context = server::Context { questions: sender, hub: hub.clone() };
+    tokio::spawn(async move {
+        if let Err(error) = server::serve(listener, context).await {
+            tracing::error!("the agent's socket has failed: {error}");
+        }
+    });
+    questions
+}
+
+fn adoption(datapath: &Datapath, pods_adopted: usize) -> status::Adoption {
+    let found = datapath.adoption();
+    tracing::info!(
+        "adopted {} maps, {} links, {pods_adopted} Pods; made {} maps, {} links",
+        found.maps_adopted.len(),
+        found.links_adopted.len(),
+        found.maps_created.len(),
+        found.links_created.len()
+    );
+    for (what, why) in &found.not_adopted {
+        tracing::warn!("{what} could not be taken over: {why}");
+    }
+    status::Adoption {
+        maps_adopted: found.maps_adopted,
+        maps_created: found.maps_created,
+        links_adopted: found.links_adopted,
+        links_created: found.links_created,
+        not_adopted: found.not_adopted,
+        pods_adopted,
+    }
+}
+
+fn described(args: &AgentArgs) -> status::Datapath {
+    status::Datapath {
+        attach_mode: None,
+        bpf_dir: args.bpf_dir.clone(),
+        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+        cgroup: args.cgroup.clone(),
+        device: args.device.clone(),
+        overlay: facts::OVERLAY.to_owned(),
+    }
+}
+
+/// A thread of its own. Small stacks: none of them recurses.
+fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    let spawned = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(body);
+    spawned.map(drop).map_err(|source| Error::System { operation: "start a thread", source })
+}
+
+/// Bytes.
+const STACK: usize = 512 * 1024;
