@@ -11,7 +11,6 @@ const TOO_LONG: usize = 800;
 /// Crates without `#![forbid(unsafe_code)]`, and why. Everything else has it.
 const UNSAFE: &[(&str, &str)] = &[
     ("network-namespace", "setns on a thread of its own"),
-    ("netlink", "ioctl and raw sockets that netlink has no message for"),
     ("datapath", "bpf(2), and reading what the kernel wrote into ring buffers and maps"),
     ("agent", "the cookie of its network namespace and the allocator's limits, which no safe crate offers"),
     ("pod-runner", "entering namespaces between fork and exec, where only bare system calls are allowed"),
