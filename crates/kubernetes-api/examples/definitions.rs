@@ -240,6 +240,11 @@ fn annotate(name: &str, value: &mut Value, source: &str) {
         *value = json!({ "type": "string", "format": "quantity" });
         return;
     }
+    // Kubernetes publishes what may be any JSON without a type.
+    if name.ends_with(".v1.JSON") || name.contains(".JSONSchemaPropsOr") {
+        *value = json!({});
+        return;
+    }
     let Some(properties) = value.get_mut("properties").and_then(Value::as_object_mut) else { return };
     let fields: BTreeMap<&str, &str> = source
         .lines()
