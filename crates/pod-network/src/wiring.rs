@@ -12,12 +12,13 @@ use crate::Endpoint;
 pub(crate) struct Wiring<'a> {
     pub host: Netlink,
     pub pod: Netlink,
+    node: &'a NetNs,
     pod_namespace: &'a NetNs,
 }
 
 impl<'a> Wiring<'a> {
-    pub(crate) fn open(node: &NetNs, pod_namespace: &'a NetNs) -> netlink::Result<Self> {
-        Ok(Self { host: Netlink::open_in(node)?, pod: Netlink::open_in(pod_namespace)?, pod_namespace })
+    pub(crate) fn open(node: &'a NetNs, pod_namespace: &'a NetNs) -> netlink::Result<Self> {
+        Ok(Self { host: Netlink::open_in(node)?, pod: Netlink::open_in(pod_namespace)?, node, pod_namespace })
     }
 
     /// Makes the pair with everything that can be set while it is down. Returns the host side.
@@ -42,10 +43,8 @@ impl<'a> Wiring<'a> {
         self.host.set_alias(host.index, &pod_label)?;
         if endpoint.addresses.iter().any(IpAddr::is_ipv6) {
             // Runtimes switch IPv6 off where a network has none; and nobody on this link may announce routes.
-            let name = endpoint.ifname.as_str();
-            let settings: [(&[&str], &str); 2] =
-                [(&["ipv6", "conf", name, "disable_ipv6"], "0"), (&["ipv6", "conf", name, "accept_ra"], "0")];
-            sysctl::write_in(self.pod_namespace, &settings)?;
+            ipv6_without_announcements(self.node, &endpoint.host_ifname)?;
+            ipv6_without_announcements(self.pod_namespace, &endpoint.ifname)?;
         }
         let options = AddressOptions { prefix_route: false, ..AddressOptions::default() };
         for address in &endpoint.addresses {
@@ -72,6 +71,12 @@ impl<'a> Wiring<'a> {
         }
         Ok(())
     }
+}
+
+fn ipv6_without_announcements(netns: &NetNs, link: &str) -> netlink::Result<()> {
+    let settings: [(&[&str], &str); 2] =
+        [(&["ipv6", "conf", link, "disable_ipv6"], "0"), (&["ipv6", "conf", link, "accept_ra"], "0")];
+    sysctl::write_in(netns, &settings)
 }
 
 /// The route to a Pod's address in the node's namespace.

@@ -18,10 +18,12 @@ use network_namespace::NetNs;
 use pod_network::{Config, Datapath, DatapathError, Endpoint, PodNetwork, host_interface_name};
 use serde_json::{Value, json};
 
+type AttachHook = Box<dyn Fn(&Endpoint) -> Result<(), DatapathError> + Send>;
+
 /// A datapath that does what the test says.
 #[derive(Default)]
 struct Script {
-    attach: Mutex<Option<Box<dyn Fn(&Endpoint) -> Result<(), DatapathError> + Send>>>,
+    attach: Mutex<Option<AttachHook>>,
     detach_fails: Mutex<bool>,
     attached: Mutex<Vec<String>>,
     attach_calls: AtomicUsize,
