@@ -75,6 +75,48 @@ async fn a_silent_node_is_left_out_until_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_absent_api_server_makes_no_node_silent() {
+    let options = Options { node_grace: Duration::from_secs(2), ..Options::default() };
+    let mut cluster = ready_cluster(options, 2).await;
+    let beating = cluster.kubelet.clone();
+    let heart = tokio::spawn(async move {
+        loop {
+            for node in ["control-plane", "worker-1", "worker-2"] {
+                // After the outage each Node takes its time to report, as real ones do.
+                let _ = beating.try_report_node(node, "True").await;
+            }
+            tokio::time::sleep(Duration::from_millis(1000)).await;
+        }
+    });
+    // Follow what the API server tells after its return; a Node that was Unknown even once is found.
+    let nodes: Api<Node> = Api::all(cluster.client.clone());
+    let witness = tokio::spawn(async move {
+        let mut events = pin!(watcher(nodes, watcher::Config::default()));
+        let mut silent = Vec::new();
+        let end = tokio::time::Instant::now() + Duration::from_secs(10);
+        while let Ok(event) = tokio::time::timeout_at(end, events.next()).await {
+            match event {
+                Some(Ok(Event::Apply(node) | Event::InitApply(node))) => {
+                    let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();
+                    if conditions.iter().any(|held| held.type_ == "Ready" && held.status != "True") {
+                        silent.push(node.metadata.name.unwrap_or_default());
+                    }
+                }
+                Some(Err(_)) => tokio::time::sleep(Duration::from_millis(20)).await,
+                _ => {}
+            }
+        }
+        silent
+    });
+    cluster.api_server.kill();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    cluster.api_server.restart();
+    assert_eq!(witness.await.expect("no panic"), Vec::<String>::new());
+    assert_eq!(cluster.ready_endpoints("spink", "IPv4").await.len(), 2);
+    heart.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pods_of_a_vanished_node_go_and_are_replaced() {
     let options = Options { vanished_node_grace: Duration::from_millis(200), ..Options::default() };
     let cluster = ready_cluster(options, 2).await;

@@ -168,3 +168,19 @@ async fn the_api_server_may_be_killed_in_the_middle() {
     assert_eq!(witness.end(), 4, "ready endpoints at any time");
     cluster.stop_controllers().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_controllers_finish_what_others_began() {
+    let mut cluster = start(4, json!({"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}})).await;
+    let witness = Witness::start(&cluster);
+    for round in 2..6 {
+        let next = format!("localhost/spink:1.0.{round}");
+        cluster.patch_deployment("spink", image(&next)).await;
+        tokio::time::sleep(Duration::from_millis(15 * round)).await;
+        cluster.stop_controllers().await;
+        cluster.start_controllers();
+        wait_for(&cluster, &next, 4).await;
+    }
+    assert_eq!(cluster.replica_sets().await.len(), 5, "one ReplicaSet per template, none twice");
+    assert_eq!(witness.end(), 4, "ready endpoints at any time");
+}

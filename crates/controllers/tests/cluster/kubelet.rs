@@ -48,13 +48,18 @@ impl Kubelet {
 
     /// Writes the Node's Ready condition, with a heartbeat of now.
     pub async fn report_node(&self, name: &str, ready: &str) {
+        self.try_report_node(name, ready).await.expect("report Node");
+    }
+
+    /// The same, where the API server may be away.
+    pub async fn try_report_node(&self, name: &str, ready: &str) -> kube::Result<()> {
         let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let status = json!({"status": {"conditions": [{
             "type": "Ready", "status": ready, "reason": "KubeletReady", "message": "pretending",
             "lastHeartbeatTime": now, "lastTransitionTime": now,
         }]}});
         let api: Api<Node> = Api::all(self.client.clone());
-        api.patch_status(name, &PatchParams::default(), &Patch::Strategic(status)).await.expect("report Node");
+        api.patch_status(name, &PatchParams::default(), &Patch::Strategic(status)).await.map(drop)
     }
 
     /// Sets a Pod's readiness, as a probe would.

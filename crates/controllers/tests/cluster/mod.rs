@@ -33,8 +33,11 @@ pub struct Cluster {
     pub api_server: ApiServer,
     pub client: Client,
     pub kubelet: Kubelet,
+    options: Options,
+    /// Ends everything.
     cancel: CancellationToken,
-    controllers: Option<JoinHandle<controllers::Result<()>>>,
+    /// Ends the controllers alone.
+    controllers: Option<(CancellationToken, JoinHandle<controllers::Result<()>>)>,
 }
 
 impl Cluster {
@@ -49,9 +52,17 @@ impl Cluster {
         let api_server = ApiServer::start().await;
         let client = api_server.client().await;
         let cancel = CancellationToken::new();
-        let controllers = tokio::spawn(controllers::run(client.clone(), options, cancel.clone()));
         let kubelet = Kubelet::start(client.clone(), cancel.clone());
-        Self { api_server, client, kubelet, cancel, controllers: Some(controllers) }
+        let mut cluster = Self { api_server, client, kubelet, options, cancel, controllers: None };
+        cluster.start_controllers();
+        cluster
+    }
+
+    /// Starts the controllers, as a new supervisor would.
+    pub fn start_controllers(&mut self) {
+        let cancel = self.cancel.child_token();
+        let run = controllers::run(self.client.clone(), self.options.clone(), cancel.clone());
+        self.controllers = Some((cancel, tokio::spawn(run)));
     }
 
     /// The lab's three Nodes, created in its order.
@@ -81,8 +92,8 @@ impl Cluster {
 
     /// Stops the controllers and waits for their end.
     pub async fn stop_controllers(&mut self) {
-        self.cancel.cancel();
-        if let Some(task) = self.controllers.take() {
+        if let Some((cancel, task)) = self.controllers.take() {
+            cancel.cancel();
             task.await.expect("no panic").expect("a clean end");
         }
     }
