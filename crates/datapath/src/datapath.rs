@@ -13,7 +13,7 @@ use datapath_layouts::{
 use crate::adopt::{Adoption, check_map};
 use crate::error::Error;
 use crate::events::EventReader;
-use crate::links::{Hook, attach, is_attached, unpin};
+use crate::links::{Hook, attach, is_attached, owner_of, pin_name, unpin};
 use crate::maps::Maps;
 use crate::programs::{CLASSIFIERS, ProgramInfo, Programs, SOCKET_HOOKS, entries};
 use crate::sys::{self, MapShape};
@@ -90,6 +90,11 @@ fn shape(map: MapInfo, profile: Profile) -> MapShape {
         n if n == info::EVENTS.name => of(RING, 0, 0),
         _ => of(PERCPU_ARRAY, 4, size_of::<StatsValue>()),
     }
+}
+
+/// An interface's name in the names of pins: a bpffs refuses dots (`bpf_lookup` of `kernel/bpf/inode.c`).
+fn pin_name(interface: &str) -> String {
+    interface.replace('.', "+")
 }
 
 impl Datapath {
@@ -184,8 +189,8 @@ impl Datapath {
         for entry in std::fs::read_dir(&path).map_err(wrong)? {
             let name = entry.map_err(wrong)?.file_name().to_string_lossy().into_owned();
             for program in CLASSIFIERS {
-                if let Some(owner) = name.strip_suffix(program).and_then(|n| n.strip_suffix('_')) {
-                    found.push((name.clone(), owner.to_owned(), program));
+                if let Some(owner) = owner_of(&name, program) {
+                    found.push((name.clone(), owner, program));
                 }
             }
         }
@@ -194,6 +199,7 @@ impl Datapath {
     }
 
     fn attach_program(&self, owner: &str, program: &'static str, target: u32, attach_type: u32) -> Result<(), Error> {
+        let owner = &pin_name(owner);
         let mut inner = self.inner();
         let Inner { programs, adoption, attached, .. } = &mut *inner;
         let hook = Hook { owner, program, target, attach_type };
@@ -233,7 +239,7 @@ impl Datapath {
     pub fn detach_pod(&self, interface: &str) -> Result<(), Error> {
         self.inner().attached.retain(|a| a.owner != interface);
         for program in ["from_pod", "to_pod"] {
-            unpin(&self.links().join(format!("{interface}_{program}")))?;
+            unpin(&self.links().join(pin_name(interface, program)))?;
         }
         Ok(())
     }
@@ -246,7 +252,7 @@ impl Datapath {
         let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
         index != 0
             && [("from_pod", sys::TCX_INGRESS), ("to_pod", sys::TCX_EGRESS)].into_iter().all(|(program, attach_type)| {
-                is_attached(&self.links(), &Hook { owner: interface, program, target: index, attach_type })
+                is_attached(&self.links(), &Hook { owner: &pin_name(interface), program, target: index, attach_type })
             })
     }
 

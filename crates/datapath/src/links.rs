@@ -25,7 +25,7 @@ pub(crate) struct Hook<'a> {
 
 impl Hook<'_> {
     fn pin(&self, links: &Path) -> PathBuf {
-        links.join(format!("{}_{}", self.owner, self.program))
+        links.join(pin_name(self.owner, self.program))
     }
     fn name(&self) -> String {
         format!("{}/{}", self.owner, self.program)
@@ -33,6 +33,17 @@ impl Hook<'_> {
     fn is_tc(&self) -> bool {
         matches!(self.attach_type, sys::TCX_INGRESS | sys::TCX_EGRESS)
     }
+}
+
+/// What the link of `program` on `owner` is called in the bpffs, which reserves names with dots (kernel/bpf/inode.c,
+/// `bpf_lookup`) while interfaces may have them. A colon stands for a dot: no interface has one (`dev_valid_name`).
+pub(crate) fn pin_name(owner: &str, program: &str) -> String {
+    format!("{}_{program}", owner.replace('.', ":"))
+}
+
+/// Whose link of `program` a pin of that name is; the inverse of [`pin_name`].
+pub(crate) fn owner_of(pin: &str, program: &str) -> Option<String> {
+    Some(pin.strip_suffix(program)?.strip_suffix('_')?.replace(':', "."))
 }
 
 /// Makes `hook` run `program`: in place where our link is already there.
@@ -99,5 +110,20 @@ pub(crate) fn unpin(path: &Path) -> Result<(), Error> {
         Ok(()) => Ok(()),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(source) => Err(Error::File { operation: "unpin", path: path.to_owned(), source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_have_no_dots_and_lead_back_to_their_interface() {
+        for owner in ["eth0", "malla.vxlan", "eth0.100", "a_b"] {
+            let pin = pin_name(owner, "from_pod");
+            assert!(!pin.contains('.'), "{pin}");
+            assert_eq!(owner_of(&pin, "from_pod").as_deref(), Some(owner));
+            assert_eq!(owner_of(&pin, "to_pod"), None);
+        }
     }
 }
