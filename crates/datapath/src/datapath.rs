@@ -92,11 +92,6 @@ fn shape(map: MapInfo, profile: Profile) -> MapShape {
     }
 }
 
-/// An interface's name in the names of pins: a bpffs refuses dots (`bpf_lookup` of `kernel/bpf/inode.c`).
-fn pin_name(interface: &str) -> String {
-    interface.replace('.', "+")
-}
-
 impl Datapath {
     /// Recognises what is pinned below `settings.bpf_dir`, makes what is missing, and replaces the programs of links
     /// that are there, in place. Nothing is flushed.
@@ -199,7 +194,6 @@ impl Datapath {
     }
 
     fn attach_program(&self, owner: &str, program: &'static str, target: u32, attach_type: u32) -> Result<(), Error> {
-        let owner = &pin_name(owner);
         let mut inner = self.inner();
         let Inner { programs, adoption, attached, .. } = &mut *inner;
         let hook = Hook { owner, program, target, attach_type };
@@ -252,7 +246,7 @@ impl Datapath {
         let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
         index != 0
             && [("from_pod", sys::TCX_INGRESS), ("to_pod", sys::TCX_EGRESS)].into_iter().all(|(program, attach_type)| {
-                is_attached(&self.links(), &Hook { owner: &pin_name(interface), program, target: index, attach_type })
+                is_attached(&self.links(), &Hook { owner: interface, program, target: index, attach_type })
             })
     }
 
