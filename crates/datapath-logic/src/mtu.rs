@@ -1,6 +1,6 @@
 //! When a packet does not fit its way.
 
-use packet_headers::{Headers, flags, protocol};
+use packet_headers::{Headers, flags};
 
 /// Whether the sender must be told that the packet is too big: it exceeds `limit` (bytes of IP packet), and may not
 /// be fragmented on the way. A GSO packet is judged by the segments it will become (`gso_size` bytes of payload each).
@@ -14,8 +14,7 @@ pub fn too_big(headers: &Headers, gso_size: u32, limit: u32) -> bool {
         headers.length
     } else {
         // Behind the IP header: the offset of the transport header counts from the frame's start.
-        let transport = if headers.protocol == protocol::UDP { 8 } else { 32 };
-        gso_size + transport + headers.l4_offset - packet_headers::ETHERNET_HEADER
+        gso_size + u32::from(headers.transport_header) + headers.l4_offset - packet_headers::ETHERNET_HEADER
     };
     size > limit
 }
@@ -30,7 +29,7 @@ mod tests {
         assert!(too_big(&h, 0, 1450) && !too_big(&h, 0, 1500) && !too_big(&h, 0, 0));
         h.flags = 0;
         assert!(!too_big(&h, 0, 1450));
-        h = Headers { length: 60_000, protocol: 6, flags: flags::DONT_FRAGMENT, ..h };
+        h = Headers { length: 60_000, transport_header: 32, flags: flags::DONT_FRAGMENT, ..h };
         assert!(!too_big(&h, 1398, 1450) && too_big(&h, 1448, 1450));
     }
 }

@@ -74,8 +74,8 @@ pub struct Headers {
     pub ttl: u8,
     /// [`flags`].
     pub flags: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// Length of a TCP header with its options, bytes; 8 for UDP; 0 where it matters to nobody.
+    pub transport_header: u8,
 }
 
 impl Headers {
@@ -101,7 +101,7 @@ impl Headers {
         icmp_code: 0,
         ttl: 0,
         flags: 0,
-        reserved: 0,
+        transport_header: 0,
     };
 
     /// Whether this bit of [`flags`] is set.
@@ -156,6 +156,7 @@ pub fn parse_outer<P: Packet + ?Sized>(packet: &P, headers: &mut Headers) -> Res
     headers.destination_port = 0;
     headers.inner_protocol = 0;
     headers.tcp_flags = 0;
+    headers.transport_header = if ip.protocol == protocol::UDP { 8 } else { 0 };
     headers.icmp_type = 0;
     headers.icmp_code = 0;
     if ip.dont_fragment {
@@ -190,6 +191,7 @@ fn transport<P: Packet + ?Sized>(packet: &P, ip: &Ip, headers: &mut Headers) -> 
             headers.source_port = u16::from_be_bytes([t[0], t[1]]);
             headers.destination_port = u16::from_be_bytes([t[2], t[3]]);
             headers.tcp_flags = t[13];
+            headers.transport_header = header as u8;
         }
         protocol::UDP | protocol::SCTP => {
             let Some(t) = packet.load::<8>(ip.l4_offset) else { return Err(DropReason::Truncated) };
