@@ -76,24 +76,14 @@ async fn a_silent_node_is_left_out_until_it_is_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_absent_api_server_makes_no_node_silent() {
-    let options = Options { node_grace: Duration::from_secs(2), ..Options::default() };
+    let options = Options { node_grace: Duration::from_secs(4), ..Options::default() };
     let mut cluster = ready_cluster(options, 2).await;
-    let beating = cluster.kubelet.clone();
-    let heart = tokio::spawn(async move {
-        loop {
-            for node in ["control-plane", "worker-1", "worker-2"] {
-                // After the outage each Node takes its time to report, as real ones do.
-                let _ = beating.try_report_node(node, "True").await;
-            }
-            tokio::time::sleep(Duration::from_millis(1000)).await;
-        }
-    });
     // Follow what the API server tells after its return; a Node that was Unknown even once is found.
     let nodes: Api<Node> = Api::all(cluster.client.clone());
     let witness = tokio::spawn(async move {
         let mut events = pin!(watcher(nodes, watcher::Config::default()));
         let mut silent = Vec::new();
-        let end = tokio::time::Instant::now() + Duration::from_secs(10);
+        let end = tokio::time::Instant::now() + Duration::from_secs(13);
         while let Ok(event) = tokio::time::timeout_at(end, events.next()).await {
             match event {
                 Some(Ok(Event::Apply(node) | Event::InitApply(node))) => {
@@ -109,8 +99,20 @@ async fn an_absent_api_server_makes_no_node_silent() {
         silent
     });
     cluster.api_server.kill();
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    // Longer than the grace, so that the controllers have every reason to think that all Nodes are dead …
+    tokio::time::sleep(Duration::from_secs(6)).await;
     cluster.api_server.restart();
+    // … and the Nodes take their time to report again, as real ones do.
+    tokio::time::sleep(Duration::from_millis(3500)).await;
+    let beating = cluster.kubelet.clone();
+    let heart = tokio::spawn(async move {
+        loop {
+            for node in ["control-plane", "worker-1", "worker-2"] {
+                beating.report_node(node, "True").await;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    });
     assert_eq!(witness.await.expect("no panic"), Vec::<String>::new());
     assert_eq!(cluster.ready_endpoints("spink", "IPv4").await.len(), 2);
     heart.abort();
