@@ -6,6 +6,8 @@
 //!
 //! Sources: `include/uapi/linux/{rtnetlink,if_link,neighbour,pkt_cls}.h`, RFC 3549.
 
+#![forbid(unsafe_code)]
+
 mod address;
 mod connection;
 mod error;
