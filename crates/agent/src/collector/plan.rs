@@ -1,7 +1,7 @@
 //! Which entries are over. Pure: an entry, the time and what is gone in; a judgement out.
 
 use crate::services::Purge;
-use datapath_layouts::flow::flow_flags;
+use datapath_layouts::flow::{flow_flags, flow_state};
 use datapath_layouts::nat::{INWARD, OUTWARD};
 use datapath_layouts::{Address, Flow, FlowKey, FragmentPorts, NatKey, NatMapping, ServiceFlow};
 use datapath_logic::conntrack;
@@ -14,7 +14,7 @@ const FRAGMENT_NS: u64 = 30 * 1_000_000_000;
 /// What has gone since the last time.
 #[derive(Clone, Debug, Default)]
 pub struct Gone {
-    /// Backends, by service, address and port; the value: only datagrams.
+    /// Backends, by service, address and port; the value: it still ends its connections.
     backends: HashMap<(u32, Address, u16), bool>,
     /// Addresses of Pods.
     addresses: HashSet<Address>,
@@ -24,8 +24,7 @@ impl Gone {
     /// A backend is gone.
     pub fn backend(&mut self, purge: Purge) {
         let key = (purge.gone.service_id, purge.gone.address, purge.gone.port);
-        let datagrams_only = self.backends.entry(key).or_insert(purge.datagrams_only);
-        *datagrams_only &= purge.datagrams_only;
+        *self.backends.entry(key).or_insert(purge.draining) &= purge.draining;
     }
 
     /// A Pod is gone.
@@ -35,10 +34,18 @@ impl Gone {
 
     /// Everything of another one, too.
     pub fn merge(&mut self, other: Self) {
-        for (key, datagrams_only) in other.backends {
-            *self.backends.entry(key).or_insert(datagrams_only) &= datagrams_only;
+        for (key, draining) in other.backends {
+            *self.backends.entry(key).or_insert(draining) &= draining;
         }
         self.addresses.extend(other.addresses);
+    }
+
+    /// Only the backends that still end their connections.
+    #[must_use]
+    pub fn draining(mut self) -> Option<Self> {
+        self.backends.retain(|_, draining| *draining);
+        self.addresses.clear();
+        (!self.backends.is_empty()).then_some(self)
     }
 
     /// Whether a Pod is among them.
@@ -53,13 +60,17 @@ impl Gone {
         self.addresses.contains(&address)
     }
 
-    /// Whether the flows of a translation's backend are to be forgotten.
+    /// Whether a translation is to be forgotten. Of a backend that still ends its connections, those stay that `is_alive`
+    /// says so of, by the keys under which they may be tracked: a new connection from a used port must not be led to a
+    /// Pod that goes away by what an ended one has left.
     #[must_use]
-    pub fn has_service_flow(&self, key: &FlowKey, flow: &ServiceFlow) -> bool {
-        let backend = self.backends.get(&(flow.service_id, flow.address, flow.port));
-        backend.is_some_and(|&datagrams_only| !datagrams_only || key.protocol != TCP)
-            || self.addresses.contains(&flow.address)
-            || self.has_flow(key)
+    pub fn has_service_flow(&self, key: &FlowKey, flow: &ServiceFlow, is_alive: impl Fn(&FlowKey) -> bool) -> bool {
+        match self.backends.get(&(flow.service_id, flow.address, flow.port)) {
+            Some(true) if key.protocol == TCP => return !tracked_as(key, flow).iter().any(is_alive),
+            Some(_) => return true,
+            None => {}
+        }
+        self.addresses.contains(&flow.address) || self.has_flow(key)
     }
 
     /// Whether an end of a flow is gone.
@@ -116,6 +127,22 @@ const fn silence_ns(protocol: u8) -> u64 {
         UDP => conntrack::UDP_REPLIED_NS,
         _ => conntrack::OTHER_NS,
     }
+}
+
+/// Whether a tracked connection goes on.
+#[must_use]
+pub const fn is_alive(flow: &Flow) -> bool {
+    !matches!(flow.state, flow_state::CLOSED | flow_state::RESET)
+}
+
+/// The keys under which a translated flow may be tracked: either end can be the client.
+fn tracked_as(key: &FlowKey, flow: &ServiceFlow) -> [FlowKey; 2] {
+    [(key.low, key.low_port), (key.high, key.high_port)].map(|(source, source_port)| {
+        let (destination, destination_port) = (flow.address, flow.port);
+        let mut out = FlowKey::ZERO;
+        flow_key(&Tuple { source, destination, source_port, destination_port, protocol: key.protocol }, &mut out);
+        out
+    })
 }
 
 /// The translation that made a tracked flow: the flow as its client sees it.
@@ -188,35 +215,42 @@ mod tests {
         ServiceFlow { service_id: 3, address: BACKEND, port: 8080, last_seen_ns: 1000, ..ServiceFlow::ZERO }
     }
 
-    fn purge(datagrams_only: bool) -> Gone {
+    fn purge(draining: bool) -> Gone {
         let mut gone = Gone::default();
         let backend = load_balancer::Gone { service_id: 3, address: BACKEND, port: 8080 };
-        gone.backend(Purge { gone: backend, datagrams_only });
+        gone.backend(Purge { gone: backend, draining });
         gone
     }
 
     #[test]
-    fn a_draining_backend_loses_datagrams_and_keeps_connections() {
-        assert!(purge(true).has_service_flow(&key(UDP), &service_flow()));
-        assert!(!purge(true).has_service_flow(&key(TCP), &service_flow()));
-        assert!(purge(false).has_service_flow(&key(TCP), &service_flow()));
+    fn a_draining_backend_keeps_living_connections_only() {
+        let (alive, dead) = (|_: &FlowKey| true, |_: &FlowKey| false);
+        assert!(purge(true).has_service_flow(&key(UDP), &service_flow(), alive), "datagrams go elsewhere at once");
+        assert!(!purge(true).has_service_flow(&key(TCP), &service_flow(), alive));
+        assert!(purge(true).has_service_flow(&key(TCP), &service_flow(), dead));
+        assert!(purge(false).has_service_flow(&key(TCP), &service_flow(), alive));
+        let mut tracked = FlowKey::ZERO;
+        let tuple = Tuple { source: POD, destination: BACKEND, source_port: 4000, destination_port: 8080, protocol: TCP };
+        flow_key(&tuple, &mut tracked);
+        assert!(!purge(true).has_service_flow(&key(TCP), &service_flow(), |key| *key == tracked), "found by the client");
         let other = ServiceFlow { service_id: 4, ..service_flow() };
-        assert!(!purge(false).has_service_flow(&key(TCP), &other), "another Service still has it");
+        assert!(!purge(false).has_service_flow(&key(TCP), &other, dead), "another Service still has it");
+        assert!(purge(true).draining().is_some() && purge(false).draining().is_none());
     }
 
     #[test]
     fn what_was_said_twice_is_the_stronger() {
         let mut gone = purge(true);
         let backend = load_balancer::Gone { service_id: 3, address: BACKEND, port: 8080 };
-        gone.backend(Purge { gone: backend, datagrams_only: false });
-        assert!(gone.has_service_flow(&key(TCP), &service_flow()));
+        gone.backend(Purge { gone: backend, draining: false });
+        assert!(gone.has_service_flow(&key(TCP), &service_flow(), |_| true));
     }
 
     #[test]
     fn a_pod_that_is_gone_takes_its_flows_along() {
         let mut gone = Gone::default();
         gone.address(POD);
-        assert!(gone.has_flow(&key(TCP)) && gone.has_service_flow(&key(TCP), &service_flow()));
+        assert!(gone.has_flow(&key(TCP)) && gone.has_service_flow(&key(TCP), &service_flow(), |_| true));
         let outward = NatKey { local: POD, direction: OUTWARD, ..NatKey::ZERO };
         let inward = NatKey { local: BACKEND, direction: INWARD, ..NatKey::ZERO };
         assert!(gone.has_nat(&outward, &NatMapping { address: BACKEND, ..NatMapping::ZERO }));

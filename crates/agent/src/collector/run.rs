@@ -7,6 +7,7 @@ use crate::table::{Table, TableError};
 use datapath_layouts::{
     Address, Flow, FlowKey, FragmentKey, FragmentPorts, NatKey, NatMapping, ServiceFlow, SocketReverse, SocketReverseKey,
 };
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -17,7 +18,10 @@ const ROUND: Duration = Duration::from_secs(15);
 /// What is gone is collected this long before it is acted upon, so that a burst costs one look.
 const GATHER: Duration = Duration::from_millis(50);
 /// A packet that was on its way while a backend was removed may have written its flow after the look: look once more.
-const ONCE_MORE: Duration = Duration::from_secs(2);
+/// And while a Pod ends its connections, look again for those that have ended.
+const ONCE_MORE: Duration = Duration::from_secs(1);
+/// Looks for ended connections of one Pod: as long as a usual grace period.
+const LOOKS: u32 = 30;
 /// Removals between two pauses: one CPU is never taken for long.
 const SLICE: usize = 512;
 
@@ -72,9 +76,17 @@ impl Totals {
     }
 }
 
+/// What to look for again, when, and how often.
+struct OnceMore {
+    at: Instant,
+    gone: Gone,
+    looks: u32,
+}
+
 enum Message {
     Backends(Vec<Purge>),
     Address(Address),
+    Present(HashSet<Address>),
 }
 
 /// Tells the collector what is gone. When the last handle is dropped, the collector ends.
@@ -90,6 +102,12 @@ impl Handle {
             // The receiver outlives every handle, except while the process ends.
             let _ = self.sender.send(Message::Backends(purges));
         }
+    }
+
+    /// All addresses that are behind Services: after a start, translations to any other are left over from backends that
+    /// went while nobody looked.
+    pub fn present(&self, addresses: HashSet<Address>) {
+        let _ = self.sender.send(Message::Present(addresses));
     }
 
     /// A Pod's address that is gone.
@@ -117,22 +135,25 @@ impl Collector {
     /// Collects until every [`Handle`] is gone.
     pub fn run(self) {
         let mut round = Instant::now() + ROUND;
-        let mut once_more: Option<(Instant, Gone)> = None;
+        let mut once_more: Option<OnceMore> = None;
         loop {
-            let next = once_more.as_ref().map_or(round, |(at, _)| round.min(*at));
+            let next = once_more.as_ref().map_or(round, |more| round.min(more.at));
             match self.receiver.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(first) => {
                     let gone = self.gather(first);
                     self.report(self.forget(&gone));
                     // The earlier one is done a little late rather than forgotten.
-                    let mut again = once_more.map(|(_, gone)| gone).unwrap_or_default();
+                    let mut again = once_more.map(|more| more.gone).unwrap_or_default();
                     again.merge(gone);
-                    once_more = Some((Instant::now() + ONCE_MORE, again));
+                    once_more = Some(OnceMore { at: Instant::now() + ONCE_MORE, gone: again, looks: LOOKS });
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
-                    if let Some((_, gone)) = once_more.take_if(|(at, _)| *at <= Instant::now()) {
-                        self.report(self.forget(&gone));
+                    if let Some(more) = once_more.take_if(|more| more.at <= Instant::now()) {
+                        self.report(self.forget(&more.gone));
+                        let looks = more.looks - 1;
+                        let draining = more.gone.draining().filter(|_| looks > 0);
+                        once_more = draining.map(|gone| OnceMore { at: Instant::now() + ONCE_MORE, gone, looks });
                     }
                     if Instant::now() >= round {
                         self.report(self.expire(&Judge { now: monotonic_ns() }));
@@ -148,6 +169,7 @@ impl Collector {
         let mut take = |message| match message {
             Message::Backends(purges) => purges.into_iter().for_each(|p| gone.backend(p)),
             Message::Address(address) => gone.address(address),
+            Message::Present(addresses) => self.report(self.forget_absent(&addresses)),
         };
         take(first);
         let until = Instant::now() + GATHER;
@@ -155,6 +177,18 @@ impl Collector {
             take(message);
         }
         gone
+    }
+
+    fn forget_absent(&self, present: &HashSet<Address>) -> Result<(), TableError> {
+        let count = &self.totals.service_flows;
+        remove_where(&*self.tables.service_flows, count, |_, flow| !present.contains(&flow.address))
+    }
+
+    /// Whether a tracked connection goes on. One that can't be looked up is not cut.
+    fn is_alive(&self, key: &FlowKey) -> bool {
+        [&*self.tables.conntrack, &*self.tables.half_open]
+            .into_iter()
+            .any(|table| table.get(key).map_or(true, |flow| flow.is_some_and(|flow| plan::is_alive(&flow))))
     }
 
     fn report(&self, result: Result<(), TableError>) {
@@ -167,7 +201,7 @@ impl Collector {
     /// Forgets what hangs on something gone.
     fn forget(&self, gone: &Gone) -> Result<(), TableError> {
         let Totals { flows, service_flows, nat, .. } = &*self.totals;
-        remove_where(&*self.tables.service_flows, service_flows, |k, v| gone.has_service_flow(k, v))?;
+        remove_where(&*self.tables.service_flows, service_flows, |k, v| gone.has_service_flow(k, v, |k| self.is_alive(k)))?;
         if gone.has_addresses() {
             remove_where(&*self.tables.conntrack, flows, |k, _| gone.has_flow(k))?;
             remove_where(&*self.tables.half_open, flows, |k, _| gone.has_flow(k))?;

@@ -86,7 +86,7 @@ fn a_gone_backend_and_a_gone_pod_are_forgotten_soon() {
     both.conntrack.insert(&key(&tuple(5, [10, 244, 2, 2])).0, &Flow::ZERO).unwrap();
     let thread = std::thread::spawn(move || collector.run());
     let gone = load_balancer::Gone { service_id: 3, address: backend, port: 8080 };
-    handle.backends(vec![Purge { gone, datagrams_only: false }]);
+    handle.backends(vec![Purge { gone, draining: false }]);
     handle.address(Address::from_v4([10, 244, 1, 4]));
     let start = Instant::now();
     while both.service_flows.entries().unwrap().len() > 1 || both.conntrack.entries().unwrap().len() > 1 {
@@ -96,4 +96,19 @@ fn a_gone_backend_and_a_gone_pod_are_forgotten_soon() {
     assert!(both.service_flows.get(&key(&tuple(3, [10, 96, 0, 7])).0).unwrap().is_some(), "of another Service");
     drop(handle);
     thread.join().unwrap();
+}
+
+#[test]
+fn after_a_start_translations_to_nobody_are_forgotten() {
+    let (both, collector, handle, _) = collector();
+    for n in [2u8, 3] {
+        let address = Address::from_v4([10, 244, 2, n]);
+        let flow = ServiceFlow { service_id: 3, address, port: 8080, last_seen_ns: u64::MAX, ..ServiceFlow::ZERO };
+        both.service_flows.insert(&key(&tuple(n, [10, 96, 0, 7])).0, &flow).unwrap();
+    }
+    handle.present(HashSet::from([Address::from_v4([10, 244, 2, 3])]));
+    drop(handle);
+    collector.run();
+    let left = both.service_flows.entries().unwrap();
+    assert_eq!((left.len(), left[0].1.address), (1, Address::from_v4([10, 244, 2, 3])));
 }

@@ -88,6 +88,8 @@ pub struct State {
     pub(super) services: Services,
     /// What topology was applied, and whether with the sweep.
     applied: Option<(Desired, bool)>,
+    /// Translations left over from before this process are gone.
+    cleared: bool,
     names_are_old: bool,
     names_since: Instant,
     pub(super) started: Instant,
@@ -109,6 +111,7 @@ impl State {
             services: Services::new(balancer),
             nodes: Watched::default(),
             applied: None,
+            cleared: false,
             names_are_old: true,
             names_since: Instant::now(),
             started: Instant::now(),
@@ -214,6 +217,9 @@ impl State {
                 return Err(error.into());
             }
             self.parts.collector.backends(purges);
+        }
+        if self.services.is_settled() && !std::mem::replace(&mut self.cleared, true) {
+            self.parts.collector.present(self.services.present());
         }
         Ok(())
     }

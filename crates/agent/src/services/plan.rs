@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 pub struct Purge {
     /// The backend and the service that had it.
     pub gone: Gone,
-    /// Only datagrams: the Pod still finishes its connections.
-    pub datagrams_only: bool,
+    /// The Pod still finishes its connections: only datagrams and what is left of ended connections are forgotten.
+    pub draining: bool,
 }
 
 /// What is wrong with a Service, for status.
@@ -113,7 +113,7 @@ impl Services {
             }
             self.swept = true;
             let plan = self.balancer.sweep();
-            let purges = plan.gone.iter().map(|&gone| Purge { gone, datagrams_only: false }).collect();
+            let purges = plan.gone.iter().map(|&gone| Purge { gone, draining: false }).collect();
             self.try_those_without_room(&plan);
             return Some((plan, purges));
         };
@@ -159,16 +159,16 @@ impl Services {
         draining.retain(|old| {
             let stays = present.contains(&old.address.to_ip());
             if !stays {
-                out.push(Purge { gone: *old, datagrams_only: false });
+                out.push(Purge { gone: *old, draining: false });
             }
             stays
         });
         for &gone in gone {
-            let datagrams_only = present.contains(&gone.address.to_ip());
-            if datagrams_only {
+            let stays = present.contains(&gone.address.to_ip());
+            if stays {
                 draining.insert(gone);
             }
-            out.push(Purge { gone, datagrams_only });
+            out.push(Purge { gone, draining: stays });
         }
         if !draining.is_empty() {
             self.draining.insert(name.clone(), draining);
@@ -211,11 +211,11 @@ impl Services {
         self.services.values()
     }
 
-    /// Whether a Service's traffic may go to this backend: it has a slot, or it ends its connections.
+    /// Addresses that any slice names, whatever they can take.
     #[must_use]
-    pub fn is_served(&self, gone: &Gone) -> bool {
-        let slot = self.balancer.tables().slots(gone.service_id).iter().any(|b| (b.address, b.port) == (gone.address, gone.port));
-        slot || self.draining.values().any(|set| set.contains(gone))
+    pub fn present(&self) -> HashSet<datapath_layouts::Address> {
+        let endpoints = self.slices.values().flat_map(|s| &s.endpoints);
+        endpoints.map(|e| datapath_layouts::Address::from_ip(e.address)).collect()
     }
 
     /// What is wrong, by Service.
