@@ -66,11 +66,13 @@ fn answerable(s: &Scratch) -> bool {
     !s.headers.is(flags::ICMP_ERROR | flags::LATER_FRAGMENT) && s.headers.source.0[0] != 0xff
 }
 
-/// TCP quotes 20 bytes of its header, so that a pending checksum offload still lies inside of the packet; others 8.
-const V4_TCP: usize = 40;
-const V4_OTHER: usize = 28;
-const V6_TCP: usize = 60;
-const V6_OTHER: usize = 48;
+/// Bytes quoted, when the packet has that many: 20 behind the IP header, so that a pending checksum offload of TCP
+/// still lies inside of the packet, and that Linux finds 8 bytes of transport header behind an IPv6 fragment header.
+const V4_LONG: usize = 40;
+const V6_LONG: usize = 60;
+/// Bytes quoted of shorter packets: 8 behind the IP header (RFC 792).
+const V4_SHORT: usize = 28;
+const V6_SHORT: usize = 48;
 
 #[inline(always)]
 fn fold(sum: u64) -> [u8; 2] {
@@ -114,10 +116,10 @@ fn answer_v4(skb: Skb, s: &mut Scratch, kind: u8, subtype: u8, mtu: u32, reason:
         return Err(reason);
     }
     let what = u32::from(kind) << 8 | u32::from(subtype);
-    code::decode_verdict(if s.headers.protocol == protocol::TCP {
-        build_v4_code::<V4_TCP>(skb, s, what, mtu, reason)
+    code::decode_verdict(if s.headers.length >= V4_LONG as u32 {
+        build_v4_code::<V4_LONG>(skb, s, what, mtu, reason)
     } else {
-        build_v4_code::<V4_OTHER>(skb, s, what, mtu, reason)
+        build_v4_code::<V4_SHORT>(skb, s, what, mtu, reason)
     })
 }
 
@@ -164,10 +166,10 @@ fn answer_v6(skb: Skb, s: &mut Scratch, kind: u8, subtype: u8, mtu: u32, reason:
         return Err(reason);
     }
     let what = u32::from(kind) << 8 | u32::from(subtype);
-    code::decode_verdict(if s.headers.protocol == protocol::TCP {
-        build_v6_code::<V6_TCP>(skb, s, what, mtu, reason)
+    code::decode_verdict(if s.headers.length >= V6_LONG as u32 {
+        build_v6_code::<V6_LONG>(skb, s, what, mtu, reason)
     } else {
-        build_v6_code::<V6_OTHER>(skb, s, what, mtu, reason)
+        build_v6_code::<V6_SHORT>(skb, s, what, mtu, reason)
     })
 }
 
@@ -206,16 +208,20 @@ fn build_v6<const Q: usize>(
     send_back(skb, s)
 }
 
-/// Reports the drop, cuts the packet to what is quoted and makes room for the new headers before it.
+/// Cuts the packet to what is quoted, makes room for the new headers before it, and reports the drop; where that can't
+/// be done (some segmented packets), the caller drops it without an answer.
 #[inline(always)]
 fn make_room(skb: Skb, s: &mut Scratch, quoted: u32, room: i32, reason: DropReason) -> Result<(), DropReason> {
-    events::dropped(skb, s, reason);
     // SAFETY: plain helper calls; the packet is longer than what it is cut to, for `quote` was read from it.
     let failed = unsafe {
         bpf_skb_change_tail(skb.0, ETHERNET_HEADER + quoted, 0) != 0
             || bpf_skb_adjust_room(skb.0, room, BPF_ADJ_ROOM_MAC, 0) != 0
     };
-    if failed { Err(DropReason::WriteError) } else { Ok(()) }
+    if failed {
+        return Err(reason);
+    }
+    events::dropped(skb, s, reason);
+    Ok(())
 }
 
 /// With the MAC addresses swapped, to where it came from.
