@@ -76,10 +76,11 @@ async fn digest(api: &Api, changes: &[Change], owners: &mut Owners, pending: &mu
 }
 
 async fn begin_namespace(api: &Api, key: &str, value: &Value) {
-    if key.starts_with("/registry/core/namespaces/") && !object::is_deleting(value) {
-        if let Err(error) = bootstrap::complete_namespace(api, object::name(value)).await {
-            tracing::debug!(%error, namespace = object::name(value), "no ServiceAccount");
-        }
+    if key.starts_with("/registry/core/namespaces/")
+        && !object::is_deleting(value)
+        && let Err(error) = bootstrap::complete_namespace(api, object::name(value)).await
+    {
+        tracing::debug!(%error, namespace = object::name(value), "no ServiceAccount");
     }
 }
 

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+mod apply;
 pub mod bootstrap;
 pub mod cli;
 pub mod collector;

@@ -41,8 +41,6 @@ pub struct Merge {
     pub patch_merge: bool,
     /// Strategic merge: the key.
     pub patch_key: Option<String>,
-    /// Strategic merge: keys not in the patch go.
-    pub retain_keys: bool,
     /// Server-side apply: `map`, `set` or `atomic` list.
     pub list_type: Option<String>,
     /// Server-side apply: keys of a `map` list.
@@ -153,7 +151,6 @@ fn merge(value: &Value) -> Merge {
     Merge {
         patch_merge: strategy.split(',').any(|word| word == "merge"),
         patch_key: text("x-kubernetes-patch-merge-key"),
-        retain_keys: strategy.split(',').any(|word| word == "retainKeys"),
         list_type: text("x-kubernetes-list-type"),
         list_keys: value["x-kubernetes-list-map-keys"]
             .as_array()

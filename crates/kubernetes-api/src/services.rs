@@ -276,10 +276,10 @@ fn keep_allocated(old: Option<&Value>, service: &mut Value) {
     if exposed(old["spec"].get("type")) && exposed(spec.get("type")) {
         for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
             let same = |other: &&Value| other["port"] == port["port"] && other["protocol"] == port["protocol"];
-            if let Some(before) = object::list(old, "/spec/ports").iter().find(same) {
-                if port.get("nodePort").and_then(Value::as_i64).unwrap_or(0) == 0 && before["nodePort"].is_i64() {
-                    port["nodePort"] = before["nodePort"].clone();
-                }
+            let before = object::list(old, "/spec/ports").iter().find(same).map(|before| before["nodePort"].clone());
+            let unset = port.get("nodePort").and_then(Value::as_i64).unwrap_or(0) == 0;
+            if let (Some(before), true) = (before.filter(Value::is_i64), unset) {
+                port["nodePort"] = before;
             }
         }
         if old["spec"]["healthCheckNodePort"].is_i64() && spec.get("externalTrafficPolicy") == Some(&json!("Local")) {

@@ -132,6 +132,20 @@ fn verbs(program: PathBuf, server: &Server) {
     assert!(dry.status.success(), "{}", String::from_utf8_lossy(&dry.stderr));
     assert!(kubectl.fails("get deploy ghost").contains("not found"));
 
+    // server-side apply: two managers, a conflict, force
+    let two_replicas = DEPLOYMENT.replace("name: spink\n", "name: ssa\n");
+    let apply = |manager: &str, manifest: &str, more: &str| kubectl.with_input(&format!("apply --server-side --field-manager={manager} {more} -f -"), manifest);
+    let first = apply("one", &two_replicas, "");
+    assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
+    assert!(apply("one", &two_replicas, "").status.success());
+    let four = two_replicas.replace("replicas: 2", "replicas: 4");
+    let refused = apply("two", &four, "");
+    let complaint = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && complaint.contains(".spec.replicas"), "{complaint}");
+    assert!(apply("two", &four, "--force-conflicts").status.success());
+    assert_eq!(kubectl.ok("get deploy ssa -o jsonpath={.spec.replicas}"), "4");
+    kubectl.ok("delete deploy ssa");
+
     // delete
     kubectl.ok("delete deploy,svc spink --timeout=20s");
     assert!(kubectl.fails("get deploy spink").contains("not found"));

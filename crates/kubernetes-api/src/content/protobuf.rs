@@ -145,7 +145,8 @@ fn message(messages: &Messages, name: &str, bytes: &[u8], out: &mut Map<String, 
             let never_absent = kind.starts_with('!');
             let value = one(messages, kind.trim_start_matches('!'), wire, depth)?;
             let is_zero = matches!(&value, Value::Null) || value == "" || value == 0 || value == false || value == Value::Object(Map::new());
-            if !(never_absent && is_zero) && !value.is_null() {
+            let absent = value.is_null() || (never_absent && is_zero);
+            if !absent {
                 out.insert(json_name.to_owned(), value);
             }
         }

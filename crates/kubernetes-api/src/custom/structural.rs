@@ -122,11 +122,9 @@ fn check(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>, dep
             return;
         }
     }
-    if let Some(allowed) = schema["enum"].as_array() {
-        if !allowed.contains(value) {
-            let names: Vec<&str> = allowed.iter().filter_map(Value::as_str).collect();
-            causes.push(Cause::unsupported(field, value.as_str().unwrap_or(""), &names));
-        }
+    if let Some(allowed) = schema["enum"].as_array().filter(|allowed| !allowed.contains(value)) {
+        let names: Vec<&str> = allowed.iter().filter_map(Value::as_str).collect();
+        causes.push(Cause::unsupported(field, value.as_str().unwrap_or(""), &names));
     }
     match value {
         Value::Object(map) => {

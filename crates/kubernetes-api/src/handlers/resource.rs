@@ -1,6 +1,7 @@
 //! get, list, watch, create, update, patch, delete, deletecollection.
 
 use crate::api::Api;
+use crate::apply::{Applier, apply};
 use crate::content::parse_object;
 use crate::error::ApiError;
 use crate::http::{Accept, Answer, Query, Target, json_answer, media_type, read_body};
@@ -130,15 +131,51 @@ async fn create(call: &Call, object: Value) -> Result<Answer, ApiError> {
 pub async fn patch_part(call: &Call, patch: &Patch, part: Part) -> Result<Answer, ApiError> {
     let mut options = WriteOptions::from_query(&call.query)?;
     let name = call.name()?.to_owned();
-    if let Patch::Apply(_) = patch {
-        return Err(ApiError::unsupported_media_type(
-            "application/apply-patch+yaml",
-            "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json",
-        ));
+    if let Patch::Apply(applied) = patch {
+        return server_side_apply(call, applied.clone(), part, options).await;
     }
     let resource = Arc::clone(&call.resource);
     let patched = write::update(&call.api, &call.resource, call.namespace(), &name, part, &mut options, |old| patch.apply(&resource, old)).await?;
     Ok(call.answer(200, patched, &options))
+}
+
+/// `application/apply-patch+yaml`: creates the object where it does not exist.
+async fn server_side_apply(call: &Call, mut applied: Value, part: Part, mut options: WriteOptions) -> Result<Answer, ApiError> {
+    if options.field_manager.is_empty() {
+        return Err(ApiError::bad_request("PatchOptions.meta.k8s.io is invalid: fieldManager: Required value: is required for apply patch"));
+    }
+    if !applied.is_object() {
+        return Err(ApiError::bad_request("the applied configuration is no map"));
+    }
+    let name = call.name()?.to_owned();
+    if !object::list(&applied, "/metadata/managedFields").is_empty() {
+        return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+    }
+    if !object::name(&applied).is_empty() && object::name(&applied) != name {
+        return Err(ApiError::bad_request("the name of the applied configuration does not match the name on the URL"));
+    }
+    object::metadata_mut(&mut applied).insert("name".into(), name.clone().into());
+    options.applied = true;
+    write::known_fields(&call.resource, &mut applied, &mut options)?;
+    let subresource = if part == Part::Status { "status".to_owned() } else { String::new() };
+    let applier = Applier { manager: options.field_manager.clone(), force: call.query.flag("force"), subresource };
+    // Between the look and the write somebody else may create or delete it: then the other way is tried.
+    for _ in 0..3 {
+        let resource = Arc::clone(&call.resource);
+        let updated = write::update(&call.api, &call.resource, call.namespace(), &name, part, &mut options, |old| {
+            apply(&resource, Some(old), &applied, &applier)
+        });
+        match updated.await {
+            Err(error) if error.code == 404 && part == Part::Main && error.details["name"] == name.as_str() => {}
+            done => return Ok(call.answer(200, done?, &options)),
+        }
+        let fresh = apply(&call.resource, None, &applied, &applier)?;
+        match write::create(&call.api, &call.resource, call.namespace(), fresh, &mut options).await {
+            Err(error) if error.reason == "AlreadyExists" => {}
+            done => return Ok(call.answer(201, done?, &options)),
+        }
+    }
+    Err(ApiError::conflict(&call.resource.group, &call.resource.plural, &name, "it comes and goes"))
 }
 
 fn delete_options(call: &Call, media: &str, body: &[u8]) -> Result<DeleteOptions, ApiError> {

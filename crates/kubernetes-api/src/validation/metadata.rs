@@ -60,8 +60,7 @@ pub fn validate(resource: &Resource, object: &Value, causes: &mut Vec<Cause>) {
         }
     }
     for (index, finalizer) in object::finalizers(object).iter().enumerate() {
-        let core = matches!(finalizer.as_str(), "orphan" | "foregroundDeletion" | "kubernetes");
-        if !core && !(finalizer.contains('/') && is_qualified_name(finalizer)) && !is_qualified_name(finalizer) {
+        if !is_qualified_name(finalizer) {
             causes.push(Cause::invalid(format!("metadata.finalizers[{index}]"), finalizer.as_str(), QUALIFIED));
         }
     }

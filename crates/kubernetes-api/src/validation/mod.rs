@@ -36,10 +36,9 @@ pub fn validate(resource: &Resource, old: Option<&Value>, new: &Value) -> Result
         ("networking.k8s.io", "NetworkPolicy") => workload::validate_network_policy(new, &mut causes),
         ("discovery.k8s.io", "EndpointSlice") => workload::validate_endpoint_slice(old, new, &mut causes),
         ("", "ConfigMap" | "Secret") => {
-            if let Some(old) = old.filter(|old| old["immutable"] == true) {
-                if old["data"] != new["data"] || new["immutable"] != true || old["binaryData"] != new["binaryData"] {
-                    causes.push(Cause::forbidden("data", "field is immutable when `immutable` is set"));
-                }
+            let changed = |old: &Value| old["data"] != new["data"] || new["immutable"] != true || old["binaryData"] != new["binaryData"];
+            if old.is_some_and(|old| old["immutable"] == true && changed(old)) {
+                causes.push(Cause::forbidden("data", "field is immutable when `immutable` is set"));
             }
         }
         _ => {}

@@ -70,9 +70,12 @@ async fn create_named(
     if let Some(allocator) = &mut allocator {
         allocator.assign(&key, None, &mut object).map_err(|causes| ApiError::invalid(&resource.group, &resource.kind, &name, &causes))?;
     }
-    prepare::validate(api, resource, None, &object)?;
+    prepare::validate(resource, None, &object)?;
     if let Some(namespace) = namespace {
         require_live_namespace(api, resource, namespace, &name)?;
+    }
+    if !options.applied {
+        crate::apply::note_update(resource, None, &mut object, "", "");
     }
     if options.dry_run {
         return Ok(object);

@@ -6,6 +6,7 @@ mod prepare;
 mod update;
 
 pub use create::create;
+pub use prepare::known_fields;
 pub use delete::{DeleteOptions, Deleted, delete};
 pub use update::{Part, update};
 
@@ -33,6 +34,8 @@ pub struct WriteOptions {
     pub field_validation: FieldValidation,
     /// Who writes, for `managedFields`.
     pub field_manager: String,
+    /// The change is a server-side apply and has settled `managedFields` itself.
+    pub applied: bool,
     /// For the `Warning` header.
     pub warnings: Vec<String>,
 }
@@ -46,7 +49,7 @@ impl WriteOptions {
             "Strict" => FieldValidation::Strict,
             other => return Err(ApiError::bad_request(format!("fieldValidation: Unsupported value: {other:?}"))),
         };
-        Ok(Self { dry_run: query.dry_run()?, field_validation, field_manager: query.get("fieldManager").to_owned(), warnings: Vec::new() })
+        Ok(Self { dry_run: query.dry_run()?, field_validation, field_manager: query.get("fieldManager").to_owned(), ..Self::default() })
     }
 
     pub(crate) fn unknown_fields(&mut self, unknown: &[String]) -> Result<(), ApiError> {

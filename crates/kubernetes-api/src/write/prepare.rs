@@ -1,12 +1,21 @@
 //! What creating and updating have in common.
 
 use super::WriteOptions;
-use crate::api::Api;
 use crate::error::ApiError;
 use crate::object;
 use crate::registry::Resource;
 use crate::{custom, decode, defaults, validation};
 use serde_json::Value;
+
+/// Types and unknown fields alone, for what is only a part of an object.
+pub fn known_fields(resource: &Resource, object: &mut Value, options: &mut WriteOptions) -> Result<(), ApiError> {
+    check_kind(resource, object)?;
+    if let Some(definition) = &resource.definition {
+        let unknown = decode::decode(definition, &resource.kind, object)?;
+        options.unknown_fields(&unknown)?;
+    }
+    Ok(())
+}
 
 /// Makes the object fit its kind: types, unknown fields, defaults.
 pub fn shape(resource: &Resource, object: &mut Value, options: &mut WriteOptions) -> Result<(), ApiError> {
@@ -24,15 +33,12 @@ pub fn shape(resource: &Resource, object: &mut Value, options: &mut WriteOptions
 }
 
 /// Everything that must hold before storing.
-pub fn validate(api: &Api, resource: &Resource, old: Option<&Value>, new: &Value) -> Result<(), ApiError> {
+pub fn validate(resource: &Resource, old: Option<&Value>, new: &Value) -> Result<(), ApiError> {
     validation::validate(resource, old, new)?;
     match resource.plural.as_str() {
         "customresourcedefinitions" => custom::validate_definition(new),
         _ if resource.is_custom() => custom::validate(resource, new),
-        _ => {
-            let _ = api;
-            Ok(())
-        }
+        _ => Ok(()),
     }
 }
 

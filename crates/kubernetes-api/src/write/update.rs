@@ -60,7 +60,11 @@ pub async fn update(
         }
         // What may never change for others, the server's own subresources may: `binding` gives a Pod its node.
         let before = if part == Part::Whole { None } else { Some(&old) };
-        prepare::validate(api, resource, before, &new)?;
+        prepare::validate(resource, before, &new)?;
+        if !options.applied {
+            let subresource = if part == Part::Status { "status" } else { "" };
+            crate::apply::note_update(resource, Some(&old), &mut new, &options.field_manager, subresource);
+        }
         object::set_resource_version(&mut new, entry.revision);
         if same_but_managed_times(&new, &old) {
             return Ok(old);
