@@ -41,6 +41,15 @@ impl LabCgroup {
         fs::create_dir_all(self.node(node))
     }
 
+    /// Whether the calling process is in it or below.
+    pub fn holds_us(&self) -> io::Result<bool> {
+        // cgroups(7): version 2 is the line `0::<path below the mount>`.
+        let own = fs::read_to_string("/proc/self/cgroup")?;
+        let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+        let name = self.root.file_name().unwrap_or_default();
+        Ok(Path::new(own).starts_with(name))
+    }
+
     /// Kills every process in it and below, without a race against its forks (cgroup.kill, Linux 5.14).
     pub fn kill_all(&self) -> io::Result<()> {
         match fs::write(self.root.join("cgroup.kill"), "1") {

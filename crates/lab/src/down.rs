@@ -61,6 +61,11 @@ fn remove(lab: &LabName) -> anyhow::Result<bool> {
         shared::release()?;
         return Ok(false);
     }
+    if let Ok(cgroup) = &cgroup
+        && cgroup.holds_us()?
+    {
+        bail!("this shell is inside lab {lab} and would be ended first: leave it, then run `malla lab down` again");
+    }
     let lock = FolderLock::wait(folders.root()).context("lock the lab's folder")?;
     let mut progress = Progress::start();
     let mut removal = Removal { folders, problems: Vec::new() };

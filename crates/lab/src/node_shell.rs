@@ -29,14 +29,14 @@ pub fn run(args: &NodeShellArgs) -> anyhow::Result<()> {
     let mut command = command(args);
     command.env("MALLA_LAB", name.as_str()).env("MALLA_NODE", &args.node).env("PS1", format!("[{}] \\w # ", args.node));
     if is_node {
-        // The node's Services are translated for whoever is in its cgroup.
-        let procs = LabCgroup::of(name)?.node(&args.node).join("cgroup.procs");
-        fs::write(&procs, "0").with_context(|| format!("enter the node's cgroup by {}", procs.display()))?;
         command
             .env("KUBECONFIG", folders.node_kubeconfig())
             .env("MALLA_BPF_DIR", folders.node_bpf(&args.node))
             .env("MALLA_STATE_DIR", folders.node(&args.node));
     }
+    // The node's Services are translated for whoever is in its cgroup, and `down` ends whoever is in the lab's.
+    let procs = LabCgroup::of(name)?.node(&args.node).join("cgroup.procs");
+    fs::write(&procs, "0").with_context(|| format!("enter the node's cgroup by {}", procs.display()))?;
     // There is one thread, and it becomes the command.
     NetNs::open(namespace_path(&name.namespace(&args.node)))?.enter_current_thread()?;
     let error = command.exec();

@@ -16,7 +16,7 @@ use crate::{
     forwarder::free_port,
     forwards, kind_file, launch,
     lock::FolderLock,
-    name::CONTROL_PLANE,
+    name::{CONTROL_PLANE, FABRIC, OUTSIDE},
     pins, plan, preflight,
     process::ProcessId,
     progress::{Progress, note},
@@ -196,7 +196,10 @@ async fn make(
         for folder in [folders.node_bpf(&node.name), folders.node(&node.name)] {
             create_private(&folder).with_context(|| format!("create {}", folder.display()))?;
         }
-        cgroup.create(&node.name).with_context(|| format!("create {}", cgroup.node(&node.name).display()))?;
+    }
+    // Fabric and outside host have theirs so that what was started there by `node-shell` is found again by `down`.
+    for member in spec.nodes.iter().map(|node| node.name.as_str()).chain([FABRIC, OUTSIDE]) {
+        cgroup.create(member).with_context(|| format!("create {}", cgroup.node(member).display()))?;
     }
     progress.step("Kubernetes API, nodes and agents");
     let mut supervisor = Supervisor::find_or_start(state, folders)?;

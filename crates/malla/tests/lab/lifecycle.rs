@@ -1,9 +1,12 @@
 //! Up, again up, beside each other, down.
 
-use std::time::{Duration, Instant};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use crate::{
-    commands::{Lab, malla, text},
+    commands::{Lab, malla, malla_path, text},
     machine::snapshot,
 };
 
@@ -49,6 +52,33 @@ fn a_second_up_picks_up_what_is_there_and_refuses_to_make_it_another() {
 }
 
 #[test]
+fn down_ends_what_was_started_by_node_shell_and_tells_of_what_was_not() {
+    let lab = Lab::up(&["--nodes", "1"]);
+    let mut shells = Vec::new();
+    for member in ["control-plane", "fabric", "outside"] {
+        let mut command = Command::new(malla_path());
+        command.args(["lab", "node-shell", "--name", &lab.name, member, "--", "sleep", "1000"]);
+        shells.push(command.spawn().unwrap());
+    }
+    let outside = format!("{}-outside", lab.name);
+    let mut other = Command::new("ip").args(["netns", "exec", &outside, "sleep", "1000"]).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(500)); // until all of them are where they want to be
+    let down = lab.lab("down", &[]);
+    let others_end = other.try_wait().unwrap();
+    other.kill().unwrap();
+    other.wait().unwrap();
+    for mut shell in shells {
+        let ended = shell.try_wait().unwrap();
+        let _ = shell.kill();
+        shell.wait().unwrap();
+        assert!(ended.is_some(), "a shell of the lab was not ended");
+    }
+    assert!(others_end.is_none(), "somebody else's process was ended");
+    assert!(!down.status.success() && text(&down).contains("still lives in a namespace"), "{}", text(&down));
+    assert_eq!(lab.traces(), Vec::<String>::new());
+}
+
+#[test]
 fn two_labs_live_beside_each_other() {
     let one = Lab::up(&["--nodes", "1"]);
     let two = format!("{}-b", one.name);
@@ -71,6 +101,9 @@ fn node_shell_is_inside_the_node_and_hands_on_the_exit_status() {
     assert!(text(&inside).contains(&format!("malla-{}/worker-1", lab.name)), "{}", text(&inside));
     let outside = lab.lab("node-shell", &["outside", "--", "ip", "-br", "addr", "show", "eth0"]);
     assert!(text(&outside).contains("203.0.113.2/24"), "{}", text(&outside));
+    let within =
+        lab.lab("node-shell", &["outside", "--", malla_path().to_str().unwrap(), "lab", "down", "--name", &lab.name]);
+    assert!(!within.status.success() && text(&within).contains("leave it"), "{}", text(&within));
     let nowhere = lab.lab("node-shell", &["worker-9", "--", "true"]);
     assert!(!nowhere.status.success() && text(&nowhere).contains("worker-1"), "{}", text(&nowhere));
 }
