@@ -29,11 +29,13 @@ pub fn too_big(s: &mut Scratch, limit: u32) -> DropReason {
 /// Into the Pod behind `endpoint`. From the host's own stack (`already_there`) the packet is on its way in.
 #[inline(always)]
 pub fn to_pod(skb: Skb, s: &mut Scratch, endpoint: &Endpoint, already_there: bool) -> Result<i32, DropReason> {
+    if !already_there {
+        decrement_ttl(skb, s)?;
+    }
     events::passed(skb, s, ObservationPoint::ToEndpoint);
     if already_there {
         return Ok(TC_ACT_OK as i32);
     }
-    decrement_ttl(skb, s)?;
     // No MAC is rewritten: the packet is already "for this host", and the peer's side is not asked again.
     // SAFETY: plain helper call.
     Ok(unsafe { bpf_redirect_peer(endpoint.ifindex, 0) } as i32)

@@ -130,13 +130,11 @@ fn find_entry(skb: Skb, s: &mut Scratch) -> Option<()> {
     Some(())
 }
 
-/// Makes an entry for `s.tuple` (whose key [`find`] left in `s.key`), with the packet counted in.
+/// Makes an entry for `s.tuple` (whose key [`find`] left in `s.key`), with the packet counted in. The caller has asked
+/// [`conntrack::may_open`].
 #[inline(always)]
 pub fn open(s: &mut Scratch) -> Result<(), DropReason> {
     let transport = s.tuple.protocol;
-    if !conntrack::may_open(transport, s.headers.tcp_flags) {
-        return Ok(());
-    }
     let source_high = tuple::flow_key(&s.tuple, &mut s.key);
     let mut state_flags = s.opening.flags;
     if source_high {

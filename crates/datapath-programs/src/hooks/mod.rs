@@ -12,6 +12,7 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use datapath_layouts::event::event_flags;
 use datapath_layouts::flow::flow_flags;
 use datapath_layouts::{DropReason, ObservationPoint};
+use datapath_logic::conntrack;
 use packet_headers::{Content, ETHERNET_HEADER, Headers, Packet, flags, parse_outer, parse_quoted};
 
 use crate::code::{self, Code};
@@ -125,6 +126,9 @@ fn open_flow(skb: Skb, s: &mut Scratch, point: ObservationPoint) -> Result<(), D
 
 #[inline(never)]
 fn open_flow_code(skb: Skb, s: &mut Scratch, point: ObservationPoint) -> Code {
+    if !conntrack::may_open(s.tuple.protocol, s.headers.tcp_flags) {
+        return 0; // it passes, but there is no flow to tell of
+    }
     if s.original_port != 0 {
         s.opening.flags |= flow_flags::SERVICE;
         s.opening.service_address = s.original;
