@@ -329,6 +329,18 @@ impl Step {
         let bytes = self.same_link(packet);
         self.leaves(REDIRECT, ObservationPoint::ToEndpoint, mark, Some(bytes))
     }
+    /// As [`Self::into_pod`], byte by byte.
+    #[must_use]
+    pub fn into_pod_bytes(self, bytes: Vec<u8>) -> Self {
+        let mark = self.mark;
+        self.leaves(REDIRECT, ObservationPoint::ToEndpoint, mark, Some(bytes))
+    }
+    /// Another counter goes up.
+    #[must_use]
+    pub fn counts(mut self, slot: u32) -> Self {
+        self.counted.push(slot);
+        self
+    }
     /// Redirected into the tunnel as this packet.
     #[must_use]
     pub fn into_tunnel(self, packet: &Packet) -> Self {

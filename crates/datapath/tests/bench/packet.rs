@@ -48,6 +48,8 @@ pub struct Packet {
     transport: Vec<u8>,
     /// False: the transport's checksum stays as it is in `transport`.
     sum: bool,
+    /// UDP, whose header tells its length.
+    has_length: bool,
 }
 
 impl Packet {
@@ -66,6 +68,7 @@ impl Packet {
             protocol,
             transport,
             sum: true,
+            has_length: false,
         }
     }
 
@@ -79,7 +82,7 @@ impl Packet {
         let mut t = ports(source.1, destination.1);
         t.extend([0, 0, 0, 0]);
         t.extend(*b"question");
-        Self::new(source.0, destination.0, UDP, t)
+        Self { has_length: true, ..Self::new(source.0, destination.0, UDP, t) }
     }
 
     /// SCTP carries a CRC over itself; any value does, as nobody on the way may change it.
@@ -201,7 +204,7 @@ impl Packet {
 
     pub fn bytes(&self) -> Vec<u8> {
         let mut transport = self.transport.clone();
-        if self.protocol == UDP && self.piece.is_none_or(|p| p.offset == 0) {
+        if self.has_length {
             let length = (transport.len() as u16).to_be_bytes();
             transport[4..6].copy_from_slice(&length);
         }
