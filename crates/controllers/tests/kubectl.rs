@@ -100,6 +100,27 @@ async fn rollouts(program: &Path) {
     kubectl.tells(&["describe", "service", "spink"], &[":8080", "NodePort:"]);
     kubectl.tells(&["describe", "node", "worker-1"], &["10.244.1.0/24", "spink-"]);
 
+    // Cordon, drain and back.
+    let nodes_of_pods = "jsonpath={.items[*].spec.nodeName}";
+    kubectl.run(&["drain", "worker-1", "--ignore-daemonsets", "--timeout=30s"]);
+    kubectl.tells(&status, &rolled_out);
+    let nodes = kubectl.run(&["get", "pods", "-l", "app=spink", "-o", nodes_of_pods]);
+    assert_eq!(nodes, ["worker-2"; 5].join(" "), "after the drain");
+    kubectl.tells(&["get", "nodes"], &["Ready,SchedulingDisabled"]);
+    kubectl.run(&["cordon", "worker-2"]);
+    kubectl.run(&["scale", "deployment/spink", "--replicas=6"]);
+    cluster::eventually("the sixth is told why it waits", || async {
+        let events = kubectl.run(&["get", "events"]);
+        let told =
+            "1 node(s) had untolerated taint {node-role.kubernetes.io/control-plane: }, 2 node(s) were unschedulable";
+        if events.contains(told) { Ok(()) } else { Err(events) }
+    })
+    .await;
+    kubectl.run(&["uncordon", "worker-1"]);
+    kubectl.tells(&status, &rolled_out);
+    kubectl.run(&["uncordon", "worker-2"]);
+    kubectl.run(&["scale", "deployment/spink", "--replicas=5"]);
+
     // A rollout that cannot succeed is told as such.
     kubectl.run(&["patch", "deployment", "spink", "-p", r#"{"spec":{"progressDeadlineSeconds":2}}"#]);
     kubectl.run(&["set", "image", "deployment/spink", "spink=bad"]);
