@@ -84,11 +84,7 @@ impl Address {
     /// As people write it.
     #[must_use]
     pub fn to_ip(self) -> IpAddr {
-        if self.is_v4() {
-            IpAddr::V4(Ipv4Addr::from(self.v4_octets()))
-        } else {
-            IpAddr::V6(Ipv6Addr::from(self.0))
-        }
+        if self.is_v4() { IpAddr::V4(Ipv4Addr::from(self.v4_octets())) } else { IpAddr::V6(Ipv6Addr::from(self.0)) }
     }
 }
 
@@ -193,9 +189,12 @@ mod tests {
 
     #[test]
     fn prefixes_round_trip_and_are_masked() {
-        for (ip, length, masked) in
-            [("10.244.1.7", 24, "10.244.1.0"), ("0.0.0.0", 0, "0.0.0.0"), ("fd00:10::9", 64, "fd00:10::"), ("::", 0, "::")]
-        {
+        for (ip, length, masked) in [
+            ("10.244.1.7", 24, "10.244.1.0"),
+            ("0.0.0.0", 0, "0.0.0.0"),
+            ("fd00:10::9", 64, "fd00:10::"),
+            ("::", 0, "::"),
+        ] {
             let key = PrefixKey::from_ip(ip.parse().unwrap(), length);
             assert_eq!(key.to_ip(), (masked.parse().unwrap(), length));
         }

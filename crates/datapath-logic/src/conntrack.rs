@@ -59,7 +59,11 @@ pub const fn lifetime_ns(flow_protocol: u8, state: u8) -> u64 {
 #[must_use]
 #[inline(always)]
 pub const fn last_seen_ns(flow: &Flow) -> u64 {
-    if flow.forward.last_seen_ns > flow.reply.last_seen_ns { flow.forward.last_seen_ns } else { flow.reply.last_seen_ns }
+    if flow.forward.last_seen_ns > flow.reply.last_seen_ns {
+        flow.forward.last_seen_ns
+    } else {
+        flow.reply.last_seen_ns
+    }
 }
 
 /// Whether the entry stands for a flow that is no more.

@@ -25,7 +25,8 @@ mod tests {
 
     #[test]
     fn only_what_must_not_be_fragmented() {
-        let mut h = Headers { length: 1500, l4_offset: 34, protocol: 17, flags: flags::DONT_FRAGMENT, ..Headers::EMPTY };
+        let mut h =
+            Headers { length: 1500, l4_offset: 34, protocol: 17, flags: flags::DONT_FRAGMENT, ..Headers::EMPTY };
         assert!(too_big(&h, 0, 1450) && !too_big(&h, 0, 1500) && !too_big(&h, 0, 0));
         h.flags = 0;
         assert!(!too_big(&h, 0, 1450));

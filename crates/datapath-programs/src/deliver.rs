@@ -1,8 +1,6 @@
 //! The last stage: out of this program by the way that was chosen.
 
-use aya_ebpf::bindings::{
-    BPF_F_TUNINFO_IPV6, BPF_F_ZERO_CSUM_TX, TC_ACT_OK, bpf_redir_neigh, bpf_tunnel_key,
-};
+use aya_ebpf::bindings::{BPF_F_TUNINFO_IPV6, BPF_F_ZERO_CSUM_TX, TC_ACT_OK, bpf_redir_neigh, bpf_tunnel_key};
 use aya_ebpf::helpers::generated::{bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_set_tunnel_key};
 use datapath_layouts::{Address, DropReason, Endpoint, ObservationPoint, Route, identity, mark};
 use datapath_logic::mtu;
@@ -122,9 +120,7 @@ fn next_hop(skb: Skb, s: &mut Scratch, route: &Route) -> Result<i32, DropReason>
     skb.set_mark(mark::FORWARDED);
     events::passed(skb, s, ObservationPoint::ToNetwork);
     // SAFETY: the parameters are whole and their size is given.
-    Ok(unsafe {
-        bpf_redirect_neigh(route.ifindex, &raw mut params, size_of::<bpf_redir_neigh>() as i32, 0)
-    } as i32)
+    Ok(unsafe { bpf_redirect_neigh(route.ifindex, &raw mut params, size_of::<bpf_redir_neigh>() as i32, 0) } as i32)
 }
 
 /// Into the host's stack.

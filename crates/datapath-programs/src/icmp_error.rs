@@ -1,10 +1,10 @@
 //! Telling a sender what is wrong, as a router does: "packet too big" and "time exceeded" (RFC 792, RFC 1191,
 //! RFC 4443 §3.2–3.3). The packet itself becomes the answer and goes back where it came from.
 
+use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
 use aya_ebpf::helpers::generated::{
     bpf_csum_diff, bpf_redirect, bpf_redirect_peer, bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_load_bytes,
 };
-use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
 use datapath_layouts::{Address, DropReason, ObservationPoint};
 use packet_headers::{ETHERNET_HEADER, Packet, flags, protocol};
 
@@ -41,7 +41,11 @@ fn too_big_code(skb: Skb, s: &mut Scratch, mtu: u32) -> i32 {
 
 #[inline(always)]
 fn answer_too_big(skb: Skb, s: &mut Scratch, mtu: u32) -> Result<i32, DropReason> {
-    if s.headers.is(flags::V6) { answer_v6(skb, s, 2, 0, mtu, DropReason::PacketTooBig) } else { answer_v4(skb, s, 3, 4, mtu, DropReason::PacketTooBig) }
+    if s.headers.is(flags::V6) {
+        answer_v6(skb, s, 2, 0, mtu, DropReason::PacketTooBig)
+    } else {
+        answer_v4(skb, s, 3, 4, mtu, DropReason::PacketTooBig)
+    }
 }
 
 /// No hop is left.
@@ -57,7 +61,11 @@ fn time_exceeded_code(skb: Skb, s: &mut Scratch) -> i32 {
 
 #[inline(always)]
 fn answer_time_exceeded(skb: Skb, s: &mut Scratch) -> Result<i32, DropReason> {
-    if s.headers.is(flags::V6) { answer_v6(skb, s, 3, 0, 0, DropReason::TtlExceeded) } else { answer_v4(skb, s, 11, 0, 0, DropReason::TtlExceeded) }
+    if s.headers.is(flags::V6) {
+        answer_v6(skb, s, 3, 0, 0, DropReason::TtlExceeded)
+    } else {
+        answer_v4(skb, s, 11, 0, 0, DropReason::TtlExceeded)
+    }
 }
 
 /// RFC 1122 §3.2.2: no error about an error, a later fragment, or a packet that nobody sent.
@@ -86,9 +94,7 @@ fn fold(sum: u64) -> [u8; 2] {
 #[inline(always)]
 fn sum<const N: usize>(bytes: &[u8; N], seed: u32) -> Result<u64, DropReason> {
     // SAFETY: `bytes` holds N readable bytes; nothing is subtracted.
-    let result = unsafe {
-        bpf_csum_diff(core::ptr::null_mut(), 0, bytes.as_ptr().cast_mut().cast(), N as u32, seed)
-    };
+    let result = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, bytes.as_ptr().cast_mut().cast(), N as u32, seed) };
     if result < 0 { Err(DropReason::L4Checksum) } else { Ok(result as u64) }
 }
 
@@ -105,13 +111,19 @@ fn load_quote<const Q: usize>(skb: Skb, s: &mut Scratch, reason: DropReason) -> 
 #[inline(always)]
 fn sum_quote<const Q: usize>(s: &Scratch, seed: u32) -> Result<u64, DropReason> {
     // SAFETY: as above; nothing is subtracted.
-    let result =
-        unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, s.quote.as_ptr().cast_mut().cast(), Q as u32, seed) };
+    let result = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, s.quote.as_ptr().cast_mut().cast(), Q as u32, seed) };
     if result < 0 { Err(DropReason::L4Checksum) } else { Ok(result as u64) }
 }
 
 #[inline(always)]
-fn answer_v4(skb: Skb, s: &mut Scratch, kind: u8, subtype: u8, mtu: u32, reason: DropReason) -> Result<i32, DropReason> {
+fn answer_v4(
+    skb: Skb,
+    s: &mut Scratch,
+    kind: u8,
+    subtype: u8,
+    mtu: u32,
+    reason: DropReason,
+) -> Result<i32, DropReason> {
     if !answerable(s) {
         return Err(reason);
     }
@@ -148,9 +160,8 @@ fn build_v4<const Q: usize>(
     icmp[3] = check[1];
     let [l1, l0] = length.to_be_bytes();
     let (f, t) = (from.v4_octets(), to.v4_octets());
-    let mut ip = [
-        0x45, 0xc0, l1, l0, 0, 0, 0, 0, 64, protocol::ICMP, 0, 0, f[0], f[1], f[2], f[3], t[0], t[1], t[2], t[3],
-    ];
+    let mut ip =
+        [0x45, 0xc0, l1, l0, 0, 0, 0, 0, 64, protocol::ICMP, 0, 0, f[0], f[1], f[2], f[3], t[0], t[1], t[2], t[3]];
     let check = fold(sum(&ip, 0)?);
     ip[10] = check[0];
     ip[11] = check[1];
@@ -161,7 +172,14 @@ fn build_v4<const Q: usize>(
 }
 
 #[inline(always)]
-fn answer_v6(skb: Skb, s: &mut Scratch, kind: u8, subtype: u8, mtu: u32, reason: DropReason) -> Result<i32, DropReason> {
+fn answer_v6(
+    skb: Skb,
+    s: &mut Scratch,
+    kind: u8,
+    subtype: u8,
+    mtu: u32,
+    reason: DropReason,
+) -> Result<i32, DropReason> {
     if !answerable(s) {
         return Err(reason);
     }

@@ -105,8 +105,7 @@ fn put_reverse(s: &Scratch, map_flags: u64) -> u32 {
 /// Writes the way out; 0 = done.
 #[inline(never)]
 fn put_forward(s: &Scratch) -> u32 {
-    let forth =
-        NatMapping { last_seen_ns: s.now, address: s.chosen, port: s.chosen_port as u16, ..NatMapping::ZERO };
+    let forth = NatMapping { last_seen_ns: s.now, address: s.chosen, port: s.chosen_port as u16, ..NatMapping::ZERO };
     u32::from(NAT.insert(&s.nat_key, forth, 0).is_err())
 }
 

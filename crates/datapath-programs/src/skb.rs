@@ -118,13 +118,8 @@ impl Skb {
             }
             // SAFETY: both point to 16 readable bytes.
             unsafe {
-                let difference = bpf_csum_diff(
-                    from.0.as_ptr().cast_mut().cast(),
-                    16,
-                    to.0.as_ptr().cast_mut().cast(),
-                    16,
-                    0,
-                );
+                let difference =
+                    bpf_csum_diff(from.0.as_ptr().cast_mut().cast(), 16, to.0.as_ptr().cast_mut().cast(), 16, 0);
                 if difference < 0 {
                     return Err(DropReason::L4Checksum);
                 }

@@ -80,9 +80,7 @@ fn shape(map: MapInfo, profile: Profile) -> MapShape {
         n if n == info::IPCACHE.name => of(LPM, size_of::<PrefixKey>(), size_of::<Route>()),
         n if n == info::FRONTENDS.name => of(HASH, size_of::<FrontendKey>(), size_of::<Frontend>()),
         n if n == info::BACKENDS.name => of(HASH, size_of::<BackendKey>(), size_of::<Backend>()),
-        n if n == info::CONNTRACK.name || n == info::HALF_OPEN.name => {
-            of(LRU, size_of::<FlowKey>(), size_of::<Flow>())
-        }
+        n if n == info::CONNTRACK.name || n == info::HALF_OPEN.name => of(LRU, size_of::<FlowKey>(), size_of::<Flow>()),
         n if n == info::SERVICE_FLOWS.name => of(LRU, size_of::<FlowKey>(), size_of::<ServiceFlow>()),
         n if n == info::NAT.name => of(LRU, size_of::<NatKey>(), size_of::<NatMapping>()),
         n if n == info::FRAGMENTS.name => of(LRU, size_of::<FragmentKey>(), size_of::<FragmentPorts>()),
@@ -162,7 +160,11 @@ impl Datapath {
     fn adopt_links(&self) -> Result<(), Error> {
         for (file, owner, program) in self.pinned_links()? {
             let path = self.links().join(&file);
-            let link = sys::open_pin(&path).map_err(|source| Error::File { operation: "open pinned link", path: path.clone(), source })?;
+            let link = sys::open_pin(&path).map_err(|source| Error::File {
+                operation: "open pinned link",
+                path: path.clone(),
+                source,
+            })?;
             let (_, device) = sys::link_info(link.as_fd()).map_err(|e| Error::kernel("ask about link", &file, e))?;
             if device == 0 {
                 unpin(&path)?;
@@ -245,9 +247,11 @@ impl Datapath {
         // SAFETY: the name is a C string.
         let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
         index != 0
-            && [("from_pod", sys::TCX_INGRESS), ("to_pod", sys::TCX_EGRESS)].into_iter().all(|(program, attach_type)| {
-                is_attached(&self.links(), &Hook { owner: interface, program, target: index, attach_type })
-            })
+            && [("from_pod", sys::TCX_INGRESS), ("to_pod", sys::TCX_EGRESS)].into_iter().all(
+                |(program, attach_type)| {
+                    is_attached(&self.links(), &Hook { owner: interface, program, target: index, attach_type })
+                },
+            )
     }
 
     /// Interfaces that have a `from_pod` link pinned.

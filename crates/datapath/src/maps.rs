@@ -52,8 +52,7 @@ impl<K: Plain, V: Plain> Map<K, V> {
     /// When it is not there, or has another shape.
     pub fn open(directory: &Path, info: MapInfo) -> Result<Self, Error> {
         let path = pin_path(directory, info);
-        let fd =
-            sys::open_pin(&path).map_err(|source| Error::File { operation: "open pinned map", path, source })?;
+        let fd = sys::open_pin(&path).map_err(|source| Error::File { operation: "open pinned map", path, source })?;
         let shape = sys::map_shape(fd.as_fd()).map_err(|e| Error::kernel("ask the shape of map", info.name, e))?;
         if shape.key_size as usize != size_of::<K>() || shape.value_size as usize != size_of::<V>() {
             let what = format!(
@@ -226,8 +225,7 @@ pub struct StatsMap {
 impl StatsMap {
     fn open(directory: &Path) -> Result<Self, Error> {
         let path = pin_path(directory, info::STATS);
-        let fd =
-            sys::open_pin(&path).map_err(|source| Error::File { operation: "open pinned map", path, source })?;
+        let fd = sys::open_pin(&path).map_err(|source| Error::File { operation: "open pinned map", path, source })?;
         let cpus = sys::possible_cpus().map_err(|e| Error::kernel("count the CPUs for map", "stats", e))?;
         Ok(Self { fd, cpus })
     }

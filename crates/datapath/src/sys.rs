@@ -117,9 +117,8 @@ pub fn lookup_batch(
     count: u32,
 ) -> io::Result<(u32, bool)> {
     let (c, o, k, v) = (cursor.map_or(0, address), address(cursor_out), address(keys), address(values));
-    let mut attr = Attr([
-        low(c), high(c), low(o), high(o), low(k), high(k), low(v), high(v), count, word(map), 0, 0, 0, 0,
-    ]);
+    let mut attr =
+        Attr([low(c), high(c), low(o), high(o), low(k), high(k), low(v), high(v), count, word(map), 0, 0, 0, 0]);
     match bpf(MAP_LOOKUP_BATCH, &mut attr) {
         Ok(_) => Ok((attr.0[8], false)),
         Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok((attr.0[8], true)),

@@ -11,8 +11,7 @@ use std::process::Command;
 pub const OBJECT: &str = "malla-datapath";
 
 /// Flags of the kernel target.
-const FLAGS: &str =
-    "--cfg=bpf_target_arch=\"x86_64\"\u{1f}-Cdebuginfo=2\u{1f}-Clink-arg=--btf\u{1f}-Ctarget-cpu=v3";
+const FLAGS: &str = "--cfg=bpf_target_arch=\"x86_64\"\u{1f}-Cdebuginfo=2\u{1f}-Clink-arg=--btf\u{1f}-Ctarget-cpu=v3";
 
 /// Builds the package in `programs` with everything it makes below `target`; returns the object's path.
 ///

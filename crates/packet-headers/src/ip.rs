@@ -65,12 +65,7 @@ pub(crate) enum Extent {
 
 /// IPv4 header at `offset` (RFC 791 §3.1).
 #[inline(never)] // as ipv6
-pub(crate) fn ipv4<P: Packet + ?Sized>(
-    packet: &P,
-    offset: u32,
-    extent: Extent,
-    ip: &mut Ip,
-) -> Result<(), DropReason> {
+pub(crate) fn ipv4<P: Packet + ?Sized>(packet: &P, offset: u32, extent: Extent, ip: &mut Ip) -> Result<(), DropReason> {
     let Some(h) = packet.load::<20>(offset) else { return Err(DropReason::Truncated) };
     let header = u32::from(h[0] & 0x0f) * 4;
     let total = u32::from(u16::from_be_bytes([h[2], h[3]]));
@@ -103,12 +98,7 @@ pub(crate) fn ipv4<P: Packet + ?Sized>(
 
 /// IPv6 header at `offset` with its extension headers (RFC 8200 §3, §4).
 #[inline(never)] // in the kernel a subprogram, for the sake of its stack
-pub(crate) fn ipv6<P: Packet + ?Sized>(
-    packet: &P,
-    offset: u32,
-    extent: Extent,
-    ip: &mut Ip,
-) -> Result<(), DropReason> {
+pub(crate) fn ipv6<P: Packet + ?Sized>(packet: &P, offset: u32, extent: Extent, ip: &mut Ip) -> Result<(), DropReason> {
     let Some(h) = packet.load::<40>(offset) else { return Err(DropReason::Truncated) };
     if h[0] >> 4 != 6 {
         return Err(DropReason::InvalidPacket);

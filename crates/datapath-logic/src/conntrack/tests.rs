@@ -8,7 +8,8 @@ fn packet(reply: bool, tcp_flags: u8, now: u64) -> Seen {
 /// Runs `(reply, flags)` over a fresh flow; returns it with each packet's progress.
 fn run(packets: &[(bool, u8)]) -> (Flow, Vec<Progress>) {
     let mut flow = Flow { created_ns: 1000, ..Flow::ZERO };
-    let steps = packets.iter().enumerate().map(|(i, &(r, f))| advance(&mut flow, &packet(r, f, 1000 + i as u64))).collect();
+    let steps =
+        packets.iter().enumerate().map(|(i, &(r, f))| advance(&mut flow, &packet(r, f, 1000 + i as u64))).collect();
     (flow, steps)
 }
 extern crate std;
@@ -25,7 +26,8 @@ fn handshake_promotes_once_and_is_timed() {
 
 #[test]
 fn syn_flood_stays_half_open() {
-    let (flow, steps) = run(&[(false, tcp::SYN), (true, tcp::SYN | tcp::ACK), (false, tcp::SYN), (true, tcp::SYN | tcp::ACK)]);
+    let (flow, steps) =
+        run(&[(false, tcp::SYN), (true, tcp::SYN | tcp::ACK), (false, tcp::SYN), (true, tcp::SYN | tcp::ACK)]);
     assert!(steps.iter().all(|s| *s == Progress::Continues));
     assert_eq!(lifetime_ns(protocol::TCP, flow.state), TCP_TRANSITORY_NS);
 }
@@ -33,7 +35,12 @@ fn syn_flood_stays_half_open() {
 #[test]
 fn both_fins_end_it_exactly_once() {
     let mut packets = OPEN.to_vec();
-    packets.extend([(false, tcp::FIN | tcp::ACK), (true, tcp::FIN | tcp::ACK), (false, tcp::ACK), (true, tcp::FIN | tcp::ACK)]);
+    packets.extend([
+        (false, tcp::FIN | tcp::ACK),
+        (true, tcp::FIN | tcp::ACK),
+        (false, tcp::ACK),
+        (true, tcp::FIN | tcp::ACK),
+    ]);
     let (flow, steps) = run(&packets);
     assert_eq!(steps.iter().filter(|s| **s == Progress::Ended).count(), 1);
     assert_eq!(flow.state, flow_state::CLOSED);

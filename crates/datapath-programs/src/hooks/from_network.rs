@@ -11,8 +11,8 @@ use datapath_logic::delivery::{Way, way};
 use packet_headers::{flags, protocol};
 
 use super::{IS_IP, Served, find_flow, open_flow, read, translate_service};
-use crate::config::config;
 use crate::code::{self, Code};
+use crate::config::config;
 use crate::scratch::{Scratch, endpoint_of, route_of};
 use crate::skb::Skb;
 use crate::{deliver, fragments, icmp_error, masquerade};
@@ -46,11 +46,7 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
     let mut to_host = target.is_some_and(|e| e.ifindex == 0);
     if fragments::resolve(s).is_err() {
         // A later fragment of what the host alone was sent: it knows better.
-        return if target.is_some() && !to_host {
-            Err(DropReason::FragmentWithoutFirst)
-        } else {
-            Ok(TC_ACT_OK as i32)
-        };
+        return if target.is_some() && !to_host { Err(DropReason::FragmentWithoutFirst) } else { Ok(TC_ACT_OK as i32) };
     }
     let mut unmasked = false;
     if to_host && masquerade::inward(skb, s)? {
@@ -103,7 +99,7 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
             s.event_flags |= event_flags::INGRESS;
             if new {
                 s.opening.plain(false, true);
-            open_flow(skb, s, ObservationPoint::ToEndpoint)?;
+                open_flow(skb, s, ObservationPoint::ToEndpoint)?;
             }
             deliver::to_pod(skb, s, endpoint, false)
         }

@@ -12,8 +12,8 @@ use datapath_logic::delivery::{Way, overlay_claim, way};
 use packet_headers::flags;
 
 use super::{IS_IP, IS_OTHER, find_flow, open_flow, read};
-use crate::config::config;
 use crate::code::{self, Code};
+use crate::config::config;
 use crate::scratch::{Scratch, endpoint_of, route_of};
 use crate::skb::Skb;
 use crate::{deliver, events, fragments};

@@ -3,9 +3,9 @@
 use aya_ebpf::bindings::TC_ACT_SHOT;
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
+use datapath_layouts::config::VXLAN_PORT;
 use datapath_layouts::endpoint::FLAG_HOST;
 use datapath_layouts::flow::flow_flags;
-use datapath_layouts::config::VXLAN_PORT;
 use datapath_layouts::{DropReason, ObservationPoint, RouteKind, identity, stats};
 use datapath_logic::delivery::{Way, way};
 use packet_headers::{Packet, flags, is_neighbour_chatter, protocol};

@@ -103,8 +103,13 @@ fn outward<const V6: bool>(ctx: *mut bpf_sock_addr) -> i32 {
         unsafe { bpf_set_retval(CONNECTION_REFUSED) };
         return REFUSE;
     };
-    let key =
-        SocketReverseKey { cookie, address: backend.address, port: backend.port, protocol: transport, reserved: [0; 5] };
+    let key = SocketReverseKey {
+        cookie,
+        address: backend.address,
+        port: backend.port,
+        protocol: transport,
+        reserved: [0; 5],
+    };
     let service = SocketReverse { address: to, port, reserved: 0, service_id: found.service_id };
     if SOCKET_REVERSE.insert(key, service, 0).is_err() {
         // Without the way back a UDP client would not know its answer: better left to per-packet translation.
