@@ -142,7 +142,8 @@ mod tests {
         for node in ["worker-1", "control-plane"] {
             std::fs::create_dir(folder.path().join(node)).unwrap();
         }
-        let names = |s: Selection| s.in_folder(folder.path()).map(|a| a.into_iter().map(|a| a.name).collect::<Vec<_>>());
+        let names =
+            |s: Selection| s.in_folder(folder.path()).map(|a| a.into_iter().map(|a| a.name).collect::<Vec<_>>());
         assert_eq!(names(selection(&[])).unwrap(), ["control-plane", "worker-1"]);
         assert_eq!(names(selection(&["worker-1"])).unwrap(), ["worker-1"]);
         assert!(names(selection(&["worker-9"])).unwrap_err().to_string().contains("worker-9"));

@@ -131,7 +131,9 @@ impl Common {
         let entries = match std::fs::read_dir(&root) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                bail!("there is no lab {lab:?} here (start it with `malla lab up --name {lab}`, or name a folder with --bpf-dir)")
+                bail!(
+                    "there is no lab {lab:?} here (start it with `malla lab up --name {lab}`, or name a folder with --bpf-dir)"
+                )
             }
             Err(error) => return Err(error).with_context(|| format!("read {}", root.display())),
         };

@@ -149,7 +149,11 @@ async fn print(agents: Vec<Agent>, filter: &Filter, args: &MonitorArgs) -> anyho
 enum News {
     Line(Line),
     /// It does not answer; `first` if it never did.
-    Away { node: String, error: String, first: bool },
+    Away {
+        node: String,
+        error: String,
+        first: bool,
+    },
 }
 
 /// Between two attempts to reach an agent that went away.

@@ -102,7 +102,12 @@ mod tests {
             protocol: 6,
             ..FlowKey::ZERO
         };
-        let flow = Flow { flags: flow_flags::INITIATOR_HIGH | flow_flags::MIDSTREAM, state: 1, source_identity: 3, ..Flow::ZERO };
+        let flow = Flow {
+            flags: flow_flags::INITIATOR_HIGH | flow_flags::MIDSTREAM,
+            state: 1,
+            source_identity: 3,
+            ..Flow::ZERO
+        };
         let row = entry(&key, &flow, 61_000_000_000).row;
         assert_eq!(row[..4], ["TCP", "established", "10.244.2.2:4000 (unmanaged)", "10.244.1.2:8080 (unknown)"]);
         assert_eq!(row[7..], ["1m1s", "1m1s", "midstream"]);

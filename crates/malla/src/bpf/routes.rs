@@ -39,7 +39,14 @@ fn entry(key: &PrefixKey, route: &Route) -> Entry {
     };
     let number = |n: u32| if n == 0 { "-".to_owned() } else { n.to_string() };
     Entry {
-        row: vec![prefix.clone(), kind.to_owned(), identity(route.identity), way, number(route.ifindex), number(route.mtu)],
+        row: vec![
+            prefix.clone(),
+            kind.to_owned(),
+            identity(route.identity),
+            way,
+            number(route.ifindex),
+            number(route.mtu),
+        ],
         object: json!({
             "prefix": prefix, "cluster": key.cluster, "kind": kind, "identity": route.identity, "tunnel": some(route.tunnel),
             "tunnelled": tunnelled, "next_hop": some(route.next_hop), "ifindex": route.ifindex, "mtu": route.mtu,

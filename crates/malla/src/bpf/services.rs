@@ -39,7 +39,8 @@ fn entry(key: &FrontendKey, frontend: &Frontend, slots: &BTreeMap<(u32, u32), Ba
     if missing > 0 {
         text.push_str(&format!("\n{missing} slots missing"));
     }
-    let affinity = if frontend.affinity_seconds == 0 { "-".to_owned() } else { format!("{}s", frontend.affinity_seconds) };
+    let affinity =
+        if frontend.affinity_seconds == 0 { "-".to_owned() } else { format!("{}s", frontend.affinity_seconds) };
     Entry {
         row: vec![
             frontend.service_id.to_string(),
@@ -70,15 +71,34 @@ mod tests {
     fn frontends_show_their_slots_and_what_is_missing() {
         let key = |address, port| FrontendKey { address, port, protocol: 6, cluster: 0 };
         let frontends = vec![
-            (key(Address::V4_ANY, 30080), Frontend { service_id: 4, backends: 2, flags: FRONTEND_NODE_PORT, affinity_seconds: 0 }),
-            (key(Address::from_v4([10, 96, 0, 7]), 80), Frontend { service_id: 4, backends: 3, flags: 0, affinity_seconds: 60 }),
+            (
+                key(Address::V4_ANY, 30080),
+                Frontend { service_id: 4, backends: 2, flags: FRONTEND_NODE_PORT, affinity_seconds: 0 },
+            ),
+            (
+                key(Address::from_v4([10, 96, 0, 7]), 80),
+                Frontend { service_id: 4, backends: 3, flags: 0, affinity_seconds: 60 },
+            ),
             (key(Address::from_v4([10, 96, 0, 8]), 80), Frontend { service_id: 5, ..Frontend::ZERO }),
         ];
-        let backend = |last, flags| Backend { address: Address::from_v4([10, 244, 1, last]), port: 8080, id: 1, flags, cluster: 0 };
+        let backend = |last, flags| Backend {
+            address: Address::from_v4([10, 244, 1, last]),
+            port: 8080,
+            id: 1,
+            flags,
+            cluster: 0,
+        };
         let at = |slot| BackendKey { service_id: 4, slot };
-        let backends = vec![(at(0), backend(2, BACKEND_LOCAL)), (at(1), backend(3, 0)), (BackendKey { service_id: 9, slot: 0 }, backend(9, 0))];
+        let backends = vec![
+            (at(0), backend(2, BACKEND_LOCAL)),
+            (at(1), backend(3, 0)),
+            (BackendKey { service_id: 9, slot: 0 }, backend(9, 0)),
+        ];
         let listing = listing(frontends, backends);
-        assert_eq!(listing.entries[0].row[2..], ["10.96.0.7:80", "TCP", "60s", "10.244.1.2:8080 (local)\n10.244.1.3:8080\n1 slots missing"]);
+        assert_eq!(
+            listing.entries[0].row[2..],
+            ["10.96.0.7:80", "TCP", "60s", "10.244.1.2:8080 (local)\n10.244.1.3:8080\n1 slots missing"]
+        );
         assert_eq!(listing.entries[1].row[1..3], ["NodePort", "0.0.0.0:30080"]);
         assert_eq!(listing.entries[2].row[5], "none: refused");
     }

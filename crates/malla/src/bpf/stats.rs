@@ -59,7 +59,8 @@ mod tests {
     #[test]
     fn reasons_points_and_counts_have_names() {
         let value = |packets| StatsValue { packets, bytes: packets * 10 };
-        let all = [(133, value(2)), (134, value(0)), (stats::FORWARDED + 101, value(5)), (stats::EVENTS_LOST, value(7))];
+        let all =
+            [(133, value(2)), (134, value(0)), (stats::FORWARDED + 101, value(5)), (stats::EVENTS_LOST, value(7))];
         let rows: Vec<String> = counters(&all).into_iter().map(|e| e.row[..3].join(" ")).collect();
         assert_eq!(rows[..2], ["dropped POLICY_DENIED 2", "passed to-endpoint 5"]);
         assert!(rows.contains(&"count events lost 7".to_owned()) && !rows.iter().any(|r| r.contains("INVALID_PACKET")));

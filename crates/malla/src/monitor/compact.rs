@@ -99,9 +99,7 @@ fn summary(record: &Record) -> String {
 /// A flow from a client to a Pod behind a Service.
 #[cfg(test)]
 pub fn example() -> Record {
-    let party = |address: &str, port, pod: &str| {
-        serde_json::json!({"address": address, "port": port, "identity": 300, "pod": {"namespace": "default", "name": pod}})
-    };
+    let party = |address: &str, port, pod: &str| serde_json::json!({"address": address, "port": port, "identity": 300, "pod": {"namespace": "default", "name": pod}});
     serde_json::from_value(serde_json::json!({
         "time_us": 1_795_206_824_123_456_u64, "node": "worker-1", "kind": "flow", "verdict": "FORWARDED",
         "point": "to-endpoint", "ingress": true, "reply": false, "related": false, "fragment": false,
@@ -149,7 +147,9 @@ mod tests {
         assert!(text(&record).ends_with("POLICY_DENIED DROPPED (TCP Flags: SYN)"));
         record.icmp = Some(Icmp { kind: 8, code: 0 });
         record.protocol = "ICMPv4".into();
-        assert!(text(&record).ends_with("10.244.1.2 (world) -> default/spink-abc (ID:300) POLICY_DENIED DROPPED (ICMPv4 type 8 code 0)"));
+        assert!(text(&record).ends_with(
+            "10.244.1.2 (world) -> default/spink-abc (ID:300) POLICY_DENIED DROPPED (ICMPv4 type 8 code 0)"
+        ));
     }
 
     #[test]

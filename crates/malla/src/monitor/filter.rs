@@ -69,9 +69,11 @@ impl Party {
             Self::Address(address) => party.address == *address,
             Self::Range(range) => range.contains(&party.address),
             Self::Name { namespace, name } => {
-                let pod = party.pod.iter().chain(&party.service).any(|o| {
-                    namespace.as_ref().is_none_or(|n| **n == *o.namespace) && **name == *o.name
-                });
+                let pod = party
+                    .pod
+                    .iter()
+                    .chain(&party.service)
+                    .any(|o| namespace.as_ref().is_none_or(|n| **n == *o.namespace) && **name == *o.name);
                 pod || namespace.is_none() && party.node.as_ref().is_some_and(|n| *n.0 == **name)
             }
         }
@@ -83,9 +85,10 @@ impl Party {
         match self {
             Self::Address(address) => service.address == *address,
             Self::Range(range) => range.contains(&service.address),
-            Self::Name { namespace, name } => service.name.as_ref().is_some_and(|o| {
-                namespace.as_ref().is_none_or(|n| **n == *o.namespace) && **name == *o.name
-            }),
+            Self::Name { namespace, name } => service
+                .name
+                .as_ref()
+                .is_some_and(|o| namespace.as_ref().is_none_or(|n| **n == *o.namespace) && **name == *o.name),
         }
     }
 }

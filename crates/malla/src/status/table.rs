@@ -31,7 +31,17 @@ pub fn render(report: &Report, verbose: bool) -> String {
 fn overview(report: &Report) -> String {
     let mut table = new_table();
     table.set_header([
-        "NODE", "STATE", "UP", "ROUTING", "POD MTU", "PODS", "SERVICES", "BACKENDS", "AGENT MEMORY", "MAP MEMORY", "DROPS",
+        "NODE",
+        "STATE",
+        "UP",
+        "ROUTING",
+        "POD MTU",
+        "PODS",
+        "SERVICES",
+        "BACKENDS",
+        "AGENT MEMORY",
+        "MAP MEMORY",
+        "DROPS",
         "EVENTS LOST",
     ]);
     for node in &report.nodes {
@@ -81,7 +91,10 @@ fn details(out: &mut String, node: &Node, status: &Status) {
     }
     let events = status.events;
     let (written, lost, missed) = (count(events.written), count(events.lost), count(events.missed));
-    push(out, &format!("  events       {written} written, {lost} lost, {} listening, {missed} missed", events.listeners));
+    push(
+        out,
+        &format!("  events       {written} written, {lost} lost, {} listening, {missed} missed", events.listeners),
+    );
     let collected = status.collected;
     push(
         out,
