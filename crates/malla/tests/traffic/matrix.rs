@@ -118,9 +118,15 @@ fn udp(cluster: &Cluster, route: &Route) -> Result<(), String> {
     seen(&cluster.ask(route.from, &["udp", &address, "--whoami", "--count", "4", "--timeout", "3s"])?, route)
 }
 
+/// A path with a smaller MTU in its middle is learned by losing a datagram (RFC 8201 §3), and nobody repeats UDP: the
+/// second run has to be without any loss.
 fn udp_large(cluster: &Cluster, route: &Route) -> Result<(), String> {
     let address = at(&route.address, route.port);
-    let report = cluster.ask(route.from, &["udp", &address, "--size", LARGE, "--count", "2", "--timeout", "3s"])?;
+    let ask = || cluster.ask(route.from, &["udp", &address, "--size", LARGE, "--count", "2", "--timeout", "2s"]);
+    if ask()?.errors == 0 {
+        return Ok(());
+    }
+    let report = ask()?;
     if report.errors == 0 { Ok(()) } else { Err(format!("{:?}", report.error_kinds)) }
 }
 
