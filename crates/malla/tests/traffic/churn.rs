@@ -99,7 +99,10 @@ fn traces(cluster: &Cluster) -> BTreeSet<String> {
         walk(&place, &mut found);
     }
     for entry in fs::read_dir("/run/netns").into_iter().flatten().flatten() {
-        found.insert(entry.path().display().to_string());
+        // Other labs of this machine come and go as they like.
+        if entry.file_name().to_string_lossy().starts_with(&format!("{}-", cluster.name)) {
+            found.insert(entry.path().display().to_string());
+        }
     }
     found.insert(format!("{:?} endpoints", endpoints(cluster)));
     found
