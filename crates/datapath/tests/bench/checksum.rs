@@ -41,7 +41,11 @@ fn place(protocol: u8) -> Option<usize> {
 }
 
 fn over(source: IpAddr, destination: IpAddr, protocol: u8, transport: &[u8]) -> u16 {
-    if protocol == ICMP { of(&[transport]) } else { of(&[&pseudo(source, destination, protocol, transport.len()), transport]) }
+    if protocol == ICMP {
+        of(&[transport])
+    } else {
+        of(&[&pseudo(source, destination, protocol, transport.len()), transport])
+    }
 }
 
 /// Fills in a transport header's checksum.
@@ -72,16 +76,13 @@ fn ip(bytes: &[u8], quoted: bool) -> Result<(), String> {
             if of(&[&bytes[..header]]) != 0 {
                 return Err(format!("{what} IPv4 header checksum is wrong"));
             }
-            let a = |at: usize| -> IpAddr {
-                Ipv4Addr::new(bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]).into()
-            };
+            let a =
+                |at: usize| -> IpAddr { Ipv4Addr::new(bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]).into() };
             let later = u16::from_be_bytes([bytes[6], bytes[7]]) & 0x1fff != 0;
             (a(12), a(16), bytes[9], &bytes[header..], later)
         }
         6 => {
-            let a = |at: usize| -> IpAddr {
-                Ipv6Addr::from(<[u8; 16]>::try_from(&bytes[at..at + 16]).unwrap()).into()
-            };
+            let a = |at: usize| -> IpAddr { Ipv6Addr::from(<[u8; 16]>::try_from(&bytes[at..at + 16]).unwrap()).into() };
             let (mut next, mut at, mut later) = (bytes[6], 40, false);
             loop {
                 match next {

@@ -194,11 +194,28 @@ impl Tracked {
 pub enum Held {
     Flow(Tracked),
     /// A client's flow to a service was given this backend.
-    Choice { client: (IpAddr, u16), service: (IpAddr, u16), protocol: u8, backend: (IpAddr, u16) },
+    Choice {
+        client: (IpAddr, u16),
+        service: (IpAddr, u16),
+        protocol: u8,
+        backend: (IpAddr, u16),
+    },
     /// A masquerade entry; port `None`: any of the range.
-    Masked { pod: (IpAddr, u16), remote: (IpAddr, u16), protocol: u8, node: IpAddr, port: Option<u16> },
+    Masked {
+        pod: (IpAddr, u16),
+        remote: (IpAddr, u16),
+        protocol: u8,
+        node: IpAddr,
+        port: Option<u16>,
+    },
     /// Ports of a fragmented datagram.
-    Pieces { source: IpAddr, destination: IpAddr, id: u32, protocol: u8, ports: (u16, u16) },
+    Pieces {
+        source: IpAddr,
+        destination: IpAddr,
+        id: u32,
+        protocol: u8,
+        ports: (u16, u16),
+    },
 }
 
 impl From<Tracked> for Held {
@@ -457,12 +474,14 @@ impl Step {
             if out.packet != *want {
                 let _ = writeln!(wrong, "  packet  {}\n  instead {}", hex(&out.packet), hex(want));
             }
-            if self.sums && let Err(e) = checksum::check(&out.packet) {
+            if self.sums
+                && let Err(e) = checksum::check(&out.packet)
+            {
                 let _ = writeln!(wrong, "  {e}");
             }
         }
         if out.events.len() != self.told.len() || out.events.iter().zip(&self.told).any(|(e, t)| !tells(e, t)) {
-            let _ = writeln!(wrong, "  events {:#?}\n  instead of {:#?}", out.events, self.told);
+            let _ = writeln!(wrong, "  events {:?}\n  instead of {:?}", out.events, self.told);
         }
         for slot in 0..stats::EVENTS_LOST {
             let old = before.iter().find(|(s, _)| *s == slot).map_or(0, |(_, v)| v.packets);

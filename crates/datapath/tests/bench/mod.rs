@@ -96,10 +96,7 @@ fn mount_bpffs() -> PathBuf {
     std::fs::create_dir_all(MOUNT).unwrap();
     // SAFETY: plain mount(2) with C strings.
     unsafe {
-        check(
-            libc::mount(c"bpf".as_ptr(), c"/mnt".as_ptr(), c"bpf".as_ptr(), 0, std::ptr::null()),
-            "mount a bpffs",
-        );
+        check(libc::mount(c"bpf".as_ptr(), c"/mnt".as_ptr(), c"bpf".as_ptr(), 0, std::ptr::null()), "mount a bpffs");
     }
     let directory = PathBuf::from(MOUNT);
     for part in ["maps", "links"] {

@@ -140,12 +140,8 @@ fn put_family(maps: &Maps, devices: &Devices, routing: Routing, family: Family) 
         flags: if tunnelled { FLAG_TUNNEL } else { 0 },
         reserved: 0,
     };
-    let node = Route {
-        next_hop: Address::ZERO,
-        identity: identity::REMOTE_NODE,
-        kind: RouteKind::RemoteNode as u8,
-        ..remote
-    };
+    let node =
+        Route { next_hop: Address::ZERO, identity: identity::REMOTE_NODE, kind: RouteKind::RemoteNode as u8, ..remote };
     let local = Route { kind: RouteKind::LocalPods as u8, ..Route::ZERO };
     let services = Route { kind: RouteKind::Services as u8, ..Route::ZERO };
     let link = Route {
