@@ -11,7 +11,10 @@ use crate::{
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 use tokio::sync::mpsc::UnboundedSender;
 
 /// What lasts from one round to the next.
@@ -20,6 +23,21 @@ pub(crate) struct State {
     memory: Memory,
     /// The API server did not answer: we may have missed heartbeats.
     deaf: bool,
+    /// When the last round was, by both clocks.
+    last: Option<(Instant, Timestamp)>,
+}
+
+impl State {
+    /// A machine that slept, or whose clock was set, has missed heartbeats: Linux' monotonic clock stands still while
+    /// the machine sleeps, the wall clock does not.
+    fn notice_sleep(&mut self, monotonic: Instant, wall: Timestamp) {
+        if let Some((monotonic_before, wall_before)) = self.last.replace((monotonic, wall)) {
+            let awake = monotonic.saturating_duration_since(monotonic_before);
+            if pod::elapsed(wall_before, wall).saturating_sub(awake) > LARGEST_DRIFT {
+                self.memory.start_anew(wall);
+            }
+        }
+    }
 }
 
 pub(crate) fn wake(cluster: &Cluster, inbox: &UnboundedSender<()>) {
@@ -51,7 +69,9 @@ pub(crate) async fn reconcile(cluster: Arc<Cluster>, options: Arc<Options>, stat
     let plan = {
         let (nodes, pods) = (cluster.caches.nodes.all(), cluster.caches.pods.all());
         let leases = cluster.caches.leases.in_namespace("kube-node-lease");
-        let input = Input { nodes: &nodes, leases: &leases, pods: &pods, options: &options, now: Timestamp::now() };
+        let now = Timestamp::now();
+        lock(&state).notice_sleep(Instant::now(), now);
+        let input = Input { nodes: &nodes, leases: &leases, pods: &pods, options: &options, now };
         plan(&input, &mut lock(&state).memory)
     };
     // Before anyone is declared silent, make sure that it is not us who hear nothing.
@@ -137,4 +157,42 @@ fn record<K: Kind>(cluster: &Cluster, about: &K, severity: Severity, reason: &'s
 
 fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
     state.lock().unwrap_or_else(|poison| poison.into_inner())
+}
+
+/// Clocks that are only being disciplined never drift apart by this much between two rounds.
+const LARGEST_DRIFT: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Is a Node that reported at the beginning silent after so many seconds by either clock?
+    fn is_silent(monotonic_seconds: u64, wall_seconds: u64) -> bool {
+        let node: Node = serde_json::from_value(json!({
+            "apiVersion": "v1", "kind": "Node", "metadata": {"name": "worker-1"},
+            "status": {"conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": "1970-01-01T00:00:00Z"}]},
+        }))
+        .expect("a Node");
+        let nodes = [Arc::new(node)];
+        let options = Options::default();
+        let mut state = State::default();
+        let (start, wall_start) = (Instant::now(), Timestamp::UNIX_EPOCH);
+        let mut round = |after: u64, now: Timestamp| {
+            state.notice_sleep(start + Duration::from_secs(after), now);
+            let input = Input { nodes: &nodes, leases: &[], pods: &[], options: &options, now };
+            !plan(&input, &mut state.memory).changes.is_empty()
+        };
+        assert!(!round(0, wall_start));
+        round(monotonic_seconds, wall_start + Duration::from_secs(wall_seconds))
+    }
+
+    #[test]
+    fn a_machine_that_slept_declares_nobody_silent() {
+        assert!(is_silent(40, 40));
+        assert!(is_silent(41, 42), "a clock that is being disciplined");
+        assert!(!is_silent(39, 39));
+        assert!(!is_silent(1, 3600), "asleep for an hour");
+        assert!(!is_silent(30, 90), "a clock that was set");
+    }
 }
