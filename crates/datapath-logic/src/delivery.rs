@@ -50,7 +50,9 @@ pub fn way(endpoint: Option<&Endpoint>, route: Option<&Route>) -> Way {
 
 /// Whether the sender of a tunnel packet may have this inner source: a Pod's address only from its node, a node's
 /// only from that node; anything else (a client that entered there) may claim only to be the world.
-#[must_use]
+///
+/// # Errors
+/// The reason to drop the packet.
 #[inline(always)]
 pub fn overlay_claim(
     inner_source_is_ours: bool,
