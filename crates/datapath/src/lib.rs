@@ -21,4 +21,4 @@ pub use datapath::{Datapath, Profile, Settings};
 pub use error::Error;
 pub use events::EventReader;
 pub use object::OBJECT;
-pub use programs::{ProgramInfo, loaded_for_tests};
+pub use programs::{OBJECT_FOR_TESTS, ProgramInfo, loaded_for_tests};

@@ -56,13 +56,17 @@ pub(crate) const fn entries(info: MapInfo, profile: Profile) -> u32 {
 impl Programs {
     /// Loads everything; maps are those pinned below `directory`, made where they are missing.
     pub(crate) fn load(directory: &Path, config: &NodeConfig, profile: Profile) -> Result<Self, Error> {
+        Self::load_object(OBJECT, directory, config, profile)
+    }
+
+    fn load_object(bytes: &[u8], directory: &Path, config: &NodeConfig, profile: Profile) -> Result<Self, Error> {
         let mut loader = EbpfLoader::new();
         loader.override_global("CONFIG", config.as_bytes(), true);
         for info in ALL {
             loader.map_pin_path(info.name, pin_path(directory, *info));
             loader.map_max_entries(info.name, entries(*info, profile));
         }
-        let mut object = loader.load(OBJECT).map_err(|e| Error::Load(Box::new(e)))?;
+        let mut object = loader.load(bytes).map_err(|e| Error::Load(Box::new(e)))?;
         for name in CLASSIFIERS {
             let program: &mut SchedClassifier = typed(&mut object, name)?;
             program.load().map_err(|e| refused(name, e))?;
@@ -110,15 +114,29 @@ fn refused(name: &str, source: aya::programs::ProgramError) -> Error {
     Error::Program { program: name.to_owned(), source: Box::new(source) }
 }
 
+/// Names another object file for [`loaded_for_tests`]: one with a fault in it, which the fixtures must find.
+pub const OBJECT_FOR_TESTS: &str = "MALLA_DATAPATH_OBJECT";
+
+/// tc programs by their names.
+pub type NamedPrograms = Vec<(String, OwnedFd)>;
+
 /// The programs over maps pinned below `directory`, for test runs: name and descriptor, and what the verifier did.
+/// Those of the file that [`OBJECT_FOR_TESTS`] names, where it names one.
 ///
 /// # Errors
 /// As for a real start.
 pub fn loaded_for_tests(
     directory: &Path,
     config: &NodeConfig,
-) -> Result<(Vec<(String, OwnedFd)>, Vec<ProgramInfo>), Error> {
-    let programs = Programs::load(directory, config, Profile::Lab)?;
+) -> Result<(NamedPrograms, Vec<ProgramInfo>), Error> {
+    let programs = match std::env::var_os(OBJECT_FOR_TESTS) {
+        Some(path) => {
+            let path = std::path::PathBuf::from(path);
+            let bytes = std::fs::read(&path).map_err(|source| Error::File { operation: "read", path, source })?;
+            Programs::load_object(&bytes, directory, config, Profile::Lab)?
+        }
+        None => Programs::load(directory, config, Profile::Lab)?,
+    };
     let mut all = Vec::new();
     for name in CLASSIFIERS {
         let fd = programs.fd(name)?.try_clone_to_owned().map_err(|e| Error::kernel("keep program", name, e))?;

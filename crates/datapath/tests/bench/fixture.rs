@@ -366,7 +366,7 @@ impl Step {
     }
     /// Redirected to a next hop as this packet.
     #[must_use]
-    pub fn to_next_hop(self, packet: &Packet) -> Self {
+    pub fn by_next_hop(self, packet: &Packet) -> Self {
         let bytes = self.same_link(packet);
         self.leaves(REDIRECT, ObservationPoint::ToNetwork, datapath_layouts::mark::FORWARDED, Some(bytes))
     }
@@ -497,7 +497,7 @@ impl Step {
     fn check_slot(&self, bench: &Bench, slot: u32, old: u64, wrong: &mut String) {
         let now = bench.maps.stats.read(slot).unwrap().packets;
         let times = self.counted.iter().filter(|s| **s == slot).count() as u64;
-        let weight = if slot < stats::EVENTS_LOST && slot >= stats::FORWARDED {
+        let weight = if (stats::FORWARDED..stats::EVENTS_LOST).contains(&slot) {
             u64::from(self.context.gso_segs.max(1))
         } else {
             1

@@ -4,6 +4,7 @@
 pub mod checksum;
 pub mod fixture;
 pub mod packet;
+pub mod topology;
 pub mod world;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -92,7 +93,7 @@ pub fn isolate() {
     }
 }
 
-fn mount_bpffs() -> PathBuf {
+pub fn mount_bpffs() -> PathBuf {
     std::fs::create_dir_all(MOUNT).unwrap();
     // SAFETY: plain mount(2) with C strings.
     unsafe {

@@ -1,0 +1,189 @@
+//! The overlay with real VXLAN frames over a veth: what the other node sends arrives or is refused, and what leaves
+//! carries the right key. Attached as an agent would (by links, or by clsact where the kernel has no tcx).
+
+mod bench;
+
+use std::net::{IpAddr, UdpSocket};
+
+use bench::checksum;
+use bench::packet::{ETHERNET, Packet};
+use bench::topology::{PATIENCE, Topology, VXLAN_PORT, socket_in, wire_addresses};
+use bench::world::{BOTH, Family, POD_IDENTITY, REMOTE_IDENTITY, V4, V6};
+use datapath_layouts::route::FLAG_TUNNEL;
+use datapath_layouts::{DropReason, EventKind, ObservationPoint, PrefixKey, Route, RouteKind, identity};
+
+const CLIENT: u16 = 40000;
+const SERVER: u16 = 443;
+
+/// Sends a frame to the node as VXLAN does (RFC 7348 §5).
+fn send(socket: &UdpSocket, node: IpAddr, vni: u32, packet: &Packet) {
+    let mut bytes = vec![8, 0, 0, 0];
+    bytes.extend((vni << 8).to_be_bytes());
+    bytes.extend(packet.bytes());
+    socket.send_to(&bytes, (node, VXLAN_PORT)).unwrap();
+}
+
+/// The next frame that the node sent: its VNI, and the inner frame.
+fn receive(socket: &UdpSocket) -> (u32, Vec<u8>) {
+    let mut buffer = [0; 4096];
+    let (length, _) = socket.recv_from(&mut buffer).expect("a frame from the node");
+    assert_eq!(buffer[0], 8, "the VNI is valid");
+    let vni = u32::from_be_bytes(buffer[4..8].try_into().unwrap()) >> 8;
+    (vni, buffer[8..length].to_vec())
+}
+
+/// Inner source and destination of a frame without options or extension headers, and its UDP ports.
+fn ends(frame: &[u8]) -> ((IpAddr, u16), (IpAddr, u16)) {
+    let ip = &frame[ETHERNET..];
+    let (source, destination, udp): (IpAddr, IpAddr, usize) = if ip[0] >> 4 == 4 {
+        let a = |at: usize| IpAddr::from(<[u8; 4]>::try_from(&ip[at..at + 4]).unwrap());
+        (a(12), a(16), 20)
+    } else {
+        let a = |at: usize| IpAddr::from(<[u8; 16]>::try_from(&ip[at..at + 16]).unwrap());
+        (a(8), a(24), 40)
+    };
+    let port = |at: usize| u16::from_be_bytes([ip[at], ip[at + 1]]);
+    ((source, port(udp)), (destination, port(udp + 2)))
+}
+
+fn any(f: Family) -> IpAddr {
+    if f == V4 { "0.0.0.0" } else { "::" }.parse().unwrap()
+}
+
+#[test]
+fn frames_of_the_overlay() {
+    let mut t = Topology::new();
+    let other = socket_in(&t.wire, (V4.other_node(), VXLAN_PORT));
+    for f in BOTH {
+        let server = socket_in(&t.pod, (any(f), SERVER));
+        arrives_and_is_answered(&mut t, f, &other, &server, V4.node());
+        a_client_that_entered_elsewhere(&mut t, f, &other, &server);
+        refused(&mut t, f, &other, &server);
+        the_host(&mut t, f, &other);
+    }
+    by_ipv6(&mut t);
+}
+
+fn arrives_and_is_answered(t: &mut Topology, f: Family, other: &UdpSocket, server: &UdpSocket, node: IpAddr) {
+    t.forget_events();
+    // The inner MAC addresses are nobody's.
+    let request = Packet::udp((f.remote(), CLIENT), (f.pod(), SERVER)).macs([0xaa; 6], [0xba; 6]);
+    send(other, node, REMOTE_IDENTITY, &request);
+    let mut buffer = [0; 100];
+    let (length, client) = server.recv_from(&mut buffer).expect("the frame's content in the Pod");
+    assert_eq!((&buffer[..length], client.ip(), client.port()), (&b"question"[..], f.remote(), CLIENT));
+    let event = t.event(|e| e.kind == EventKind::NewFlow as u8).expect("a new flow");
+    assert_eq!(event.point, ObservationPoint::ToEndpoint as u8);
+    assert_eq!((event.source_identity, event.destination_identity), (REMOTE_IDENTITY, POD_IDENTITY));
+    server.send_to(b"answer", client).unwrap();
+    let (vni, frame) = receive(other);
+    assert_eq!(vni, POD_IDENTITY, "the Pod's identity travels with its packet");
+    assert_eq!(ends(&frame), ((f.pod(), SERVER), (f.remote(), CLIENT)));
+    checksum::check(&frame).unwrap();
+}
+
+fn a_client_that_entered_elsewhere(t: &mut Topology, f: Family, other: &UdpSocket, server: &UdpSocket) {
+    t.forget_events();
+    send(other, V4.node(), identity::WORLD, &Packet::udp((f.world(), CLIENT), (f.pod(), SERVER)));
+    let mut buffer = [0; 100];
+    let (_, client) = server.recv_from(&mut buffer).expect("the client's packet in the Pod");
+    assert_eq!(client.ip(), f.world(), "the client's address is kept");
+    server.send_to(b"answer", client).unwrap();
+    let (vni, frame) = receive(other);
+    assert_eq!(vni, POD_IDENTITY);
+    assert_eq!(ends(&frame), ((f.pod(), SERVER), (f.world(), CLIENT)), "the answer goes back by the node it came from");
+    checksum::check(&frame).unwrap();
+}
+
+/// A frame that must not arrive: what is wrong, outer source, VNI, inner source and destination, and the reason.
+type Refused = (&'static str, IpAddr, u32, IpAddr, IpAddr, DropReason);
+
+fn refused(t: &mut Topology, f: Family, other: &UdpSocket, server: &UdpSocket) {
+    let [node, _, second, stranger, _] = wire_addresses();
+    let cases: [Refused; 9] = [
+        (
+            "another node's Pod from the wrong node",
+            second,
+            REMOTE_IDENTITY,
+            f.remote(),
+            f.pod(),
+            DropReason::InvalidSourceIp,
+        ),
+        ("our own Pod", node, POD_IDENTITY, f.neighbour(), f.pod(), DropReason::InvalidSourceIp),
+        ("our own range", node, POD_IDENTITY, f.nobody(), f.pod(), DropReason::InvalidSourceIp),
+        ("ourselves", node, identity::HOST, f.node(), f.pod(), DropReason::InvalidSourceIp),
+        ("an address in no table", node, identity::WORLD, f.unknown(), f.pod(), DropReason::InvalidSourceIp),
+        ("the world with a Pod's identity", node, POD_IDENTITY, f.world(), f.pod(), DropReason::InvalidIdentity),
+        (
+            "the world from an address that is no node",
+            stranger,
+            identity::WORLD,
+            f.world(),
+            f.pod(),
+            DropReason::UnknownSender,
+        ),
+        ("another cluster", node, 1 << 16 | REMOTE_IDENTITY, f.remote(), f.pod(), DropReason::InvalidVni),
+        ("a Pod that is not here", node, REMOTE_IDENTITY, f.remote(), f.nobody(), DropReason::NoLocalEndpoint),
+    ];
+    for (what, outer, vni, source, destination, reason) in cases {
+        let sender = if outer == node { other.try_clone().unwrap() } else { socket_in(&t.wire, (outer, VXLAN_PORT)) };
+        t.forget_events();
+        send(&sender, V4.node(), vni, &Packet::udp((source, CLIENT), (destination, SERVER)));
+        assert_eq!(t.next_drop(), reason as u8, "{what} ({f:?})");
+    }
+    // The node relays for nobody, not even between two others.
+    t.forget_events();
+    send(other, V4.node(), REMOTE_IDENTITY, &Packet::udp((f.remote(), CLIENT), (f.world(), SERVER)));
+    assert_eq!(t.next_drop(), DropReason::StaleOrUnroutable as u8);
+    server.set_nonblocking(true).unwrap();
+    assert!(server.recv_from(&mut [0; 100]).is_err(), "nothing of this reached the Pod");
+    server.set_nonblocking(false).unwrap();
+    server.set_read_timeout(Some(PATIENCE)).unwrap();
+}
+
+/// The host's own stack at both ends of the overlay's device.
+fn the_host(t: &mut Topology, f: Family, other: &UdpSocket) {
+    let host = UdpSocket::bind((f.node(), 5000)).unwrap();
+    host.set_read_timeout(Some(PATIENCE)).unwrap();
+    t.forget_events();
+    host.send_to(b"hello", (f.remote(), SERVER)).unwrap();
+    let (vni, frame) = receive(other);
+    assert_eq!(vni, identity::REMOTE_NODE, "to others the host is a remote node");
+    assert_eq!(ends(&frame), ((f.node(), 5000), (f.remote(), SERVER)));
+    send(other, V4.node(), REMOTE_IDENTITY, &Packet::udp((f.remote(), SERVER), (f.node(), 5000)));
+    let mut buffer = [0; 100];
+    let (length, from) = host.recv_from(&mut buffer).expect("the answer at the host");
+    assert_eq!((&buffer[..length], from.ip()), (&b"question"[..], f.remote()));
+}
+
+/// The same over an IPv6 underlay, for Pods of a node that is known by its IPv6 address.
+fn by_ipv6(t: &mut Topology) {
+    for f in BOTH {
+        let route = Route {
+            tunnel: V6.other_node().into(),
+            identity: REMOTE_IDENTITY,
+            kind: RouteKind::RemotePods as u8,
+            flags: FLAG_TUNNEL,
+            ..Route::ZERO
+        };
+        let length = if f == V4 { 24 } else { 64 };
+        t.datapath.maps().ipcache.insert(&PrefixKey::from_ip(f.remote(), length), &route).unwrap();
+    }
+    let other = socket_in(&t.wire, (V6.other_node(), VXLAN_PORT));
+    let stranger = socket_in(&t.wire, (wire_addresses()[4], VXLAN_PORT));
+    for f in BOTH {
+        let server = socket_in(&t.pod, (any(f), SERVER));
+        arrives_and_is_answered_again(t, f, &other, &server);
+        t.forget_events();
+        send(&stranger, V6.node(), REMOTE_IDENTITY, &Packet::udp((f.remote(), CLIENT + 1), (f.pod(), SERVER)));
+        assert_eq!(t.next_drop(), DropReason::InvalidSourceIp as u8);
+    }
+}
+
+/// As [`arrives_and_is_answered`], with a flow of its own.
+fn arrives_and_is_answered_again(t: &mut Topology, f: Family, other: &UdpSocket, server: &UdpSocket) {
+    for (key, _) in t.datapath.maps().conntrack.entries().unwrap() {
+        t.datapath.maps().conntrack.remove(&key).unwrap();
+    }
+    arrives_and_is_answered(t, f, other, server, V6.node());
+}
