@@ -1,0 +1,196 @@
+//! What `malla status`, `malla monitor` and `malla bpf` tell about a real lab, and what completion and help print.
+//!
+//! Needs root, `malla-cni` beside `malla`, and kubectl.
+
+#[path = "../lab/commands.rs"]
+#[allow(dead_code, reason = "the lab's own tests use the rest")]
+mod commands;
+
+use commands::{Lab, malla, malla_path, text};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Idle agents stay below this (resident, bytes).
+const AGENT_BUDGET: u64 = 50_000_000;
+const NODES: [&str; 3] = ["control-plane", "worker-1", "worker-2"];
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(output)))
+}
+
+fn kubectl(lab: &Lab, arguments: &[&str]) {
+    let output = Command::new("kubectl")
+        .arg("--kubeconfig")
+        .arg(lab.folder().join("kubeconfig"))
+        .args(arguments)
+        .env("NO_PROXY", "127.0.0.1")
+        .stdin(Stdio::null())
+        .output()
+        .expect("kubectl: `make setup` installs it");
+    assert!(output.status.success(), "kubectl {arguments:?}: {}\n{}", text(&output), lab.logs());
+}
+
+fn until(what: &str, mut attempt: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !attempt() {
+        assert!(Instant::now() < deadline, "{what}: not in time");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// A monitor that ends after one event, once its agents know that it listens.
+fn monitor(lab: &Lab, node: &str, arguments: &[&str]) -> Child {
+    let child = Command::new(malla_path())
+        .args(["monitor", "--lab", &lab.name, "--node", node, "--number", "1", "-o", "json"])
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("the agent knows of its listener", || {
+        let status = json(&malla(&["status", "--lab", &lab.name, "--node", node, "-o", "json"]));
+        status["nodes"][0]["status"]["events"]["listeners"].as_u64() == Some(1)
+    });
+    child
+}
+
+/// The event of a monitor; `traffic` is made again until it has one.
+fn event(mut child: Child, mut traffic: impl FnMut()) -> Value {
+    until("an event", || {
+        traffic();
+        child.try_wait().unwrap().is_some()
+    });
+    json(&child.wait_with_output().unwrap())["flow"].clone()
+}
+
+fn in_namespace(lab: &Lab, place: &str, command: &[&str]) -> Output {
+    let namespace = format!("{}-{place}", lab.name);
+    Command::new("ip").args(["netns", "exec", &namespace]).args(command).output().unwrap()
+}
+
+#[test]
+fn an_idle_lab_is_told_whole_and_costs_little() {
+    let lab = Lab::up(&[]);
+    let output = malla(&["status", "--lab", &lab.name, "-o", "json"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    let status = json(&output);
+    assert_eq!(status["state"], "ok");
+    for (node, name) in status["nodes"].as_array().unwrap().iter().zip(NODES) {
+        let told = &node["status"];
+        assert_eq!(node["node"], name);
+        let resident = told["memory"]["agent_resident"].as_u64().unwrap();
+        assert!((1_000_000..AGENT_BUDGET).contains(&resident), "{name}: {resident} bytes");
+        let maps = told["memory"]["maps"].as_array().unwrap();
+        let sum: u64 = maps.iter().map(|m| m["memory_bytes"].as_u64().unwrap()).sum();
+        assert_eq!((maps.len(), Some(sum)), (12, told["memory"]["maps_total"].as_u64()));
+        assert!(sum > 1_000_000, "{name}: the kernel says {sum} bytes");
+        assert!(told["watches"].as_array().unwrap().iter().all(|w| w["synced"] == true), "{told}");
+    }
+    let table = text(&malla(&["status", "--lab", &lab.name, "-v"]));
+    for part in ["control-plane", "conntrack", "lru_hash", "in sync", "KERNEL MEMORY", "adopted"] {
+        assert!(table.contains(part), "{part} is not in\n{table}");
+    }
+    let yaml = text(&malla(&["status", "--lab", &lab.name, "-o", "yaml"]));
+    assert!(yaml.contains("state: ok"), "{yaml}");
+
+    // An agent that does not answer is a degraded cluster for a script.
+    let socket = lab.folder().join("nowhere.sock");
+    let away = malla(&["status", "--socket", socket.to_str().unwrap(), "-o", "json"]);
+    assert_eq!((code(&away), json(&away)["state"].as_str()), (3, Some("degraded")));
+
+    maps_are_read_while_an_agent_stands_still(&lab);
+}
+
+/// Stopped, it can't help: what is told comes from the pins.
+fn maps_are_read_while_an_agent_stands_still(lab: &Lab) {
+    let status = json(&malla(&["status", "--lab", &lab.name, "--node", "worker-1", "-o", "json"]));
+    let pid = status["nodes"][0]["status"]["pid"].as_u64().unwrap().to_string();
+    let signal = |name: &str| assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    signal("-STOP");
+    let mut seen = Vec::new();
+    for what in ["conntrack", "services", "endpoints", "ipcache", "config", "stats"] {
+        let arguments = ["bpf", what, "--lab", &lab.name, "--node", "worker-1"];
+        let table = malla(&arguments);
+        let listed = malla(&[&arguments[..], &["-o", "json"]].concat());
+        seen.push((what, code(&table), text(&table), json(&listed)));
+    }
+    signal("-CONT");
+    for (what, code, table, listed) in &seen {
+        assert_eq!(*code, 0, "{what}: {table}");
+        let entries = listed.as_array().unwrap();
+        assert!(entries.iter().all(|e| e["node"] == "worker-1"), "{what}: {listed}");
+        assert!(*what == "conntrack" || !entries.is_empty(), "{what} is empty");
+    }
+    let of = |wanted: &str| seen.iter().find(|(what, ..)| *what == wanted).map(|(.., listed)| listed.clone()).unwrap();
+    assert!(of("services").as_array().unwrap().iter().any(|f| f["address"] == "10.96.0.1" && f["port"] == 443));
+    let kinds: BTreeSet<String> =
+        of("ipcache").as_array().unwrap().iter().map(|r| r["kind"].as_str().unwrap().to_owned()).collect();
+    for kind in ["local-pods", "remote-node", "remote-pods", "services", "world"] {
+        assert!(kinds.contains(kind), "{kinds:?}");
+    }
+    assert_eq!(of("config")[0]["routing"], "vxlan");
+    assert!(of("endpoints").as_array().unwrap().iter().all(|e| e["kind"] == "host"), "no Pod runs yet");
+}
+
+#[test]
+fn a_flow_and_a_drop_are_told_with_names() {
+    let lab = Lab::up(&[]);
+    let examples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples/spink");
+    for file in ["deployment.yaml", "service-nodeport.yaml"] {
+        kubectl(&lab, &["apply", "-f", examples.join(file).to_str().unwrap()]);
+    }
+    kubectl(&lab, &["rollout", "status", "deployment/spink", "--timeout=60s"]);
+
+    let listening = monitor(&lab, "worker-1", &["--type", "flow", "--to", "default/spink"]);
+    let flow = event(listening, || {
+        in_namespace(&lab, "fabric", &["curl", "-s", "-m", "2", "http://172.18.0.3:30080/"]);
+    });
+    assert_eq!((flow["verdict"].as_str(), flow["node"].as_str()), (Some("FORWARDED"), Some("worker-1")), "{flow}");
+    assert_eq!((flow["service"]["name"]["name"].as_str(), flow["service"]["port"].as_u64()), (Some("spink"), Some(30080)));
+    let pod = flow["destination"]["pod"]["name"].as_str().unwrap();
+    assert!(pod.starts_with("spink-"), "{flow}");
+    assert_eq!(flow["tcp_flags"], serde_json::json!(["SYN"]));
+
+    // Nobody has this address.
+    let listening = monitor(&lab, "worker-2", &["--type", "drop", "--to", "10.244.2.250"]);
+    let drop = event(listening, || {
+        in_namespace(&lab, "worker-1", &["ping", "-c", "1", "-W", "1", "10.244.2.250"]);
+    });
+    assert_eq!(drop["drop_reason"], "NO_MATCHING_LOCAL_CONTAINER_FOUND", "{drop}");
+    assert_eq!(drop["protocol"], "ICMPv4");
+
+    // Single packets, only while somebody asks for them.
+    let listening = monitor(&lab, "worker-1", &["--type", "trace"]);
+    let trace = event(listening, || {
+        in_namespace(&lab, "fabric", &["curl", "-s", "-m", "2", "http://172.18.0.3:30080/"]);
+    });
+    assert_eq!(trace["verdict"], "TRACED");
+    until("tracing is off again", || {
+        let settings = json(&malla(&["bpf", "config", "--lab", &lab.name, "--node", "worker-1", "-o", "json"]));
+        settings[0]["trace_all"] == false
+    });
+}
+
+#[test]
+fn scripts_complete_and_mistakes_end_with_their_codes() {
+    for (shell, part) in [("bash", "complete -F _malla"), ("zsh", "#compdef malla"), ("fish", "complete -c malla")] {
+        let output = malla(&["completion", shell]);
+        assert!(code(&output) == 0 && text(&output).contains(part), "{shell}");
+    }
+    assert_eq!(code(&malla(&["completion", "csh"])), 2);
+    assert_eq!(code(&malla(&["status", "--nonsense"])), 2);
+    let nowhere = malla(&["status", "--lab", "no-such-lab"]);
+    assert_eq!(code(&nowhere), 1);
+    assert!(text(&nowhere).contains("malla lab up"), "{}", text(&nowhere));
+    assert_eq!(code(&malla(&["bpf", "services", "--bpf-dir", "/nonexistent"])), 1);
+    for command in ["status", "monitor", "bpf", "completion"] {
+        let help = text(&malla(&[command, "--help"]));
+        assert!(help.contains("Examples:"), "{command}: {help}");
+    }
+}
