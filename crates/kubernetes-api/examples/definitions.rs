@@ -64,14 +64,16 @@ const PATCH_TAGS_PLAIN: &[(&str, &str, &str)] = &[
 ];
 
 /// Second keys of keyed lists: the schema's own `x-kubernetes-list-map-keys` where k8s-openapi keeps only the patch key.
-const SECOND_KEYS: &[(&str, &str)] = &[("containerPort", "protocol"), ("port", "protocol"), ("topologyKey", "whenUnsatisfiable")];
+const SECOND_KEYS: &[(&str, &str)] =
+    &[("containerPort", "protocol"), ("port", "protocol"), ("topologyKey", "whenUnsatisfiable")];
 
 fn main() {
     let source = std::env::args().nth(1).expect("the first argument is k8s-openapi's src/v1_33");
     let mut types = BTreeMap::new();
     collect(Path::new(&source), "crate", &mut types);
     let names: BTreeMap<String, String> = types.iter().map(|(path, found)| (path.clone(), found.0.clone())).collect();
-    let by_name: BTreeMap<&str, &(String, String, String)> = types.values().map(|found| (found.0.as_str(), found)).collect();
+    let by_name: BTreeMap<&str, &(String, String, String)> =
+        types.values().map(|found| (found.0.as_str(), found)).collect();
 
     let mut wanted: Vec<String> = Vec::new();
     for root in ROOTS {
@@ -210,7 +212,8 @@ impl Literal<'_> {
     }
 
     fn named(&self, inside: &str) -> Value {
-        let path = inside.split_once("subschema_for::<").expect("a reference").1.split_once('>').expect("closed").0.to_owned();
+        let path =
+            inside.split_once("subschema_for::<").expect("a reference").1.split_once('>').expect("closed").0.to_owned();
         let name = self.names.get(&path).unwrap_or_else(|| panic!("unknown type {path}"));
         json!({ "$ref": format!("#/definitions/{name}") })
     }
@@ -251,12 +254,18 @@ fn annotate(name: &str, value: &mut Value, source: &str) {
         .filter_map(|line| line.trim().strip_prefix('"')?.split_once("\" => Field::Key_"))
         .map(|(json, rust)| (rust.trim_end_matches(','), json))
         .collect();
-    for (kind, target) in [("list::map", "map"), ("list::set", "set"), ("list::atomic", "atomic"), ("map::atomic", "map-atomic")] {
+    for (kind, target) in
+        [("list::map", "map"), ("list::set", "set"), ("list::atomic", "atomic"), ("map::atomic", "map-atomic")]
+    {
         for call in source.split(&format!("merge_strategies::{kind}(")).skip(1) {
-            let Some(rust) = call.trim_start().strip_prefix("&mut self.").map(|rest| rest.split(',').next().unwrap_or("")) else {
+            let Some(rust) =
+                call.trim_start().strip_prefix("&mut self.").map(|rest| rest.split(',').next().unwrap_or(""))
+            else {
                 continue;
             };
-            let Some(property) = fields.get(rust).and_then(|json| properties.get_mut(*json)).and_then(Value::as_object_mut) else {
+            let Some(property) =
+                fields.get(rust).and_then(|json| properties.get_mut(*json)).and_then(Value::as_object_mut)
+            else {
                 continue;
             };
             match target {
@@ -265,7 +274,8 @@ fn annotate(name: &str, value: &mut Value, source: &str) {
             };
             if target == "map" {
                 let keys_text = call.split_once("&[").expect("keys").1.split_once(']').expect("keys end").0;
-                let mut keys: Vec<String> = keys_text.split("lhs.").skip(1).map(|key| camel(key.split(" ==").next().unwrap_or(""))).collect();
+                let mut keys: Vec<String> =
+                    keys_text.split("lhs.").skip(1).map(|key| camel(key.split(" ==").next().unwrap_or(""))).collect();
                 let second = SECOND_KEYS.iter().find(|(first, _)| keys.len() == 1 && keys[0] == *first);
                 let field = fields[rust];
                 let tag = PATCH_TAGS.iter().find(|(tagged, key, _)| *tagged == field && *key == keys[0]);

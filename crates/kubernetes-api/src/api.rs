@@ -75,7 +75,8 @@ pub fn present(resource: &Resource, entry: &Entry) -> Result<Value, ApiError> {
 
 /// As [`present`], under another revision (a deletion's).
 pub fn present_at(resource: &Resource, entry: &Entry, revision: u64) -> Result<Value, ApiError> {
-    let mut object: Value = serde_json::from_slice(&entry.value).map_err(|error| ApiError::internal(format!("stored object: {error}")))?;
+    let mut object: Value =
+        serde_json::from_slice(&entry.value).map_err(|error| ApiError::internal(format!("stored object: {error}")))?;
     if resource.group == "events.k8s.io" {
         events::to_events_group(&mut object);
     }

@@ -56,7 +56,7 @@ async fn ensure(api: &Api, resource: &Resource, namespace: Option<&str>, object:
 }
 
 /// `kubernetes` in `default`: the first address of each range's primary, leading to this server.
-async fn kubernetes_service(api: &Api) -> Result<(), ApiError> {
+pub async fn kubernetes_service(api: &Api) -> Result<(), ApiError> {
     let Some(range) = api.config.service_ranges.first() else { return Ok(()) };
     let labels = json!({ "component": "apiserver", "provider": "kubernetes" });
     let service = json!({
@@ -80,16 +80,28 @@ async fn kubernetes_service(api: &Api) -> Result<(), ApiError> {
         "endpoints": [{ "addresses": [address.to_string()], "conditions": { "ready": true } }],
         "ports": [{ "name": "https", "port": port, "protocol": "TCP" }],
     });
-    for (resource, wanted) in [(api.builtin("", "endpoints")?, endpoints), (api.builtin("discovery.k8s.io", "endpointslices")?, slice)] {
+    for (resource, wanted) in
+        [(api.builtin("", "endpoints")?, endpoints), (api.builtin("discovery.k8s.io", "endpointslices")?, slice)]
+    {
         ensure(api, &resource, Some("default"), wanted.clone()).await?;
         // The address may be another one than at the last start.
-        write::update(api, &resource, Some("default"), "kubernetes", Part::Whole, &mut WriteOptions::default(), |old| {
-            let mut new = old.clone();
-            for (key, value) in wanted.as_object().into_iter().flatten().filter(|(key, _)| key.as_str() != "metadata") {
-                new[key] = value.clone();
-            }
-            Ok(new)
-        })
+        write::update(
+            api,
+            &resource,
+            Some("default"),
+            "kubernetes",
+            Part::Whole,
+            &mut WriteOptions::default(),
+            |old| {
+                let mut new = old.clone();
+                for (key, value) in
+                    wanted.as_object().into_iter().flatten().filter(|(key, _)| key.as_str() != "metadata")
+                {
+                    new[key] = value.clone();
+                }
+                Ok(new)
+            },
+        )
         .await?;
     }
     Ok(())

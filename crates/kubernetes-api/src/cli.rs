@@ -85,7 +85,11 @@ pub fn run(args: ApiserverArgs) -> Result<()> {
     // Fails only where the program has set one up already, which is as good.
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().context("start the runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
     runtime.block_on(serve(args))
 }
 
@@ -131,9 +135,23 @@ async fn serve(args: ApiserverArgs) -> Result<()> {
 fn server_names(args: &ApiserverArgs) -> Vec<String> {
     let mut names: Vec<String> = args.san.clone();
     names.push(args.advertise_address.to_string());
-    names.extend(args.listen.iter().map(SocketAddr::ip).filter(|address| !address.is_unspecified()).map(|address| address.to_string()));
+    names.extend(
+        args.listen
+            .iter()
+            .map(SocketAddr::ip)
+            .filter(|address| !address.is_unspecified())
+            .map(|address| address.to_string()),
+    );
     names.extend(args.service_cidr.iter().map(|range| crate::services::at(*range, 1).to_string()));
-    let fixed = ["localhost", "127.0.0.1", "::1", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+    let fixed = [
+        "localhost",
+        "127.0.0.1",
+        "::1",
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+    ];
     names.extend(fixed.map(str::to_owned));
     names
 }

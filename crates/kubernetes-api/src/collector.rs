@@ -1,6 +1,7 @@
 //! What Kubernetes' own controllers do for the API itself: dependents go with their owners, namespaces and CRDs empty
-//! themselves before they go, new namespaces get their ServiceAccount.
+//! themselves before they go, new namespaces get their ServiceAccount, Events expire.
 
+mod expire;
 mod owners;
 mod sweep;
 
@@ -14,6 +15,8 @@ use std::time::Duration;
 
 /// How often things that are being emptied are looked at again.
 const AGAIN: Duration = Duration::from_millis(200);
+/// How often old Events are looked for.
+const EXPIRE_EVERY: Duration = Duration::from_secs(300);
 
 /// Runs for ever; ends only with the store.
 pub async fn run(api: Arc<Api>) {
@@ -41,15 +44,13 @@ async fn follow(api: &Api) -> Result<(), StoreError> {
     }
     drop(everything);
     owners.collect_all(api).await;
+    let mut expire = tokio::time::interval(EXPIRE_EVERY);
     loop {
-        if pending.is_empty() && !owners.has_work() {
-            let changes = watcher.next().await?;
-            digest(api, &changes, &mut owners, &mut pending).await;
-        } else {
-            tokio::select! {
-                changes = watcher.next() => digest(api, &changes?, &mut owners, &mut pending).await,
-                () = tokio::time::sleep(AGAIN) => {}
-            }
+        let waiting = !pending.is_empty() || owners.has_work();
+        tokio::select! {
+            changes = watcher.next() => digest(api, &changes?, &mut owners, &mut pending).await,
+            () = tokio::time::sleep(AGAIN), if waiting => {}
+            _ = expire.tick() => expire::events(api).await,
         }
         owners.collect(api).await;
         pending.sweep(api).await;
@@ -70,6 +71,11 @@ async fn digest(api: &Api, changes: &[Change], owners: &mut Owners, pending: &mu
             None => {
                 owners.gone(&change.key);
                 pending.gone(&change.key);
+                if &*change.key == "/registry/core/services/default/kubernetes"
+                    && let Err(error) = bootstrap::kubernetes_service(api).await
+                {
+                    tracing::warn!(%error, "Service kubernetes cannot be made again");
+                }
             }
         }
     }

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 /// JSON; serde_json refuses more than 128 levels.
 pub fn parse_json(body: &[u8]) -> Result<Value, ApiError> {
-    serde_json::from_slice(body).map_err(|error| ApiError::bad_request(format!("error decoding the body as JSON: {error}")))
+    serde_json::from_slice(body)
+        .map_err(|error| ApiError::bad_request(format!("error decoding the body as JSON: {error}")))
 }
 
 /// YAML, of which JSON is a part.
@@ -17,7 +18,8 @@ pub fn parse_yaml(body: &[u8]) -> Result<Value, ApiError> {
         return Ok(value);
     }
     let text = std::str::from_utf8(body).map_err(|_| ApiError::bad_request("the body is not UTF-8"))?;
-    serde_saphyr::from_str(text).map_err(|error| ApiError::bad_request(format!("error decoding the body as YAML: {error}")))
+    serde_saphyr::from_str(text)
+        .map_err(|error| ApiError::bad_request(format!("error decoding the body as YAML: {error}")))
 }
 
 /// The message of a kind that clients send in protobuf.

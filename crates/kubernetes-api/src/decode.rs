@@ -16,9 +16,8 @@ const MAX_DEPTH: usize = 200;
 /// Makes `value` fit the definition `name`; `kind` is for the words of a refusal.
 pub fn decode(name: &str, kind: &str, value: &mut Value) -> Result<Unknown, ApiError> {
     let mut unknown = Vec::new();
-    fit(&definitions().shape(name), value, "", &mut unknown, 0).map_err(|why| {
-        ApiError::bad_request(format!("{kind} in version cannot be handled as a {kind}: {why}"))
-    })?;
+    fit(&definitions().shape(name), value, "", &mut unknown, 0)
+        .map_err(|why| ApiError::bad_request(format!("{kind} in version cannot be handled as a {kind}: {why}")))?;
     Ok(unknown)
 }
 
@@ -31,7 +30,9 @@ fn fit(shape: &Shape, value: &mut Value, path: &str, unknown: &mut Unknown, dept
         Shape::Text => expect(value.is_string(), value, path, "string"),
         Shape::Boolean => expect(value.is_boolean(), value, path, "bool"),
         Shape::Number => expect(value.is_number(), value, path, "float64"),
-        Shape::Integer { bits: 32 } => expect(value.as_i64().is_some_and(|n| i32::try_from(n).is_ok()), value, path, "int32"),
+        Shape::Integer { bits: 32 } => {
+            expect(value.as_i64().is_some_and(|n| i32::try_from(n).is_ok()), value, path, "int32")
+        }
         Shape::Integer { .. } => expect(value.as_i64().is_some(), value, path, "int64"),
         Shape::IntOrString => {
             let number = value.as_i64().is_some_and(|n| i32::try_from(n).is_ok());
@@ -45,7 +46,9 @@ fn fit(shape: &Shape, value: &mut Value, path: &str, unknown: &mut Unknown, dept
             if good {
                 return Ok(());
             }
-            Err(format!("{path}: quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"))
+            Err(format!(
+                "{path}: quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+            ))
         }
         Shape::DateTime => {
             let good = value.as_str().is_some_and(|text| text.parse::<jiff::Timestamp>().is_ok());
@@ -145,7 +148,10 @@ fn is_quantity(text: &str) -> bool {
         let digits = rest.strip_prefix(['+', '-']).unwrap_or(rest);
         !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
     };
-    let unit = matches!(suffix, "" | "n" | "u" | "m" | "k" | "M" | "G" | "T" | "P" | "E" | "Ki" | "Mi" | "Gi" | "Ti" | "Pi" | "Ei");
+    let unit = matches!(
+        suffix,
+        "" | "n" | "u" | "m" | "k" | "M" | "G" | "T" | "P" | "E" | "Ki" | "Mi" | "Gi" | "Ti" | "Pi" | "Ei"
+    );
     numeric && (unit || suffix.strip_prefix(['e', 'E']).is_some_and(exponent))
 }
 

@@ -35,7 +35,11 @@ impl Cause {
 
     /// A value that another item of the list has already.
     pub fn duplicate(field: impl Into<String>, value: impl Into<Value>) -> Self {
-        Self { reason: "FieldValueDuplicate", message: format!("Duplicate value: {}", value.into()), field: field.into() }
+        Self {
+            reason: "FieldValueDuplicate",
+            message: format!("Duplicate value: {}", value.into()),
+            field: field.into(),
+        }
     }
 
     /// Something that must not be set or changed.
@@ -134,7 +138,9 @@ impl ApiError {
 
     /// 415.
     pub fn unsupported_media_type(got: &str, supported: &str) -> Self {
-        let message = format!("the body of the request was in an unknown format ({got:?}) - accepted media types include: {supported}");
+        let message = format!(
+            "the body of the request was in an unknown format ({got:?}) - accepted media types include: {supported}"
+        );
         Self::new(415, "UnsupportedMediaType", message)
     }
 
@@ -160,7 +166,9 @@ impl From<object_store::StoreError> for ApiError {
     fn from(error: object_store::StoreError) -> Self {
         use object_store::StoreError;
         match error {
-            StoreError::Compacted { asked, oldest } => Self::expired(format!("too old resource version: {asked} ({oldest})")),
+            StoreError::Compacted { asked, oldest } => {
+                Self::expired(format!("too old resource version: {asked} ({oldest})"))
+            }
             StoreError::Future { asked, current } => {
                 let message = format!("Too large resource version: {asked}, current: {current}");
                 let details = json!({ "causes": [{ "reason": "ResourceVersionTooLarge", "message": "Too large resource version" }], "retryAfterSeconds": 1 });

@@ -26,7 +26,11 @@ impl Pki {
         names.sort();
         names.dedup();
         let fresh_ca = !(pki.ca().exists() && pki.ca_key().exists());
-        let ca_key = if fresh_ca { KeyPair::generate()? } else { KeyPair::from_pem(&fs::read_to_string(pki.ca_key())?).context("read ca.key")? };
+        let ca_key = if fresh_ca {
+            KeyPair::generate()?
+        } else {
+            KeyPair::from_pem(&fs::read_to_string(pki.ca_key())?).context("read ca.key")?
+        };
         let issuer = Issuer::new(ca_params(), &ca_key);
         if fresh_ca {
             write_private(&pki.ca_key(), ca_key.serialize_pem().as_bytes())?;

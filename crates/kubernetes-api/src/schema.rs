@@ -99,9 +99,11 @@ impl Definitions {
     }
 
     fn compile(json: &HashMap<String, Value>) -> Self {
-        let mut names: Vec<&String> = json.iter().filter(|(_, value)| value["properties"].is_object()).map(|(name, _)| name).collect();
+        let mut names: Vec<&String> =
+            json.iter().filter(|(_, value)| value["properties"].is_object()).map(|(name, _)| name).collect();
         names.sort();
-        let by_name: HashMap<String, usize> = names.iter().enumerate().map(|(index, name)| ((*name).clone(), index)).collect();
+        let by_name: HashMap<String, usize> =
+            names.iter().enumerate().map(|(index, name)| ((*name).clone(), index)).collect();
         let list = names
             .iter()
             .map(|name| {
@@ -109,7 +111,9 @@ impl Definitions {
                 let properties = json[*name]["properties"].as_object().unwrap_or(&empty);
                 let fields = properties
                     .iter()
-                    .map(|(field, value)| (field.clone(), Field { shape: shape(value, json, &by_name), merge: merge(value) }))
+                    .map(|(field, value)| {
+                        (field.clone(), Field { shape: shape(value, json, &by_name), merge: merge(value) })
+                    })
                     .collect();
                 Definition { name: (*name).clone(), fields }
             })

@@ -19,8 +19,9 @@ use tokio_rustls::TlsAcceptor;
 
 /// How long a client may take to finish the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long a client may take to send a request's headers.
-const HEADERS: Duration = Duration::from_secs(30);
+/// How long a client may take to send a request's headers; also how long HTTP/1.1 connections may idle. Longer than
+/// clients keep theirs, so that they close first and never write into a connection that is just going.
+const HEADERS: Duration = Duration::from_secs(300);
 /// Connections waiting to be accepted.
 const BACKLOG: u32 = 1024;
 
@@ -50,8 +51,11 @@ pub fn tls(pki: &Pki) -> Result<Arc<ServerConfig>> {
     for certificate in certificates(pki.ca())? {
         roots.add(certificate).context("trust the authority")?;
     }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).allow_unauthenticated().build()?;
-    let key = PrivateKeyDer::from_pem_file(pki.server_key()).with_context(|| format!("read {}", pki.server_key().display()))?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .allow_unauthenticated()
+        .build()?;
+    let key = PrivateKeyDer::from_pem_file(pki.server_key())
+        .with_context(|| format!("read {}", pki.server_key().display()))?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
@@ -92,7 +96,11 @@ async fn connection(api: Arc<Api>, acceptor: TlsAcceptor, stream: TcpStream, pee
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(1000).keep_alive_interval(Some(Duration::from_secs(30)));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(1000)
+        .keep_alive_interval(Some(Duration::from_secs(30)));
     if let Err(error) = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
         tracing::debug!(%peer, %error, "connection");
     }
@@ -103,6 +111,8 @@ fn common_name(certificate: &CertificateDer<'_>) -> String {
     use x509_parser::prelude::FromDer;
     x509_parser::certificate::X509Certificate::from_der(certificate)
         .ok()
-        .and_then(|(_, parsed)| parsed.subject().iter_common_name().next().and_then(|name| name.as_str().ok()).map(str::to_owned))
+        .and_then(|(_, parsed)| {
+            parsed.subject().iter_common_name().next().and_then(|name| name.as_str().ok()).map(str::to_owned)
+        })
         .unwrap_or_else(|| "unnamed".into())
 }

@@ -1,7 +1,10 @@
 //! Addresses and node ports of Services (k8s.io/kubernetes `pkg/registry/core/service/storage/alloc.go`).
 
+mod family;
+
 use crate::error::Cause;
 use crate::object;
+use family::Family;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -14,6 +17,8 @@ pub struct Allocator {
     ports: RangeInclusive<u16>,
     addresses: HashMap<IpAddr, String>,
     node_ports: HashMap<u16, String>,
+    /// The same by holder, so that one Service's change costs the same among fifty thousand.
+    held: HashMap<String, (Vec<IpAddr>, Vec<u16>)>,
     /// Where the next search starts: random at first and moving on, so that a freed address is not reused at once.
     cursor: u64,
 }
@@ -22,28 +27,45 @@ impl Allocator {
     /// Nothing given yet.
     pub fn new(ranges: &[IpNet], ports: RangeInclusive<u16>) -> Self {
         let cursor = u64::from_be_bytes(uuid::Uuid::new_v4().into_bytes()[..8].try_into().unwrap_or([0; 8]));
-        Self { ranges: ranges.to_vec(), ports, addresses: HashMap::new(), node_ports: HashMap::new(), cursor }
+        Self {
+            ranges: ranges.to_vec(),
+            ports,
+            addresses: HashMap::new(),
+            node_ports: HashMap::new(),
+            held: HashMap::new(),
+            cursor,
+        }
     }
 
     /// Notes what the stored Service `key` holds now, and nothing else.
     pub fn record(&mut self, key: &str, service: &Value) {
         self.release(key);
-        for address in object::list(service, "/spec/clusterIPs").iter().filter_map(Value::as_str) {
-            if let Ok(address) = address.parse() {
-                self.addresses.insert(address, key.to_owned());
-            }
-        }
+        let addresses: Vec<IpAddr> = object::list(service, "/spec/clusterIPs")
+            .iter()
+            .filter_map(|address| address.as_str()?.parse().ok())
+            .collect();
         let health = service["spec"].get("healthCheckNodePort");
-        let ports = object::list(service, "/spec/ports").iter().filter_map(|port| port.get("nodePort")).chain(health);
-        for port in ports.filter_map(Value::as_u64).filter_map(|port| u16::try_from(port).ok()).filter(|port| *port != 0) {
-            self.node_ports.insert(port, key.to_owned());
-        }
+        let ports: Vec<u16> = object::list(service, "/spec/ports")
+            .iter()
+            .filter_map(|port| port.get("nodePort"))
+            .chain(health)
+            .filter_map(|port| u16::try_from(port.as_u64()?).ok())
+            .filter(|port| *port != 0)
+            .collect();
+        self.addresses.extend(addresses.iter().map(|address| (*address, key.to_owned())));
+        self.node_ports.extend(ports.iter().map(|port| (*port, key.to_owned())));
+        self.held.insert(key.to_owned(), (addresses, ports));
     }
 
     /// Frees all that `key` holds.
     pub fn release(&mut self, key: &str) {
-        self.addresses.retain(|_, holder| holder != key);
-        self.node_ports.retain(|_, holder| holder != key);
+        let (addresses, ports) = self.held.remove(key).unwrap_or_default();
+        for address in addresses {
+            self.addresses.remove(&address);
+        }
+        for port in ports {
+            self.node_ports.remove(&port);
+        }
     }
 
     /// Completes a Service's families, addresses and ports. Nothing is noted: [`Self::record`] does, once it is stored.
@@ -74,7 +96,11 @@ impl Allocator {
             match addresses.first_mut() {
                 None => addresses.push(first.to_owned()),
                 Some(listed) if listed != first => {
-                    return Err(vec![Cause::invalid("spec.clusterIPs", addresses, "first value must match `clusterIP`")]);
+                    return Err(vec![Cause::invalid(
+                        "spec.clusterIPs",
+                        addresses,
+                        "first value must match `clusterIP`",
+                    )]);
                 }
                 Some(_) => {}
             }
@@ -89,7 +115,11 @@ impl Allocator {
                 return Err(vec![Cause::duplicate(format!("spec.ipFamilies[{index}]"), name.as_str())]);
             }
             if !cluster.contains(&family) {
-                return Err(vec![Cause::invalid(format!("spec.ipFamilies[{index}]"), name.as_str(), "not configured on this cluster")]);
+                return Err(vec![Cause::invalid(
+                    format!("spec.ipFamilies[{index}]"),
+                    name.as_str(),
+                    "not configured on this cluster",
+                )]);
             }
             families.push(family);
         }
@@ -97,13 +127,21 @@ impl Allocator {
             for (index, text) in addresses.iter().enumerate() {
                 let Ok(address) = text.parse::<IpAddr>() else {
                     let field = format!("spec.clusterIPs[{index}]");
-                    return Err(vec![Cause::invalid(field, text.as_str(), "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")]);
+                    return Err(vec![Cause::invalid(
+                        field,
+                        text.as_str(),
+                        "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+                    )]);
                 };
                 let family = Family::of(address);
                 match families.get(index) {
                     None => families.push(family),
                     Some(listed) if *listed != family => {
-                        return Err(vec![Cause::invalid(format!("spec.clusterIPs[{index}]"), text.as_str(), format!("expected an {} value as indicated by `ipFamilies[{index}]`", listed.name()))]);
+                        return Err(vec![Cause::invalid(
+                            format!("spec.clusterIPs[{index}]"),
+                            text.as_str(),
+                            format!("expected an {} value as indicated by `ipFamilies[{index}]`", listed.name()),
+                        )]);
                     }
                     Some(_) => {}
                 }
@@ -118,7 +156,11 @@ impl Allocator {
             None => "SingleStack".into(),
         };
         if policy == "RequireDualStack" && cluster.len() < 2 && !(headless && selectorless) {
-            return Err(vec![Cause::invalid("spec.ipFamilyPolicy", policy, "Cluster is not configured for dual-stack services")]);
+            return Err(vec![Cause::invalid(
+                "spec.ipFamilyPolicy",
+                policy,
+                "Cluster is not configured for dual-stack services",
+            )]);
         }
         if families.is_empty() {
             families.push(primary);
@@ -147,15 +189,23 @@ impl Allocator {
             return Ok(());
         }
         for (index, family) in families.iter().enumerate() {
-            let Some(range) = self.ranges.iter().find(|range| Family::of_range(range) == *family).copied() else { continue };
+            let Some(range) = self.ranges.iter().find(|range| Family::of_range(range) == *family).copied() else {
+                continue;
+            };
             if let Some(text) = addresses.get(index) {
                 // Parsed before: families() refuses what is no address.
                 let Ok(address) = text.parse::<IpAddr>() else { continue };
                 let refused = |why: String| {
-                    vec![Cause::invalid("spec.clusterIPs", json!([text]), format!("failed to allocate IP {text}: {why}"))]
+                    vec![Cause::invalid(
+                        "spec.clusterIPs",
+                        json!([text]),
+                        format!("failed to allocate IP {text}: {why}"),
+                    )]
                 };
                 if !range.contains(&address) {
-                    return Err(refused(format!("the provided IP ({text}) is not in the valid range. The range of valid IPs is {range}")));
+                    return Err(refused(format!(
+                        "the provided IP ({text}) is not in the valid range. The range of valid IPs is {range}"
+                    )));
                 }
                 if self.addresses.get(&address).is_some_and(|holder| holder != key) {
                     return Err(refused("provided IP is already allocated".into()));
@@ -163,7 +213,11 @@ impl Allocator {
                 addresses[index] = address.to_string();
             } else {
                 let Some(address) = self.free_address(range) else {
-                    return Err(vec![Cause::invalid("spec.clusterIPs", json!([]), format!("failed to allocate a serviceIP: range {range} is full"))]);
+                    return Err(vec![Cause::invalid(
+                        "spec.clusterIPs",
+                        json!([]),
+                        format!("failed to allocate a serviceIP: range {range} is full"),
+                    )]);
                 };
                 addresses.push(address.to_string());
             }
@@ -184,14 +238,17 @@ impl Allocator {
         let upper = usable.saturating_sub(reserved);
         self.cursor = self.cursor.wrapping_add(1);
         let from_upper = (0..upper).map(|step| reserved + (self.cursor.wrapping_add(step)) % upper.max(1));
-        let offset = from_upper.chain(1..reserved.min(usable)).find(|offset| !self.addresses.contains_key(&at(range, *offset)))?;
+        let offset = from_upper
+            .chain(1..reserved.min(usable))
+            .find(|offset| !self.addresses.contains_key(&at(range, *offset)))?;
         Some(at(range, offset))
     }
 
     fn assign_ports(&mut self, key: &str, kind: &str, service: &mut Value) -> Result<(), Vec<Cause>> {
         let spec = object::map_mut(service, "spec");
         let balanced = kind == "LoadBalancer";
-        let wants = kind == "NodePort" || (balanced && spec.get("allocateLoadBalancerNodePorts") != Some(&json!(false)));
+        let wants =
+            kind == "NodePort" || (balanced && spec.get("allocateLoadBalancerNodePorts") != Some(&json!(false)));
         let local = spec.get("externalTrafficPolicy") == Some(&json!("Local"));
         let mut taken: Vec<(u16, String)> = Vec::new();
         for (index, port) in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten().enumerate() {
@@ -249,9 +306,11 @@ impl Allocator {
         let (low, high) = (u64::from(*self.ports.start()), u64::from(*self.ports.end()));
         let count = (high + 1).saturating_sub(low).max(1);
         self.cursor = self.cursor.wrapping_add(1);
-        (0..count)
-            .filter_map(|step| u16::try_from(low + (self.cursor.wrapping_add(step)) % count).ok())
-            .find(|port| self.ports.contains(port) && !self.node_ports.contains_key(port) && !taken.iter().any(|(other, _)| other == port))
+        (0..count).filter_map(|step| u16::try_from(low + (self.cursor.wrapping_add(step)) % count).ok()).find(|port| {
+            self.ports.contains(port)
+                && !self.node_ports.contains_key(port)
+                && !taken.iter().any(|(other, _)| other == port)
+        })
     }
 }
 
@@ -263,7 +322,9 @@ fn keep_allocated(old: Option<&Value>, service: &mut Value) {
         return;
     }
     let spec = object::map_mut(service, "spec");
-    if spec.get("clusterIP").and_then(Value::as_str).unwrap_or("").is_empty() && strings(spec.get("clusterIPs")).is_empty() {
+    if spec.get("clusterIP").and_then(Value::as_str).unwrap_or("").is_empty()
+        && strings(spec.get("clusterIPs")).is_empty()
+    {
         spec.insert("clusterIP".into(), old["spec"]["clusterIP"].clone());
         spec.insert("clusterIPs".into(), old["spec"]["clusterIPs"].clone());
     }
@@ -297,7 +358,10 @@ fn keep_allocated(old: Option<&Value>, service: &mut Value) {
 }
 
 fn strings(value: Option<&Value>) -> Vec<String> {
-    value.and_then(Value::as_array).map(|list| list.iter().filter_map(Value::as_str).map(str::to_owned).collect()).unwrap_or_default()
+    value
+        .and_then(Value::as_array)
+        .map(|list| list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+        .unwrap_or_default()
 }
 
 /// The address `offset` behind the start of a range.
@@ -312,45 +376,5 @@ pub fn at(range: IpNet, offset: u64) -> IpAddr {
     }
 }
 
-/// An address family by Kubernetes' name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Family {
-    V4,
-    V6,
-}
-
-impl Family {
-    fn of(address: IpAddr) -> Self {
-        if address.is_ipv4() { Self::V4 } else { Self::V6 }
-    }
-
-    fn of_range(range: &IpNet) -> Self {
-        Self::of(range.addr())
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        match text {
-            "IPv4" => Some(Self::V4),
-            "IPv6" => Some(Self::V6),
-            _ => None,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::V4 => "IPv4",
-            Self::V6 => "IPv6",
-        }
-    }
-
-    fn other(self) -> Self {
-        match self {
-            Self::V4 => Self::V6,
-            Self::V6 => Self::V4,
-        }
-    }
-}
-
 #[cfg(test)]
-#[path = "services_tests.rs"]
 mod tests;

@@ -23,7 +23,9 @@ fn object<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> T {
 }
 
 fn pod(name: &str) -> Pod {
-    object(json!({ "metadata": { "name": name, "labels": { "app": name } }, "spec": { "containers": [{ "name": "c", "image": "malla.dev/echo" }] } }))
+    object(
+        json!({ "metadata": { "name": name, "labels": { "app": name } }, "spec": { "containers": [{ "name": "c", "image": "malla.dev/echo" }] } }),
+    )
 }
 
 fn code(error: kube::Error) -> (u16, String) {
@@ -66,7 +68,9 @@ async fn objects_live_and_die() {
     maps.create(&PostParams::default(), &held).await.unwrap();
     maps.delete("held", &DeleteParams::default()).await.unwrap();
     assert!(maps.get("held").await.unwrap().metadata.deletion_timestamp.is_some());
-    maps.patch("held", &PatchParams::default(), &Patch::Merge(json!({ "metadata": { "finalizers": null } }))).await.unwrap();
+    maps.patch("held", &PatchParams::default(), &Patch::Merge(json!({ "metadata": { "finalizers": null } })))
+        .await
+        .unwrap();
     assert_eq!(code(maps.get("held").await.unwrap_err()).0, 404);
 
     let elsewhere: Api<ConfigMap> = Api::namespaced(server.client().await, "nowhere");
@@ -78,7 +82,9 @@ async fn lists_come_in_pages_of_one_state() {
     let server = Server::start();
     let maps: Api<ConfigMap> = Api::default_namespaced(server.client().await);
     for index in 0..7 {
-        let map: ConfigMap = object(json!({ "metadata": { "name": format!("m{index}"), "labels": { "odd": (index % 2 == 1).to_string() } } }));
+        let map: ConfigMap = object(
+            json!({ "metadata": { "name": format!("m{index}"), "labels": { "odd": (index % 2 == 1).to_string() } } }),
+        );
         maps.create(&PostParams::default(), &map).await.unwrap();
     }
     let mut seen = Vec::new();
@@ -88,7 +94,9 @@ async fn lists_come_in_pages_of_one_state() {
         seen.extend(page.items.iter().map(ResourceExt::name_any));
         // Changes between pages are not seen by the list.
         let _ = maps.delete("m6", &DeleteParams::default()).await;
-        let _ = maps.create(&PostParams::default(), &object(json!({ "metadata": { "name": format!("m9{}", seen.len()) } }))).await;
+        let _ = maps
+            .create(&PostParams::default(), &object(json!({ "metadata": { "name": format!("m9{}", seen.len()) } })))
+            .await;
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = ListParams::default().limit(3).continue_token(&token),
             None => break,
@@ -114,9 +122,15 @@ async fn watches_see_every_change_once() {
     pods.create(&PostParams::default(), &one).await.unwrap();
     pods.create(&PostParams::default(), &pod("unseen")).await.unwrap();
     let merge = |value| Patch::Merge(value);
-    pods.patch("one", &PatchParams::default(), &merge(json!({ "metadata": { "labels": { "x": "y" } } }))).await.unwrap();
-    pods.patch("one", &PatchParams::default(), &merge(json!({ "metadata": { "labels": { "color": "blue" } } }))).await.unwrap();
-    pods.patch("one", &PatchParams::default(), &merge(json!({ "metadata": { "labels": { "color": "red" } } }))).await.unwrap();
+    pods.patch("one", &PatchParams::default(), &merge(json!({ "metadata": { "labels": { "x": "y" } } })))
+        .await
+        .unwrap();
+    pods.patch("one", &PatchParams::default(), &merge(json!({ "metadata": { "labels": { "color": "blue" } } })))
+        .await
+        .unwrap();
+    pods.patch("one", &PatchParams::default(), &merge(json!({ "metadata": { "labels": { "color": "red" } } })))
+        .await
+        .unwrap();
     pods.delete("one", &DeleteParams::default()).await.unwrap();
     let mut seen = Vec::new();
     while seen.len() < 5 {
@@ -157,7 +171,10 @@ async fn pods_are_bound_run_and_end_with_grace() {
     let binding = json!({ "apiVersion": "v1", "kind": "Binding", "metadata": { "name": "p" }, "target": { "kind": "Node", "name": "worker-1" } });
     let bind = || {
         let body = serde_json::to_vec(&binding).unwrap();
-        http::Request::post("/api/v1/namespaces/default/pods/p/binding").header("content-type", "application/json").body(body).unwrap()
+        http::Request::post("/api/v1/namespaces/default/pods/p/binding")
+            .header("content-type", "application/json")
+            .body(body)
+            .unwrap()
     };
     client.request_text(bind()).await.unwrap();
     assert_eq!(code(client.request_text(bind()).await.unwrap_err()).0, 409, "a bound Pod stays where it is");
@@ -169,7 +186,10 @@ async fn pods_are_bound_run_and_end_with_grace() {
     assert_eq!(patched.spec.unwrap().node_name.as_deref(), Some("worker-1"), "a status write leaves the spec alone");
     assert_eq!(patched.status.unwrap().phase.as_deref(), Some("Running"));
     let spec_change = json!({ "spec": { "nodeName": "elsewhere" } });
-    assert_eq!(code(pods.patch("p", &PatchParams::default(), &Patch::Merge(spec_change)).await.unwrap_err()), (422, "Invalid".into()));
+    assert_eq!(
+        code(pods.patch("p", &PatchParams::default(), &Patch::Merge(spec_change)).await.unwrap_err()),
+        (422, "Invalid".into())
+    );
 
     pods.delete("p", &DeleteParams::default()).await.unwrap();
     let ending = pods.get("p").await.unwrap();
@@ -184,16 +204,25 @@ async fn services_get_addresses_of_their_own() {
     let services: Api<Service> = Api::default_namespaced(server.client().await);
     let kubernetes = services.get("kubernetes").await.unwrap().spec.unwrap();
     assert_eq!(kubernetes.cluster_ip.as_deref(), Some("10.96.0.1"));
-    let dual: Service = object(json!({ "metadata": { "name": "dual" }, "spec": { "ipFamilyPolicy": "PreferDualStack", "ports": [{ "port": 80 }] } }));
+    let dual: Service = object(
+        json!({ "metadata": { "name": "dual" }, "spec": { "ipFamilyPolicy": "PreferDualStack", "ports": [{ "port": 80 }] } }),
+    );
     let spec = services.create(&PostParams::default(), &dual).await.unwrap().spec.unwrap();
     let addresses = spec.cluster_ips.unwrap();
     assert!(addresses[0].starts_with("10.") && addresses[1].starts_with("fd00:10:96::"), "{addresses:?}");
     let port = &spec.ports.unwrap()[0];
     assert_eq!((port.protocol.as_deref(), port.node_port), (Some("TCP"), None));
-    let stolen: Service = object(json!({ "metadata": { "name": "thief" }, "spec": { "clusterIP": addresses[0], "ports": [{ "port": 80 }] } }));
+    let stolen: Service = object(
+        json!({ "metadata": { "name": "thief" }, "spec": { "clusterIP": addresses[0], "ports": [{ "port": 80 }] } }),
+    );
     assert_eq!(code(services.create(&PostParams::default(), &stolen).await.unwrap_err()), (422, "Invalid".into()));
     services.delete("dual", &DeleteParams::default()).await.unwrap();
     services.create(&PostParams::default(), &stolen).await.unwrap();
+
+    // Service kubernetes comes back, with its address
+    services.delete("kubernetes", &DeleteParams::default()).await.unwrap();
+    eventually("it is there again", || async { services.get_opt("kubernetes").await.unwrap().is_some() }).await;
+    assert_eq!(services.get("kubernetes").await.unwrap().spec.unwrap().cluster_ip.as_deref(), Some("10.96.0.1"));
 }
 
 #[tokio::test]
@@ -205,7 +234,8 @@ async fn dependents_go_with_their_owner() {
     let spec = json!({ "selector": { "matchLabels": { "a": "b" } }, "template": { "metadata": { "labels": { "a": "b" } }, "spec": { "containers": [{ "name": "c", "image": "i" }] } } });
     let make_set = async |name: &str, owner: &Deployment| {
         let reference = json!([{ "apiVersion": "apps/v1", "kind": "Deployment", "name": owner.name_any(), "uid": owner.uid(), "blockOwnerDeletion": true, "controller": true }]);
-        let set: ReplicaSet = object(json!({ "metadata": { "name": name, "ownerReferences": reference }, "spec": spec }));
+        let set: ReplicaSet =
+            object(json!({ "metadata": { "name": name, "ownerReferences": reference }, "spec": spec }));
         sets.create(&PostParams::default(), &set).await.unwrap();
     };
     for (name, params, stays) in [
@@ -213,7 +243,10 @@ async fn dependents_go_with_their_owner() {
         ("foreground", DeleteParams::foreground(), false),
         ("orphan", DeleteParams::orphan(), true),
     ] {
-        let owner = deployments.create(&PostParams::default(), &object(json!({ "metadata": { "name": name }, "spec": spec }))).await.unwrap();
+        let owner = deployments
+            .create(&PostParams::default(), &object(json!({ "metadata": { "name": name }, "spec": spec })))
+            .await
+            .unwrap();
         make_set(name, &owner).await;
         deployments.delete(name, &params).await.unwrap();
         eventually(name, || async { deployments.get_opt(name).await.unwrap().is_none() }).await;
@@ -243,7 +276,9 @@ async fn a_namespace_empties_itself() {
     assert_eq!(code(pods.create(&PostParams::default(), &pod("late")).await.unwrap_err()), (403, "Forbidden".into()));
     tokio::time::sleep(std::time::Duration::from_millis(600)).await;
     assert!(namespaces.get_opt("team").await.unwrap().is_some(), "what a finalizer holds keeps its namespace");
-    pods.patch("held", &PatchParams::default(), &Patch::Merge(json!({ "metadata": { "finalizers": null } }))).await.unwrap();
+    pods.patch("held", &PatchParams::default(), &Patch::Merge(json!({ "metadata": { "finalizers": null } })))
+        .await
+        .unwrap();
     eventually("the namespace goes", || async { namespaces.get_opt("team").await.unwrap().is_none() }).await;
 }
 
@@ -270,7 +305,10 @@ async fn custom_kinds_scale_and_have_a_status() {
     let gadgets: Api<Gadget> = Api::default_namespaced(client.clone());
     let made = gadgets.create(&PostParams::default(), &Gadget::new("g", GadgetSpec { replicas: 2 })).await.unwrap();
     assert_eq!(made.metadata.generation, Some(1));
-    gadgets.patch_scale("g", &PatchParams::default(), &Patch::Merge(json!({ "spec": { "replicas": 4 } }))).await.unwrap();
+    gadgets
+        .patch_scale("g", &PatchParams::default(), &Patch::Merge(json!({ "spec": { "replicas": 4 } })))
+        .await
+        .unwrap();
     let status = json!({ "status": { "replicas": 4 }, "spec": { "replicas": 9 } });
     let after = gadgets.patch_status("g", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
     assert_eq!((after.spec.replicas, after.status.unwrap().replicas, after.metadata.generation), (4, 4, Some(2)));

@@ -2,9 +2,10 @@
 
 mod support;
 
+use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -31,7 +32,10 @@ async fn kill_9_loses_no_acknowledged_write() {
                 tokio::spawn(async move {
                     for index in 0.. {
                         let name = format!("r{round}-w{writer}-{index}");
-                        let map = ConfigMap { metadata: kube::api::ObjectMeta { name: Some(name.clone()), ..Default::default() }, ..Default::default() };
+                        let map = ConfigMap {
+                            metadata: kube::api::ObjectMeta { name: Some(name.clone()), ..Default::default() },
+                            ..Default::default()
+                        };
                         if maps.create(&PostParams::default(), &map).await.is_err() {
                             return;
                         }
@@ -83,4 +87,23 @@ async fn a_restarted_server_knows_what_it_gave() {
     assert_eq!(std::fs::read(&before).unwrap(), certificate, "the certificates stay");
     let services: Api<Service> = Api::default_namespaced(server.client().await);
     assert!(services.create(&PostParams::default(), &service("second")).await.is_err(), "address and port are taken");
+}
+
+/// kube-rs lists anew after an ERROR event, and only then.
+#[tokio::test]
+async fn watches_from_another_life_are_told_to_list_anew() {
+    let mut server = Server::start();
+    server.kill();
+    server.restart();
+    let maps: Api<ConfigMap> = Api::default_namespaced(server.client().await);
+    for revision in ["1", "99999999"] {
+        let mut watch = maps.watch(&WatchParams::default(), revision).await.unwrap().boxed();
+        match watch.try_next().await.unwrap() {
+            Some(WatchEvent::Error(status)) => assert_eq!((status.code, status.reason.as_str()), (410, "Expired")),
+            other => panic!("from {revision}: {other:?}"),
+        }
+    }
+    let now = maps.list(&ListParams::default()).await.unwrap().metadata.resource_version.unwrap();
+    let mut watch = maps.watch(&WatchParams::default().timeout(1), &now).await.unwrap().boxed();
+    assert!(watch.try_next().await.unwrap().is_none(), "nothing happens, and it ends in time");
 }

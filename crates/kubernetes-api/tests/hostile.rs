@@ -10,7 +10,12 @@ fn server_process() {
 }
 
 async fn send(client: &kube::Client, method: &str, path: &str, media: &str, body: Vec<u8>) -> u16 {
-    let request = http::Request::builder().method(method).uri(path).header("content-type", media).body(kube::client::Body::from(body)).unwrap();
+    let request = http::Request::builder()
+        .method(method)
+        .uri(path)
+        .header("content-type", media)
+        .body(kube::client::Body::from(body))
+        .unwrap();
     client.send(request).await.expect("an answer").status().as_u16()
 }
 
@@ -33,16 +38,34 @@ async fn hostile_requests_are_refused_and_the_server_goes_on() {
         ("POST", pods, json, huge.into_bytes(), 413),
         ("POST", pods, json, br#"{"metadata":[]}"#.to_vec(), 400),
         ("POST", pods, json, br#"{"metadata":{"name":"x","labels":{"a":1}}}"#.to_vec(), 400),
-        ("POST", pods, json, br#"{"metadata":{"name":"../../x"},"spec":{"containers":[{"name":"c","image":"i"}]}}"#.to_vec(), 422),
+        (
+            "POST",
+            pods,
+            json,
+            br#"{"metadata":{"name":"../../x"},"spec":{"containers":[{"name":"c","image":"i"}]}}"#.to_vec(),
+            422,
+        ),
         ("POST", pods, json, br#"{"metadata":{"name":"x"}}"#.to_vec(), 422),
         ("POST", pods, json, br#"{"kind":"Service","apiVersion":"v1","metadata":{"name":"x"}}"#.to_vec(), 400),
         ("POST", pods, "application/vnd.kubernetes.protobuf", b"k8s\0\xff\xff".to_vec(), 400),
         ("POST", pods, "application/yaml", b"a: [".to_vec(), 400),
         ("POST", pods, "text/csv", b"a,b".to_vec(), 415),
         ("PATCH", "/api/v1/namespaces/default", "application/json-patch+json", b"{}".to_vec(), 400),
-        ("PATCH", "/api/v1/namespaces/default", "application/json-patch+json", br#"[{"op":"replace","path":"","value":3}]"#.to_vec(), 400),
+        (
+            "PATCH",
+            "/api/v1/namespaces/default",
+            "application/json-patch+json",
+            br#"[{"op":"replace","path":"","value":3}]"#.to_vec(),
+            400,
+        ),
         ("PATCH", "/api/v1/namespaces/default", "application/merge-patch+json", b"[]".to_vec(), 400),
-        ("PATCH", "/api/v1/namespaces/default", "application/merge-patch+json", br#"{"metadata":{"name":"other"}}"#.to_vec(), 400),
+        (
+            "PATCH",
+            "/api/v1/namespaces/default",
+            "application/merge-patch+json",
+            br#"{"metadata":{"name":"other"}}"#.to_vec(),
+            400,
+        ),
         ("PATCH", "/api/v1/namespaces/default", "application/merge-patch+json", br#"{"metadata":null}"#.to_vec(), 400),
         ("PATCH", "/api/v1/namespaces/default", "text/plain", b"x".to_vec(), 415),
         ("GET", "/api/v1/pods?labelSelector=a%20b%20c", json, Vec::new(), 400),
@@ -68,7 +91,15 @@ async fn without_a_certificate_there_are_only_probes() {
     config.auth_info.client_key_data = None;
     let client = kube::Client::try_from(config).unwrap();
     let media = "application/json";
-    for (path, expected) in [("/readyz", 200), ("/livez", 200), ("/healthz", 200), ("/version", 200), ("/api", 401), ("/api/v1/secrets", 401), ("/openapi/v2", 401)] {
+    for (path, expected) in [
+        ("/readyz", 200),
+        ("/livez", 200),
+        ("/healthz", 200),
+        ("/version", 200),
+        ("/api", 401),
+        ("/api/v1/secrets", 401),
+        ("/openapi/v2", 401),
+    ] {
         assert_eq!(send(&client, "GET", path, media, Vec::new()).await, expected, "{path}");
     }
 }

@@ -55,14 +55,19 @@ fn verbs(program: PathBuf, server: &Server) {
     assert!(kubectl.apply(SERVICE).contains("service/spink created"));
     assert!(kubectl.apply(DEPLOYMENT).contains("unchanged"));
     assert!(kubectl.apply(SERVICE).contains("unchanged"));
-    assert!(kubectl.apply(&DEPLOYMENT.replace("localhost/spink:1.0.1", "localhost/spink:1.0.2")).contains("configured"));
+    assert!(
+        kubectl.apply(&DEPLOYMENT.replace("localhost/spink:1.0.1", "localhost/spink:1.0.2")).contains("configured")
+    );
     let image = kubectl.ok("get deploy spink -o jsonpath={.spec.template.spec.containers[*].image}");
     assert_eq!(image, "localhost/spink:1.0.2", "one container, merged by name");
     assert_eq!(kubectl.ok("get svc spink -o jsonpath={.spec.ports[0].nodePort}"), "30080");
 
     // get
     let table = kubectl.ok("get deploy spink");
-    assert_eq!(table.split_whitespace().take(5).collect::<Vec<_>>(), ["NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE"]);
+    assert_eq!(
+        table.split_whitespace().take(5).collect::<Vec<_>>(),
+        ["NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE"]
+    );
     assert!(kubectl.ok("get deploy spink -o wide").contains("app=spink"));
     assert!(kubectl.ok("get svc").contains("80:30080/TCP"));
     assert!(kubectl.ok("get deploy spink -o yaml").contains("kind: Deployment"));
@@ -134,7 +139,9 @@ fn verbs(program: PathBuf, server: &Server) {
 
     // server-side apply: two managers, a conflict, force
     let two_replicas = DEPLOYMENT.replace("name: spink\n", "name: ssa\n");
-    let apply = |manager: &str, manifest: &str, more: &str| kubectl.with_input(&format!("apply --server-side --field-manager={manager} {more} -f -"), manifest);
+    let apply = |manager: &str, manifest: &str, more: &str| {
+        kubectl.with_input(&format!("apply --server-side --field-manager={manager} {more} -f -"), manifest)
+    };
     let first = apply("one", &two_replicas, "");
     assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
     assert!(apply("one", &two_replicas, "").status.success());
@@ -159,7 +166,10 @@ async fn roll_out(server: &Server, generation: i64) {
         "observedGeneration": generation, "replicas": 5, "updatedReplicas": 5, "readyReplicas": 5, "availableReplicas": 5,
         "conditions": [{ "type": "Available", "status": "True", "lastUpdateTime": "2026-01-01T00:00:00Z", "lastTransitionTime": "2026-01-01T00:00:00Z" }],
     } });
-    deployments.patch_status("spink", &PatchParams::default(), &Patch::Strategic(status)).await.expect("patch the status");
+    deployments
+        .patch_status("spink", &PatchParams::default(), &Patch::Strategic(status))
+        .await
+        .expect("patch the status");
 }
 
 const CRD: &str = r#"

@@ -63,7 +63,10 @@ impl RedbJournal {
         for row in objects.iter().map_err(failed("read objects"))? {
             let (key, stored) = row.map_err(failed("read object"))?;
             let Some((revision, value)) = stored.value().split_first_chunk::<8>() else {
-                return Err(StoreError::Journal { operation: "read object", cause: format!("{} is cut short", key.value()) });
+                return Err(StoreError::Journal {
+                    operation: "read object",
+                    cause: format!("{} is cut short", key.value()),
+                });
             };
             let entry = Entry { value: Bytes::copy_from_slice(value), revision: u64::from_be_bytes(*revision) };
             recovered.revision = recovered.revision.max(entry.revision);

@@ -83,13 +83,18 @@ impl State {
             if found.len() < limit { found.push((key.to_owned(), entry.clone())) } else { remaining += 1 }
         };
         if undone.is_empty() {
-            for (key, entry) in self.entries.range::<str, _>((start, Bound::Unbounded)).take_while(|(key, _)| key.starts_with(prefix)) {
+            for (key, entry) in
+                self.entries.range::<str, _>((start, Bound::Unbounded)).take_while(|(key, _)| key.starts_with(prefix))
+            {
                 take(key, entry);
             }
         } else {
-            let now = self.entries.range::<str, _>((start, Bound::Unbounded)).take_while(|(key, _)| key.starts_with(prefix));
-            let unchanged = now.filter(|(key, _)| !undone.contains_key(key.as_str())).map(|(key, entry)| (key.as_str(), entry));
-            let restored = undone.iter().filter_map(|(key, entry)| Some((*key, (*entry)?))).filter(|(key, _)| behind(key));
+            let now =
+                self.entries.range::<str, _>((start, Bound::Unbounded)).take_while(|(key, _)| key.starts_with(prefix));
+            let unchanged =
+                now.filter(|(key, _)| !undone.contains_key(key.as_str())).map(|(key, entry)| (key.as_str(), entry));
+            let restored =
+                undone.iter().filter_map(|(key, entry)| Some((*key, (*entry)?))).filter(|(key, _)| behind(key));
             let merged: BTreeMap<&str, &Entry> = unchanged.chain(restored).collect();
             for (key, entry) in merged {
                 take(key, entry);

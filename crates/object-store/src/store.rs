@@ -69,7 +69,12 @@ impl Store {
     /// Watches `prefix`: all changes with a revision above `after`.
     pub fn watch(&self, prefix: &str, after: u64) -> Result<Watcher, StoreError> {
         self.read().check_revision(after)?;
-        Ok(Watcher { prefix: prefix.to_owned(), seen: after, state: Arc::clone(&self.state), newest: self.newest.clone() })
+        Ok(Watcher {
+            prefix: prefix.to_owned(),
+            seen: after,
+            state: Arc::clone(&self.state),
+            newest: self.newest.clone(),
+        })
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {

@@ -22,7 +22,12 @@ enum Expectation {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let expectation = prop_oneof![Just(Expectation::Absent), Just(Expectation::Current), Just(Expectation::Stale), Just(Expectation::Any)];
+    let expectation = prop_oneof![
+        Just(Expectation::Absent),
+        Just(Expectation::Current),
+        Just(Expectation::Stale),
+        Just(Expectation::Any)
+    ];
     let step = prop_oneof![
         6 => (0_u8..12, expectation.clone()).prop_map(|(key, expect)| Step::Put { key, expect }),
         3 => (0_u8..12, expectation).prop_map(|(key, expect)| Step::Delete { key, expect }),
@@ -72,7 +77,11 @@ async fn follow(steps: Vec<Step>, on_disk: bool) {
                 assert_eq!(contents(&store, "/", None).unwrap(), model, "all is there again");
                 past = BTreeMap::from([(newest, model.clone())]);
                 watcher = store.watch("/a/", newest).unwrap();
-                seen = model.iter().filter(|(key, _)| key.starts_with("/a/")).map(|(key, value)| (key.clone(), value.clone())).collect();
+                seen = model
+                    .iter()
+                    .filter(|(key, _)| key.starts_with("/a/"))
+                    .map(|(key, value)| (key.clone(), value.clone()))
+                    .collect();
                 continue;
             }
             Step::Reopen => continue,
@@ -112,14 +121,16 @@ async fn follow(steps: Vec<Step>, on_disk: bool) {
         let mut pages = Contents::new();
         let mut after = None;
         loop {
-            let page = store.list("/a/", &PageRequest { revision: Some(*revision), after: after.clone(), limit: 2 }).unwrap();
+            let page =
+                store.list("/a/", &PageRequest { revision: Some(*revision), after: after.clone(), limit: 2 }).unwrap();
             after = page.entries.last().map(|(key, _)| key.clone());
             pages.extend(page.entries.into_iter().map(|(key, entry)| (key, (entry.value, entry.revision))));
             if page.remaining == 0 {
                 break;
             }
         }
-        let selected: Contents = expected.iter().filter(|(key, _)| key.starts_with("/a/")).map(|(k, v)| (k.clone(), v.clone())).collect();
+        let selected: Contents =
+            expected.iter().filter(|(key, _)| key.starts_with("/a/")).map(|(k, v)| (k.clone(), v.clone())).collect();
         assert_eq!(pages, selected, "page by page as of {revision}");
     }
     let mut last = 0;
@@ -169,7 +180,10 @@ async fn a_slow_watcher_is_cut_and_others_go_on() {
     assert_eq!(seen, 50);
     assert!(matches!(slow.next().await, Err(StoreError::Compacted { asked: 0, oldest: 40 })));
     assert!(matches!(store.watch("/", 39), Err(StoreError::Compacted { .. })));
-    assert!(matches!(store.list("/", &PageRequest { revision: Some(5), ..PageRequest::default() }), Err(StoreError::Compacted { .. })));
+    assert!(matches!(
+        store.list("/", &PageRequest { revision: Some(5), ..PageRequest::default() }),
+        Err(StoreError::Compacted { .. })
+    ));
     assert!(store.watch("/", 40).is_ok());
     assert!(matches!(store.watch("/", 51), Err(StoreError::Future { .. })));
 }
@@ -190,7 +204,10 @@ async fn history_is_bounded_in_bytes_too() {
 async fn compare_and_swap_among_many() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("s.redb"), HistoryLimits::default()).unwrap();
-    store.write(Write { key: "/n".into(), value: Some(Bytes::from_static(b"0")), expect: Expect::Absent }).await.unwrap();
+    store
+        .write(Write { key: "/n".into(), value: Some(Bytes::from_static(b"0")), expect: Expect::Absent })
+        .await
+        .unwrap();
     let started = std::time::Instant::now();
     let workers: Vec<_> = (0..16)
         .map(|_| {
@@ -201,7 +218,10 @@ async fn compare_and_swap_among_many() {
                         let entry = store.get("/n").unwrap();
                         let number: u32 = std::str::from_utf8(&entry.value).unwrap().parse().unwrap();
                         let value = Some(Bytes::from((number + 1).to_string()));
-                        match store.write(Write { key: "/n".into(), value, expect: Expect::Revision(entry.revision) }).await {
+                        match store
+                            .write(Write { key: "/n".into(), value, expect: Expect::Revision(entry.revision) })
+                            .await
+                        {
                             Ok(_) => break,
                             Err(StoreError::Conflict { .. }) => {}
                             Err(other) => panic!("{other}"),

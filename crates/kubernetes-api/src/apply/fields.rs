@@ -33,7 +33,9 @@ const UNMANAGED: &[&[&str]] = &[
 pub fn fields(shape: &Shape, object: &Value) -> FieldSet {
     let mut set = FieldSet::new();
     collect(shape, &Merge::default(), object, &mut Vec::new(), &mut set);
-    set.retain(|path| !UNMANAGED.iter().any(|one| path.len() >= one.len() && path.iter().zip(*one).all(|(a, b)| a == b)));
+    set.retain(|path| {
+        !UNMANAGED.iter().any(|one| path.len() >= one.len() && path.iter().zip(*one).all(|(a, b)| a == b))
+    });
     set
 }
 
@@ -43,7 +45,10 @@ pub fn field(shape: &Shape, key: &str) -> Field {
     match shape {
         Shape::Object(index) => definitions().get(*index).fields.get(key).cloned().unwrap_or_else(unknown),
         Shape::Map(items) => Field { shape: (**items).clone(), merge: Merge::default() },
-        _ if key == "metadata" => Field { shape: definitions().shape("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), merge: Merge::default() },
+        _ if key == "metadata" => Field {
+            shape: definitions().shape("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"),
+            merge: Merge::default(),
+        },
         _ => unknown(),
     }
 }
@@ -156,7 +161,8 @@ pub fn get<'a>(value: &'a Value, path: &[String]) -> Option<&'a Value> {
 pub fn remove(value: &mut Value, path: &[String]) {
     let Some((first, rest)) = path.split_first() else { return };
     let Some((kind, name)) = first.split_at_checked(2) else { return };
-    let emptied = |value: &Value| value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty);
+    let emptied =
+        |value: &Value| value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty);
     match (kind, value) {
         ("f:", Value::Object(map)) => {
             let gone = match map.get_mut(name) {
@@ -199,7 +205,10 @@ pub fn shown(path: &[String]) -> String {
         .map(|element| match element.split_at_checked(2) {
             Some(("f:", name)) => format!(".{name}"),
             Some(("k:", key)) => match serde_json::from_str::<Map<String, Value>>(key) {
-                Ok(key) => format!("[{}]", key.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",")),
+                Ok(key) => format!(
+                    "[{}]",
+                    key.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",")
+                ),
                 Err(_) => format!("[{key}]"),
             },
             Some((_, rest)) => format!("[={rest}]"),

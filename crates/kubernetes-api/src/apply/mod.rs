@@ -47,7 +47,9 @@ pub fn apply(resource: &Resource, live: Option<&Value>, applied: &Value, applier
             set: fields::fields(&shape, live),
         });
     }
-    let is_own = |entry: &Entry| entry.manager == applier.manager && entry.operation == "Apply" && entry.subresource == applier.subresource;
+    let is_own = |entry: &Entry| {
+        entry.manager == applier.manager && entry.operation == "Apply" && entry.subresource == applier.subresource
+    };
     let own = entries.iter().position(&is_own);
     let before = own.map(|at| entries.remove(at)).map(|entry| entry.set).unwrap_or_default();
     if let Some(live) = live {
@@ -56,16 +58,26 @@ pub fn apply(resource: &Resource, live: Option<&Value>, applied: &Value, applier
     let mut merged = live.cloned().unwrap_or_else(|| json!({}));
     merge(&shape, &Merge::default(), &mut merged, applied);
     // In order of paths an item of a list comes before its fields: it goes whole, while its key can still be told.
-    let dropped: Vec<_> = before.iter().filter(|path| !set.contains(*path) && !entries.iter().any(|entry| entry.set.contains(*path))).collect();
+    let dropped: Vec<_> = before
+        .iter()
+        .filter(|path| !set.contains(*path) && !entries.iter().any(|entry| entry.set.contains(*path)))
+        .collect();
     for path in dropped {
-        let still_inhabited = path.last().is_some_and(|last| last.starts_with("k:")) && entries.iter().any(|entry| entry.set.iter().any(|other| other.starts_with(path)));
+        let still_inhabited = path.last().is_some_and(|last| last.starts_with("k:"))
+            && entries.iter().any(|entry| entry.set.iter().any(|other| other.starts_with(path)));
         if !still_inhabited {
             fields::remove(&mut merged, path);
         }
     }
     let time = if before == set { live.map(|live| own_time(live, applier)).unwrap_or_default() } else { String::new() };
     let time = if time.is_empty() { object::now() } else { time };
-    entries.push(Entry { manager: applier.manager.clone(), operation: "Apply".into(), subresource: applier.subresource.clone(), time, set });
+    entries.push(Entry {
+        manager: applier.manager.clone(),
+        operation: "Apply".into(),
+        subresource: applier.subresource.clone(),
+        time,
+        set,
+    });
     write_entries(resource, &mut merged, entries);
     Ok(merged)
 }
@@ -83,7 +95,12 @@ pub fn note_update(resource: &Resource, old: Option<&Value>, new: &mut Value, ma
     }
     let shape = shape_of(resource);
     let (before, after) = (fields::fields(&shape, old), fields::fields(&shape, new));
-    let changed: FieldSet = after.iter().filter(|path| !before.contains(*path) || fields::get(old, path) != fields::get(new, path)).filter(|path| !path.last().is_some_and(|last| last.starts_with("k:")) || !before.contains(*path)).cloned().collect();
+    let changed: FieldSet = after
+        .iter()
+        .filter(|path| !before.contains(*path) || fields::get(old, path) != fields::get(new, path))
+        .filter(|path| !path.last().is_some_and(|last| last.starts_with("k:")) || !before.contains(*path))
+        .cloned()
+        .collect();
     let gone: FieldSet = before.difference(&after).cloned().collect();
     if changed.is_empty() && gone.is_empty() {
         return;
@@ -93,12 +110,21 @@ pub fn note_update(resource: &Resource, old: Option<&Value>, new: &mut Value, ma
         entry.set.retain(|path| !changed.contains(path) && !gone.contains(path));
     }
     let manager = if manager.is_empty() { "unknown" } else { manager };
-    match entries.iter_mut().find(|entry| entry.manager == manager && entry.operation == "Update" && entry.subresource == subresource) {
+    match entries
+        .iter_mut()
+        .find(|entry| entry.manager == manager && entry.operation == "Update" && entry.subresource == subresource)
+    {
         Some(entry) => {
             entry.set.extend(changed);
             entry.time = object::now();
         }
-        None => entries.push(Entry { manager: manager.into(), operation: "Update".into(), subresource: subresource.into(), time: object::now(), set: changed }),
+        None => entries.push(Entry {
+            manager: manager.into(),
+            operation: "Update".into(),
+            subresource: subresource.into(),
+            time: object::now(),
+            set: changed,
+        }),
     }
     write_entries(resource, new, entries);
 }
@@ -128,17 +154,23 @@ fn settle_conflicts(
                 entry.set.remove(&path);
             } else {
                 let message = format!("conflict with {:?}", entry.manager);
-                causes.push(json!({ "reason": "FieldManagerConflict", "message": message, "field": fields::shown(&path) }));
+                causes.push(
+                    json!({ "reason": "FieldManagerConflict", "message": message, "field": fields::shown(&path) }),
+                );
             }
         }
     }
     if causes.is_empty() {
         return Ok(());
     }
-    let list: Vec<String> = causes.iter().map(|cause| format!("{}: {}", object::text(cause, "/message"), object::text(cause, "/field"))).collect();
+    let list: Vec<String> = causes
+        .iter()
+        .map(|cause| format!("{}: {}", object::text(cause, "/message"), object::text(cause, "/field")))
+        .collect();
     let plural = if causes.len() == 1 { "" } else { "s" };
     let message = format!("Apply failed with {} conflict{plural}: {}", causes.len(), list.join("\n"));
-    let details = json!({ "name": object::name(live), "group": resource.group, "kind": resource.plural, "causes": causes });
+    let details =
+        json!({ "name": object::name(live), "group": resource.group, "kind": resource.plural, "causes": causes });
     Err(ApiError { details, ..ApiError::new(409, "Conflict", message) })
 }
 
@@ -197,7 +229,9 @@ fn entries_of(object: &Value) -> Vec<Entry> {
 
 fn own_time(live: &Value, applier: &Applier) -> String {
     let entries = entries_of(live);
-    let own = entries.into_iter().find(|entry| entry.manager == applier.manager && entry.operation == "Apply" && entry.subresource == applier.subresource);
+    let own = entries.into_iter().find(|entry| {
+        entry.manager == applier.manager && entry.operation == "Apply" && entry.subresource == applier.subresource
+    });
     own.map(|entry| entry.time).unwrap_or_default()
 }
 

@@ -10,7 +10,8 @@ fn by(manager: &str, live: Option<&Value>, applied: &Value, force: bool) -> Resu
 }
 
 fn deployment(replicas: Option<i64>, containers: &Value) -> Value {
-    let mut object = json!({ "metadata": { "name": "d" }, "spec": { "template": { "spec": { "containers": containers } } } });
+    let mut object =
+        json!({ "metadata": { "name": "d" }, "spec": { "template": { "spec": { "containers": containers } } } });
     if let Some(replicas) = replicas {
         object["spec"]["replicas"] = replicas.into();
     }
@@ -43,7 +44,8 @@ fn what_is_no_longer_applied_goes_and_others_stay() {
     assert_eq!(object::list(&live, "/spec/template/spec/containers").len(), 3);
     let second = deployment(None, &json!([{ "name": "a", "image": "2" }]));
     let live = by("one", Some(&live), &second, false).unwrap();
-    let names: Vec<&str> = object::list(&live, "/spec/template/spec/containers").iter().map(|one| object::text(one, "/name")).collect();
+    let names: Vec<&str> =
+        object::list(&live, "/spec/template/spec/containers").iter().map(|one| object::text(one, "/name")).collect();
     assert_eq!(names, ["a", "side"]);
     assert_eq!(live["spec"].get("replicas"), None);
     assert_eq!(live["spec"]["template"]["spec"]["containers"][0]["image"], "2");

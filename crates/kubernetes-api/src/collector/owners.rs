@@ -44,8 +44,10 @@ impl Owners {
                 dependents.remove(key);
             }
         }
-        let owners: Vec<String> =
-            object::list(value, "/metadata/ownerReferences").iter().map(|owner| object::text(owner, "/uid").to_owned()).collect();
+        let owners: Vec<String> = object::list(value, "/metadata/ownerReferences")
+            .iter()
+            .map(|owner| object::text(owner, "/uid").to_owned())
+            .collect();
         if !owners.is_empty() {
             for owner in &owners {
                 self.dependents.entry(owner.clone()).or_default().insert(key.to_owned());
@@ -53,7 +55,9 @@ impl Owners {
             self.suspects.insert(key.to_owned());
             self.owned_by.insert(key.to_owned(), owners);
         }
-        if object::is_deleting(value) && object::finalizers(value).iter().any(|finalizer| finalizer == FOREGROUND || finalizer == ORPHAN) {
+        if object::is_deleting(value)
+            && object::finalizers(value).iter().any(|finalizer| finalizer == FOREGROUND || finalizer == ORPHAN)
+        {
             self.ending.insert(key.to_owned());
         }
     }
@@ -94,9 +98,15 @@ impl Owners {
     /// Deletes what has lost its last owner, and finishes foreground and orphan deletions.
     pub async fn collect(&mut self, api: &Api) {
         for key in std::mem::take(&mut self.suspects) {
-            let lost = self.owned_by.get(&key).is_some_and(|owners| owners.iter().all(|owner| !self.keys.contains_key(owner)));
+            let lost =
+                self.owned_by.get(&key).is_some_and(|owners| owners.iter().all(|owner| !self.keys.contains_key(owner)));
             if lost {
-                delete_key(api, &key, &DeleteOptions { propagation: Some("Background".into()), ..DeleteOptions::default() }).await;
+                delete_key(
+                    api,
+                    &key,
+                    &DeleteOptions { propagation: Some("Background".into()), ..DeleteOptions::default() },
+                )
+                .await;
             }
         }
         for key in self.ending.clone() {
@@ -115,15 +125,21 @@ impl Owners {
         let dependents: Vec<&String> = self.dependents.get(&uid).into_iter().flatten().collect();
         if finalizers.iter().any(|one| one == ORPHAN) {
             for dependent in dependents {
-                let Some((resource, namespace, name)) = crate::collector::sweep::locate(api, dependent) else { continue };
+                let Some((resource, namespace, name)) = crate::collector::sweep::locate(api, dependent) else {
+                    continue;
+                };
                 let mut options = WriteOptions::default();
-                let left = write::update(api, &resource, namespace.as_deref(), &name, Part::Whole, &mut options, |old| {
-                    let kept: Vec<Value> =
-                        object::list(old, "/metadata/ownerReferences").iter().filter(|one| one["uid"] != uid.as_str()).cloned().collect();
-                    let mut new = old.clone();
-                    new["metadata"]["ownerReferences"] = kept.into();
-                    Ok(new)
-                });
+                let left =
+                    write::update(api, &resource, namespace.as_deref(), &name, Part::Whole, &mut options, |old| {
+                        let kept: Vec<Value> = object::list(old, "/metadata/ownerReferences")
+                            .iter()
+                            .filter(|one| one["uid"] != uid.as_str())
+                            .cloned()
+                            .collect();
+                        let mut new = old.clone();
+                        new["metadata"]["ownerReferences"] = kept.into();
+                        Ok(new)
+                    });
                 if let Err(error) = left.await
                     && error.code != 404
                 {
@@ -135,7 +151,12 @@ impl Owners {
             let mut blocked = false;
             for dependent in dependents {
                 blocked |= blocks(api, dependent, &uid);
-                delete_key(api, dependent, &DeleteOptions { propagation: Some("Foreground".into()), ..DeleteOptions::default() }).await;
+                delete_key(
+                    api,
+                    dependent,
+                    &DeleteOptions { propagation: Some("Foreground".into()), ..DeleteOptions::default() },
+                )
+                .await;
             }
             if blocked {
                 return false;
@@ -145,7 +166,8 @@ impl Owners {
         }
         let mut options = WriteOptions::default();
         let released = write::update(api, &resource, namespace.as_deref(), &name, Part::Whole, &mut options, |old| {
-            let kept: Vec<String> = object::finalizers(old).into_iter().filter(|one| one != FOREGROUND && one != ORPHAN).collect();
+            let kept: Vec<String> =
+                object::finalizers(old).into_iter().filter(|one| one != FOREGROUND && one != ORPHAN).collect();
             let mut new = old.clone();
             new["metadata"]["finalizers"] = json!(kept);
             Ok(new)
@@ -161,7 +183,9 @@ impl Owners {
 fn blocks(api: &Api, key: &str, owner: &str) -> bool {
     let Some((resource, namespace, name)) = crate::collector::sweep::locate(api, key) else { return false };
     let Ok((object, _)) = api.get(&resource, namespace.as_deref(), &name) else { return false };
-    object::list(&object, "/metadata/ownerReferences").iter().any(|one| one["uid"] == owner && one["blockOwnerDeletion"] == true)
+    object::list(&object, "/metadata/ownerReferences")
+        .iter()
+        .any(|one| one["uid"] == owner && one["blockOwnerDeletion"] == true)
 }
 
 async fn delete_key(api: &Api, key: &str, options: &DeleteOptions) {

@@ -41,7 +41,11 @@ impl Pending {
         if let Some(name) = key.strip_prefix(NAMESPACES) {
             self.namespaces.insert(name.to_owned());
         } else if key.starts_with(DEFINITIONS) {
-            let prefix = format!("/registry/{}/{}/", object::text(value, "/spec/group"), object::text(value, "/spec/names/plural"));
+            let prefix = format!(
+                "/registry/{}/{}/",
+                object::text(value, "/spec/group"),
+                object::text(value, "/spec/names/plural")
+            );
             self.definitions.insert(key.to_owned(), prefix);
         }
     }
@@ -102,7 +106,8 @@ impl Pending {
         let Some((resource, _, name)) = locate(api, key) else { return };
         let mut options = WriteOptions::default();
         let released = write::update(api, &resource, None, &name, Part::Whole, &mut options, |old| {
-            let kept: Vec<String> = object::finalizers(old).into_iter().filter(|one| one != CLEANUP_FINALIZER).collect();
+            let kept: Vec<String> =
+                object::finalizers(old).into_iter().filter(|one| one != CLEANUP_FINALIZER).collect();
             let mut new = old.clone();
             new["metadata"]["finalizers"] = json!(kept);
             Ok(new)

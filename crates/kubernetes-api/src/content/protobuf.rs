@@ -39,7 +39,8 @@ pub fn parse(body: &[u8], definition: impl Fn(&str, &str) -> Option<String>) -> 
             _ => {}
         }
     }
-    let name = definition(&api_version, &kind).ok_or_else(|| broken(&format!("unknown kind {api_version:?} {kind:?}")))?;
+    let name =
+        definition(&api_version, &kind).ok_or_else(|| broken(&format!("unknown kind {api_version:?} {kind:?}")))?;
     // Parsed anew each time: bodies of this kind are rare, and the table is not worth memory in between.
     let messages: Messages = serde_json::from_str(include_str!("protobuf.json")).map_err(ApiError::internal)?;
     let mut object = Map::new();
@@ -110,16 +111,26 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn message(messages: &Messages, name: &str, bytes: &[u8], out: &mut Map<String, Value>, depth: usize) -> Result<(), String> {
+fn message(
+    messages: &Messages,
+    name: &str,
+    bytes: &[u8],
+    out: &mut Map<String, Value>,
+    depth: usize,
+) -> Result<(), String> {
     if depth > MAX_DEPTH {
         return Err("it is nested too deeply".into());
     }
     let fields = messages.get(name).ok_or_else(|| format!("message {name} is unknown"))?;
     for field in Fields(bytes) {
         let (number, wire) = field?;
-        let Some((json_name, kind)) = fields.get(&number.to_string()).and_then(|field| field.split_once(':')) else { continue };
+        let Some((json_name, kind)) = fields.get(&number.to_string()).and_then(|field| field.split_once(':')) else {
+            continue;
+        };
         if json_name.is_empty() {
-            let (Wire::Bytes(inner), Some(embedded)) = (wire, kind.trim_start_matches('!').strip_prefix('@')) else { continue };
+            let (Wire::Bytes(inner), Some(embedded)) = (wire, kind.trim_start_matches('!').strip_prefix('@')) else {
+                continue;
+            };
             message(messages, embedded, inner, out, depth + 1)?;
             continue;
         }
@@ -144,7 +155,11 @@ fn message(messages: &Messages, name: &str, bytes: &[u8], out: &mut Map<String, 
         } else {
             let never_absent = kind.starts_with('!');
             let value = one(messages, kind.trim_start_matches('!'), wire, depth)?;
-            let is_zero = matches!(&value, Value::Null) || value == "" || value == 0 || value == false || value == Value::Object(Map::new());
+            let is_zero = matches!(&value, Value::Null)
+                || value == ""
+                || value == 0
+                || value == false
+                || value == Value::Object(Map::new());
             let absent = value.is_null() || (never_absent && is_zero);
             if !absent {
                 out.insert(json_name.to_owned(), value);
@@ -175,10 +190,14 @@ fn one(messages: &Messages, kind: &str, wire: Wire<'_>, depth: usize) -> Result<
             "apis.meta.v1.Time" | "apis.meta.v1.MicroTime" => time(inner, special.ends_with("MicroTime"))?,
             "api.resource.Quantity" => first_text(inner)?.into(),
             "util.intstr.IntOrString" => int_or_string(inner)?,
-            "apis.meta.v1.FieldsV1" | "runtime.RawExtension" => serde_json::from_slice(first_bytes(inner)?).unwrap_or(Value::Null),
+            "apis.meta.v1.FieldsV1" | "runtime.RawExtension" => {
+                serde_json::from_slice(first_bytes(inner)?).unwrap_or(Value::Null)
+            }
             _ => nested(messages, &kind[1..], inner, depth)?,
         },
-        (message_kind, Wire::Bytes(inner)) if message_kind.starts_with('@') => nested(messages, &message_kind[1..], inner, depth)?,
+        (message_kind, Wire::Bytes(inner)) if message_kind.starts_with('@') => {
+            nested(messages, &message_kind[1..], inner, depth)?
+        }
         _ => return Err(format!("a field of type {kind} has another wire type")),
     })
 }
@@ -259,7 +278,10 @@ mod tests {
         let data = [field(1, b"a"), field(2, b"b")].concat();
         let body = envelope("v1", "ConfigMap", &[field(1, &metadata), field(2, &data)].concat());
         let object = parse(&body, config_map).unwrap();
-        assert_eq!(object, serde_json::json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "x" }, "data": { "a": "b" } }));
+        assert_eq!(
+            object,
+            serde_json::json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "x" }, "data": { "a": "b" } })
+        );
     }
 
     #[test]

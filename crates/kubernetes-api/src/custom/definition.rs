@@ -20,14 +20,16 @@ pub fn complete_definition(object: &mut Value) {
     let names = Value::Object(names.clone());
     let spec = object::map_mut(object, "spec");
     object::default(spec, "conversion", json!({ "strategy": "None" }));
-    let stored: Vec<Value> = object::list(object, "/spec/versions").iter().filter(|one| one["storage"] == true).map(|one| one["name"].clone()).collect();
+    let stored: Vec<Value> = object::list(object, "/spec/versions")
+        .iter()
+        .filter(|one| one["storage"] == true)
+        .map(|one| one["name"].clone())
+        .collect();
     let now = object::now();
     let status = object::map_mut(object, "status");
     status.insert("acceptedNames".into(), names);
     object::default(status, "storedVersions", stored);
-    let condition = |kind: &str, reason: &str, message: &str| {
-        json!({ "type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": now })
-    };
+    let condition = |kind: &str, reason: &str, message: &str| json!({ "type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": now });
     object::default(
         status,
         "conditions",
@@ -57,11 +59,19 @@ pub fn validate_definition(object: &Value) -> Result<(), ApiError> {
         causes.push(Cause::invalid("spec.group", group, "should be a domain with at least one dot"));
     }
     if !crate::validation::is_dns_label(plural) {
-        causes.push(Cause::invalid("spec.names.plural", plural, "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-'"));
+        causes.push(Cause::invalid(
+            "spec.names.plural",
+            plural,
+            "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-'",
+        ));
     }
     let expected = format!("{plural}.{group}");
     if object::name(object) != expected {
-        causes.push(Cause::invalid("metadata.name", object::name(object), format!("must be spec.names.plural+\".\"+spec.group: {expected:?}")));
+        causes.push(Cause::invalid(
+            "metadata.name",
+            object::name(object),
+            format!("must be spec.names.plural+\".\"+spec.group: {expected:?}"),
+        ));
     }
     if !matches!(text("/spec/scope"), "" | "Namespaced" | "Cluster") {
         causes.push(Cause::unsupported("spec.scope", text("/spec/scope"), &["Cluster", "Namespaced"]));
@@ -72,16 +82,31 @@ pub fn validate_definition(object: &Value) -> Result<(), ApiError> {
     }
     let versions = object::list(object, "/spec/versions");
     if versions.iter().filter(|version| version["storage"] == true).count() != 1 {
-        causes.push(Cause::invalid("spec.versions", Value::from(versions.len()), "must have exactly one version marked as storage version"));
+        causes.push(Cause::invalid(
+            "spec.versions",
+            Value::from(versions.len()),
+            "must have exactly one version marked as storage version",
+        ));
     }
     for (index, version) in versions.iter().enumerate() {
         if !crate::validation::is_dns_label(object::text(version, "/name")) {
-            causes.push(Cause::invalid(format!("spec.versions[{index}].name"), version["name"].clone(), "must be a DNS label"));
+            causes.push(Cause::invalid(
+                format!("spec.versions[{index}].name"),
+                version["name"].clone(),
+                "must be a DNS label",
+            ));
         }
         if !version["schema"]["openAPIV3Schema"].is_object() {
-            causes.push(Cause::required(format!("spec.versions[{index}].schema.openAPIV3Schema"), "schemas are required"));
+            causes.push(Cause::required(
+                format!("spec.versions[{index}].schema.openAPIV3Schema"),
+                "schemas are required",
+            ));
         } else if version["schema"]["openAPIV3Schema"]["type"] != "object" {
-            causes.push(Cause::invalid(format!("spec.versions[{index}].schema.openAPIV3Schema.type"), version["schema"]["openAPIV3Schema"]["type"].clone(), "must be object"));
+            causes.push(Cause::invalid(
+                format!("spec.versions[{index}].schema.openAPIV3Schema.type"),
+                version["schema"]["openAPIV3Schema"]["type"].clone(),
+                "must be object",
+            ));
         }
     }
     if causes.is_empty() {
@@ -113,7 +138,8 @@ pub fn unregister(api: &Api, object: &Value) {
 
 fn resource(crd: &Value, version: &Value) -> Resource {
     let text = |pointer: &str| object::text(crd, pointer).to_owned();
-    let strings = |pointer: &str| object::list(crd, pointer).iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    let strings =
+        |pointer: &str| object::list(crd, pointer).iter().filter_map(Value::as_str).map(str::to_owned).collect();
     let scale = &version["subresources"]["scale"];
     let path = |field: &str| scale[field].as_str().filter(|path| !path.is_empty()).map(str::to_owned);
     Resource {

@@ -118,7 +118,11 @@ fn check(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>, dep
         };
         if !fits {
             let message = format!("must be of type {kind}: {value}");
-            causes.push(Cause { reason: "FieldValueTypeInvalid", message: format!("Invalid value: {message}"), field: field.into() });
+            causes.push(Cause {
+                reason: "FieldValueTypeInvalid",
+                message: format!("Invalid value: {message}"),
+                field: field.into(),
+            });
             return;
         }
     }
@@ -172,7 +176,11 @@ fn bound(schema: &Value, what: &str, size: usize, unit: &str, field: &str, cause
         causes.push(Cause::invalid(field, size, format!("should have at least {low} {unit}")));
     }
     if let Some(high) = schema[format!("max{what}")].as_u64().filter(|high| size > *high) {
-        causes.push(Cause { reason: "FieldValueTooLong", message: format!("Too many: {size}: must have at most {high} {unit}"), field: field.into() });
+        causes.push(Cause {
+            reason: "FieldValueTooLong",
+            message: format!("Too many: {size}: must have at most {high} {unit}"),
+            field: field.into(),
+        });
     }
 }
 

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 pub fn apply(resource: &Resource, object: &mut Value) {
     match (resource.group.as_str(), resource.kind.as_str()) {
         ("", "Pod") => pod::pod(object),
+        ("", "Node") => node(object),
         ("", "Service") => service::service(object),
         ("", "Endpoints") => service::endpoints(object),
         ("discovery.k8s.io", "EndpointSlice") => service::endpoint_slice(object),
@@ -46,6 +47,22 @@ fn secret(object: &mut Value) {
     }
 }
 
+/// The first of `podCIDRs` is `podCIDR`, whichever was written.
+fn node(object: &mut Value) {
+    let spec = object::map_mut(object, "spec");
+    let first = spec.get("podCIDRs").and_then(|ranges| ranges.get(0)).cloned();
+    let single = spec.get("podCIDR").filter(|range| range.as_str().is_some_and(|text| !text.is_empty())).cloned();
+    match (first, single) {
+        (Some(first), _) => {
+            spec.insert("podCIDR".into(), first);
+        }
+        (None, Some(single)) => {
+            spec.insert("podCIDRs".into(), json!([single]));
+        }
+        (None, None) => {}
+    }
+}
+
 fn namespace(object: &mut Value) {
     let name = object::name(object).to_owned();
     let labels = object::metadata_mut(object).entry("labels").or_insert_with(|| json!({}));
@@ -61,7 +78,13 @@ fn network_policy(object: &mut Value) {
     object::default(spec, "policyTypes", types);
     for rules in ["ingress", "egress"] {
         for rule in spec.get_mut(rules).and_then(Value::as_array_mut).into_iter().flatten() {
-            for port in rule.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut) {
+            for port in rule
+                .get_mut("ports")
+                .and_then(Value::as_array_mut)
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_object_mut)
+            {
                 object::default(port, "protocol", "TCP");
             }
         }

@@ -8,6 +8,18 @@ pub fn pod(pod: &mut Value) {
     if !has_status {
         default(map_mut(pod, "status"), "phase", "Pending");
     }
+    let status = map_mut(pod, "status");
+    // One address in two fields: the list leads.
+    let first = status.get("podIPs").and_then(|addresses| addresses.get(0)?.get("ip")).cloned();
+    match (first, status.get("podIP").cloned()) {
+        (Some(first), _) => {
+            status.insert("podIP".into(), first);
+        }
+        (None, Some(single)) if single.as_str().is_some_and(|text| !text.is_empty()) => {
+            status.insert("podIPs".into(), json!([{ "ip": single }]));
+        }
+        _ => {}
+    }
     let class = qos_class(&pod["spec"]);
     default(map_mut(pod, "status"), "qosClass", class);
     let spec = map_mut(pod, "spec");
@@ -26,7 +38,8 @@ pub fn pod(pod: &mut Value) {
                 (any_key || one["key"] == key) && matches!(one["effect"].as_str(), None | Some("" | "NoExecute"))
             };
             if !tolerations.iter().any(covers) {
-                tolerations.push(json!({ "key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300 }));
+                tolerations
+                    .push(json!({ "key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300 }));
             }
         }
     }
@@ -41,11 +54,15 @@ pub fn spec(spec: &mut Map<String, Value>) {
     default(spec, "schedulerName", "default-scheduler");
     let host_network = spec.get("hostNetwork") == Some(&json!(true));
     for list in ["initContainers", "containers"] {
-        for one in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut) {
+        for one in
+            spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut)
+        {
             container(one, host_network);
         }
     }
-    for volume in spec.get_mut("volumes").and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut) {
+    for volume in
+        spec.get_mut("volumes").and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut)
+    {
         for source in ["configMap", "secret", "downwardAPI", "projected"] {
             if let Some(source) = volume.get_mut(source).and_then(Value::as_object_mut) {
                 default(source, "defaultMode", 0o644);
@@ -80,7 +97,9 @@ fn container(container: &mut Map<String, Value>, host_network: bool) {
             }
         }
     }
-    for port in container.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut) {
+    for port in
+        container.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut)
+    {
         default(port, "protocol", "TCP");
         if host_network {
             let number = port.get("containerPort").cloned().unwrap_or(Value::Null);
@@ -98,7 +117,9 @@ fn container(container: &mut Map<String, Value>, host_network: bool) {
         }
     }
     for hook in ["postStart", "preStop"] {
-        if let Some(get) = container.get_mut("lifecycle").and_then(|lifecycle| lifecycle.get_mut(hook)?.get_mut("httpGet")) {
+        if let Some(get) =
+            container.get_mut("lifecycle").and_then(|lifecycle| lifecycle.get_mut(hook)?.get_mut("httpGet"))
+        {
             http_get(get);
         }
     }

@@ -35,7 +35,9 @@ pub fn service(service: &mut Value) {
     } else {
         spec.remove("allocateLoadBalancerNodePorts");
     }
-    for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut) {
+    for port in
+        spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut)
+    {
         default(port, "protocol", "TCP");
         let unset = port.get("targetPort").is_none_or(|target| *target == 0 || *target == "" || target.is_null());
         if unset {
@@ -48,7 +50,9 @@ pub fn service(service: &mut Value) {
 /// core/v1 Endpoints.
 pub fn endpoints(endpoints: &mut Value) {
     for subset in endpoints.get_mut("subsets").and_then(Value::as_array_mut).into_iter().flatten() {
-        for port in subset.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut) {
+        for port in
+            subset.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut)
+        {
             default(port, "protocol", "TCP");
         }
     }
@@ -56,7 +60,9 @@ pub fn endpoints(endpoints: &mut Value) {
 
 /// discovery.k8s.io/v1 EndpointSlice.
 pub fn endpoint_slice(slice: &mut Value) {
-    for port in slice.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut) {
+    for port in
+        slice.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut)
+    {
         default(port, "name", "");
         default(port, "protocol", "TCP");
     }

@@ -82,7 +82,10 @@ pub fn job(object: &mut Value) {
     let uid = crate::object::uid(object).to_owned();
     let name = crate::object::name(object).to_owned();
     let spec = map_mut(object, "spec");
-    if spec.get("manualSelector") != Some(&json!(true)) && spec.get("selector").is_none_or(Value::is_null) && !uid.is_empty() {
+    if spec.get("manualSelector") != Some(&json!(true))
+        && spec.get("selector").is_none_or(Value::is_null)
+        && !uid.is_empty()
+    {
         spec.insert("selector".into(), json!({ "matchLabels": { "batch.kubernetes.io/controller-uid": uid } }));
         if let Some(template) = spec.get_mut("template") {
             let labels = map_mut(template, "metadata").entry("labels").or_insert_with(|| json!({}));

@@ -7,8 +7,12 @@ use serde_json::{Value, json};
 /// `/api` or `/apis` as one `APIGroupDiscoveryList`, with an ETag.
 pub fn aggregated(registry: &Registry, path: &str, version: &str, if_none_match: Option<&HeaderValue>) -> Answer {
     // The registry's generation alone would repeat after a restart with other CRDs: what is served is part of it.
-    let served = registry.all().map(|resource| resource.plural.len() + resource.kind.len() + resource.version.len()).sum::<usize>();
-    let tag = format!("\"{}-{}-{served}-{version}{}\"", registry.generation, registry.all().count(), path.replace('/', "-"));
+    let served = registry
+        .all()
+        .map(|resource| resource.plural.len() + resource.kind.len() + resource.version.len())
+        .sum::<usize>();
+    let tag =
+        format!("\"{}-{}-{served}-{version}{}\"", registry.generation, registry.all().count(), path.replace('/', "-"));
     if if_none_match.is_some_and(|seen| seen.as_bytes() == tag.as_bytes()) {
         return empty(StatusCode::NOT_MODIFIED);
     }
@@ -18,12 +22,19 @@ pub fn aggregated(registry: &Registry, path: &str, version: &str, if_none_match:
         let versions: Vec<Value> = versions
             .iter()
             .map(|version| {
-                let resources: Vec<Value> =
-                    registry.all().filter(|one| one.group == *group && one.version == *version).map(|one| entry(one)).collect();
+                let resources: Vec<Value> = registry
+                    .all()
+                    .filter(|one| one.group == *group && one.version == *version)
+                    .map(|one| entry(one))
+                    .collect();
                 json!({ "version": version, "resources": resources, "freshness": "Current" })
             })
             .collect();
-        let metadata = if core { json!({ "creationTimestamp": null }) } else { json!({ "name": group, "creationTimestamp": null }) };
+        let metadata = if core {
+            json!({ "creationTimestamp": null })
+        } else {
+            json!({ "name": group, "creationTimestamp": null })
+        };
         items.push(json!({ "metadata": metadata, "versions": versions }));
     }
     let document = json!({

@@ -9,7 +9,9 @@ pub fn classic(registry: &Registry, path: &str, config: &ClusterConfig) -> Optio
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     let group_object = |name: &str| {
         let versions: Vec<Value> = groups.get(name)?.iter().map(|version| version_entry(name, version)).collect();
-        Some(json!({ "kind": "APIGroup", "apiVersion": "v1", "name": name, "preferredVersion": versions.first()?, "versions": versions }))
+        Some(
+            json!({ "kind": "APIGroup", "apiVersion": "v1", "name": name, "preferredVersion": versions.first()?, "versions": versions }),
+        )
     };
     match parts.as_slice() {
         [] => {
@@ -18,7 +20,8 @@ pub fn classic(registry: &Registry, path: &str, config: &ClusterConfig) -> Optio
                 paths.push(format!("/apis/{group}"));
                 paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
             }
-            paths.extend(["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(str::to_owned));
+            paths
+                .extend(["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(str::to_owned));
             Some(json!({ "paths": paths }))
         }
         ["api"] => {
@@ -30,7 +33,8 @@ pub fn classic(registry: &Registry, path: &str, config: &ClusterConfig) -> Optio
             Some(json!({ "kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": addresses }))
         }
         ["apis"] => {
-            let list: Vec<Value> = groups.keys().filter(|name| !name.is_empty()).filter_map(|name| group_object(name)).collect();
+            let list: Vec<Value> =
+                groups.keys().filter(|name| !name.is_empty()).filter_map(|name| group_object(name)).collect();
             Some(json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": list }))
         }
         ["apis", group] => group_object(group),

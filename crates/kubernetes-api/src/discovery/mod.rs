@@ -45,7 +45,11 @@ pub(crate) fn subresources(resource: &Resource) -> Vec<Subresource> {
         found.push(Subresource { name: "finalize", kind: own(), verbs: &["update"] });
     }
     if resource.scale.is_some() {
-        found.push(Subresource { name: "scale", kind: kind("autoscaling", "Scale"), verbs: &["get", "patch", "update"] });
+        found.push(Subresource {
+            name: "scale",
+            kind: kind("autoscaling", "Scale"),
+            verbs: &["get", "patch", "update"],
+        });
     }
     if resource.status {
         found.push(Subresource { name: "status", kind: own(), verbs: &["get", "patch", "update"] });

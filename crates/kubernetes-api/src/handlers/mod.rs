@@ -25,7 +25,8 @@ where
     B: Body<Data = Bytes> + Send + Unpin,
     B::Error: std::fmt::Display,
 {
-    let accept_header = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
+    let accept_header =
+        request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
     let line = format!("{} {}", request.method(), request.uri());
     match answer(&api, &caller, request, &accept_header).await {
         Ok(answer) => {
@@ -43,7 +44,12 @@ where
     }
 }
 
-async fn answer<B>(api: &Arc<Api>, caller: &Caller, request: Request<B>, accept_header: &str) -> Result<Answer, ApiError>
+async fn answer<B>(
+    api: &Arc<Api>,
+    caller: &Caller,
+    request: Request<B>,
+    accept_header: &str,
+) -> Result<Answer, ApiError>
 where
     B: Body<Data = Bytes> + Send + Unpin,
     B::Error: std::fmt::Display,
@@ -58,7 +64,8 @@ where
     }
     let query = Query::parse(request.uri().query().unwrap_or(""))?;
     let target = parse_path(&path).ok_or_else(ApiError::no_such_path)?;
-    let resource = api.registry.load().find(&target.group, &target.version, &target.plural).ok_or_else(ApiError::no_such_path);
+    let resource =
+        api.registry.load().find(&target.group, &target.version, &target.plural).ok_or_else(ApiError::no_such_path);
     let resource = match resource {
         Ok(resource) => resource,
         Err(error) => return subresource::without_kind(api, &target, request, error).await,
@@ -72,7 +79,14 @@ where
                        application/json;stream=watch";
         return Err(ApiError::new(406, "NotAcceptable", message));
     }
-    let call = resource::Call { api: Arc::clone(api), resource, target, query, accept, user: caller.user.clone().unwrap_or_default() };
+    let call = resource::Call {
+        api: Arc::clone(api),
+        resource,
+        target,
+        query,
+        accept,
+        user: caller.user.clone().unwrap_or_default(),
+    };
     match call.target.subresource.is_some() {
         true => subresource::handle(&call, request).await,
         false => resource::handle(&call, request).await,
@@ -88,14 +102,17 @@ fn documents<B>(api: &Api, path: &str, request: &Request<B>, accept_header: &str
         return Err(if path.starts_with("/api") { ApiError::method_not_allowed() } else { ApiError::no_such_path() });
     }
     let trimmed = path.trim_end_matches('/');
-    let probe = ["/readyz", "/livez", "/healthz"].iter().any(|probe| trimmed == *probe || path.starts_with(&format!("{probe}/")));
+    let probe = ["/readyz", "/livez", "/healthz"]
+        .iter()
+        .any(|probe| trimmed == *probe || path.starts_with(&format!("{probe}/")));
     let answer = match trimmed {
         _ if probe => raw_answer(200, "text/plain; charset=utf-8", "ok"),
         "/version" => json_answer(200, &discovery::version(), false),
         "/openapi/v2" => openapi::v2(api, accept_header)?,
         "/openapi/v3" => json_answer(200, &openapi::v3_index(api), false),
         document if document.starts_with("/openapi/v3/") => {
-            let found = openapi::v3_document(api, document.trim_start_matches("/openapi/v3/")).ok_or_else(ApiError::no_such_path)?;
+            let found = openapi::v3_document(api, document.trim_start_matches("/openapi/v3/"))
+                .ok_or_else(ApiError::no_such_path)?;
             raw_answer(200, "application/json", found.to_string())
         }
         _ => {
@@ -104,7 +121,8 @@ fn documents<B>(api: &Api, path: &str, request: &Request<B>, accept_header: &str
             if accept.form == Form::Discovery && matches!(trimmed, "/api" | "/apis") {
                 discovery::aggregated(&registry, trimmed, &accept.version, request.headers().get(header::IF_NONE_MATCH))
             } else {
-                let document = discovery::classic(&registry, trimmed, &api.config).ok_or_else(ApiError::no_such_path)?;
+                let document =
+                    discovery::classic(&registry, trimmed, &api.config).ok_or_else(ApiError::no_such_path)?;
                 json_answer(200, &document, accept.yaml)
             }
         }

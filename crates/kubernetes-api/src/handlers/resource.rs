@@ -77,13 +77,20 @@ where
         (Method::GET | Method::HEAD, named) => get(call, named),
         (Method::POST, false) => {
             let object = parse_object(&media, &read_body(body).await?)?;
-            if call.resource.virtual_only { super::subresource::review(call, object) } else { create(call, object).await }
+            if call.resource.virtual_only {
+                super::subresource::review(call, object)
+            } else {
+                create(call, object).await
+            }
         }
         (Method::PUT, true) => {
             let object = parse_object(&media, &read_body(body).await?)?;
             let mut options = WriteOptions::from_query(&call.query)?;
             let name = call.name()?.to_owned();
-            let updated = write::update(&call.api, &call.resource, call.namespace(), &name, Part::Main, &mut options, |_| Ok(object.clone()));
+            let updated =
+                write::update(&call.api, &call.resource, call.namespace(), &name, Part::Main, &mut options, |_| {
+                    Ok(object.clone())
+                });
             Ok(call.answer(200, updated.await?, &options))
         }
         (Method::PATCH, true) => {
@@ -135,14 +142,24 @@ pub async fn patch_part(call: &Call, patch: &Patch, part: Part) -> Result<Answer
         return server_side_apply(call, applied.clone(), part, options).await;
     }
     let resource = Arc::clone(&call.resource);
-    let patched = write::update(&call.api, &call.resource, call.namespace(), &name, part, &mut options, |old| patch.apply(&resource, old)).await?;
+    let patched = write::update(&call.api, &call.resource, call.namespace(), &name, part, &mut options, |old| {
+        patch.apply(&resource, old)
+    })
+    .await?;
     Ok(call.answer(200, patched, &options))
 }
 
 /// `application/apply-patch+yaml`: creates the object where it does not exist.
-async fn server_side_apply(call: &Call, mut applied: Value, part: Part, mut options: WriteOptions) -> Result<Answer, ApiError> {
+async fn server_side_apply(
+    call: &Call,
+    mut applied: Value,
+    part: Part,
+    mut options: WriteOptions,
+) -> Result<Answer, ApiError> {
     if options.field_manager.is_empty() {
-        return Err(ApiError::bad_request("PatchOptions.meta.k8s.io is invalid: fieldManager: Required value: is required for apply patch"));
+        return Err(ApiError::bad_request(
+            "PatchOptions.meta.k8s.io is invalid: fieldManager: Required value: is required for apply patch",
+        ));
     }
     if !applied.is_object() {
         return Err(ApiError::bad_request("the applied configuration is no map"));

@@ -57,7 +57,11 @@ where
             let mut options = DeleteOptions::parse(&eviction["deleteOptions"], &call.query)?;
             options.propagation = None;
             write::delete(&call.api, &call.resource, call.namespace(), call.name()?, &options).await?;
-            Ok(json_answer(201, &json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success" }), false))
+            Ok(json_answer(
+                201,
+                &json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success" }),
+                false,
+            ))
         }
         ("finalize", Method::PUT) if call.resource.plural == "namespaces" => {
             let object = parse_object(&media, &read_body(body).await?)?;
@@ -82,17 +86,27 @@ where
 async fn replace(call: &Call, object: Value, part: Part) -> Result<Answer, ApiError> {
     let mut options = WriteOptions::from_query(&call.query)?;
     let name = call.name()?.to_owned();
-    let updated = write::update(&call.api, &call.resource, call.namespace(), &name, part, &mut options, |_| Ok(object.clone()));
+    let updated =
+        write::update(&call.api, &call.resource, call.namespace(), &name, part, &mut options, |_| Ok(object.clone()));
     Ok(call.answer(200, updated.await?, &options))
 }
 
 /// `POST …/bindings` names its Pod in the body; any other unknown path is just unknown.
-pub async fn without_kind<B>(api: &Arc<Api>, target: &Target, request: Request<B>, error: ApiError) -> Result<Answer, ApiError>
+pub async fn without_kind<B>(
+    api: &Arc<Api>,
+    target: &Target,
+    request: Request<B>,
+    error: ApiError,
+) -> Result<Answer, ApiError>
 where
     B: Body<Data = Bytes> + Send + Unpin,
     B::Error: std::fmt::Display,
 {
-    if !(target.group.is_empty() && target.plural == "bindings" && target.name.is_none() && request.method() == Method::POST) {
+    if !(target.group.is_empty()
+        && target.plural == "bindings"
+        && target.name.is_none()
+        && request.method() == Method::POST)
+    {
         return Err(error);
     }
     let (parts, body) = request.into_parts();
@@ -101,7 +115,13 @@ where
     bind(api, target.namespace.as_deref(), &name, &binding, &WriteOptions::default()).await
 }
 
-async fn bind(api: &Arc<Api>, namespace: Option<&str>, name: &str, binding: &Value, options: &WriteOptions) -> Result<Answer, ApiError> {
+async fn bind(
+    api: &Arc<Api>,
+    namespace: Option<&str>,
+    name: &str,
+    binding: &Value,
+    options: &WriteOptions,
+) -> Result<Answer, ApiError> {
     let pods = api.builtin("", "pods")?;
     let node = object::text(binding, "/target/name").to_owned();
     if node.is_empty() || !matches!(object::text(binding, "/target/kind"), "" | "Node") {
@@ -145,7 +165,9 @@ async fn scale(call: &Call, paths: &ScalePaths, method: &Method, media: &str, bo
     }
     let patch = match *method {
         Method::PUT => None,
-        Method::PATCH if media == "application/strategic-merge-patch+json" => Some(Patch::Merge(crate::content::parse_json(body)?)),
+        Method::PATCH if media == "application/strategic-merge-patch+json" => {
+            Some(Patch::Merge(crate::content::parse_json(body)?))
+        }
         Method::PATCH => Some(Patch::parse(media, body, &call.resource)?),
         _ => return Err(ApiError::method_not_allowed()),
     };

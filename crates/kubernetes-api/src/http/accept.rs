@@ -56,8 +56,12 @@ impl Accept {
                 ("", _) => Form::Object,
                 ("Table", "meta.k8s.io") if matches!(version, "v1" | "v1beta1") => Form::Table,
                 ("PartialObjectMetadata", "meta.k8s.io") if matches!(version, "v1" | "v1beta1") => Form::Metadata,
-                ("PartialObjectMetadataList", "meta.k8s.io") if matches!(version, "v1" | "v1beta1") => Form::MetadataList,
-                ("APIGroupDiscoveryList", "apidiscovery.k8s.io") if matches!(version, "v2" | "v2beta1") => Form::Discovery,
+                ("PartialObjectMetadataList", "meta.k8s.io") if matches!(version, "v1" | "v1beta1") => {
+                    Form::MetadataList
+                }
+                ("APIGroupDiscoveryList", "apidiscovery.k8s.io") if matches!(version, "v2" | "v2beta1") => {
+                    Form::Discovery
+                }
                 _ => continue,
             };
             return Self { form, version: version.to_owned(), yaml, unacceptable: false };

@@ -27,7 +27,9 @@ pub fn parse_path(path: &str) -> Option<Target> {
     };
     let mut target = Target { group, version, ..Target::default() };
     let rest: &[String] = match rest {
-        [first, namespace, kind, ..] if first == "namespaces" && !(target.group.is_empty() && is_namespace_subresource(kind)) => {
+        [first, namespace, kind, ..]
+            if first == "namespaces" && !(target.group.is_empty() && is_namespace_subresource(kind)) =>
+        {
             target.namespace = Some(namespace.clone());
             &rest[2..]
         }
@@ -78,7 +80,9 @@ mod tests {
     #[test]
     fn paths_name_what_they_mean() {
         let show = |path: &str| {
-            parse_path(path).map(|t| format!("{}|{}|{}|{:?}|{:?}|{:?}", t.group, t.version, t.plural, t.namespace, t.name, t.subresource))
+            parse_path(path).map(|t| {
+                format!("{}|{}|{}|{:?}|{:?}|{:?}", t.group, t.version, t.plural, t.namespace, t.name, t.subresource)
+            })
         };
         assert_eq!(show("/api/v1/pods").unwrap(), "|v1|pods|None|None|None");
         assert_eq!(show("/api/v1/namespaces/x").unwrap(), "|v1|namespaces|None|Some(\"x\")|None");

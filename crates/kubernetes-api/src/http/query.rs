@@ -12,7 +12,8 @@ impl Query {
         for part in text.split('&').filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             let read = |text: &str| {
-                decode(&text.replace('+', " ")).ok_or_else(|| ApiError::bad_request(format!("the query has a broken escape in {part:?}")))
+                decode(&text.replace('+', " "))
+                    .ok_or_else(|| ApiError::bad_request(format!("the query has a broken escape in {part:?}")))
             };
             pairs.push((read(name)?, read(value)?));
         }
@@ -33,7 +34,9 @@ impl Query {
     pub fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
         match self.get(name) {
             "" => Ok(None),
-            text => text.parse().map(Some).map_err(|_| ApiError::bad_request(format!("invalid value for {name}: {text:?}"))),
+            text => {
+                text.parse().map(Some).map_err(|_| ApiError::bad_request(format!("invalid value for {name}: {text:?}")))
+            }
         }
     }
 
@@ -42,7 +45,9 @@ impl Query {
         match self.get("dryRun") {
             "" => Ok(false),
             "All" => Ok(true),
-            other => Err(ApiError::bad_request(format!("dryRun: Unsupported value: {other:?}: supported values: \"All\""))),
+            other => {
+                Err(ApiError::bad_request(format!("dryRun: Unsupported value: {other:?}: supported values: \"All\"")))
+            }
         }
     }
 }

@@ -51,7 +51,8 @@ pub fn v3_document(api: &Api, name: &str) -> Option<Value> {
     let definitions: Map<String, Value> = serde_json::from_str(DEFINITIONS_JSON).unwrap_or_default();
     let mut schemas = Map::new();
     let mut paths = Map::new();
-    let mut wanted: Vec<String> = ["DeleteOptions", "Status"].map(|name| format!("io.k8s.apimachinery.pkg.apis.meta.v1.{name}")).into();
+    let mut wanted: Vec<String> =
+        ["DeleteOptions", "Status"].map(|name| format!("io.k8s.apimachinery.pkg.apis.meta.v1.{name}")).into();
     for resource in registry.all().filter(|one| one.group == group && one.version == version) {
         let name = definition_name(resource);
         let mut schema = definitions.get(&name).cloned().unwrap_or_else(|| custom_definition(resource));
@@ -96,7 +97,8 @@ fn custom_definition(resource: &Resource) -> Value {
     if schema["properties"].is_object() {
         schema["properties"]["apiVersion"] = json!({ "type": "string" });
         schema["properties"]["kind"] = json!({ "type": "string" });
-        schema["properties"]["metadata"] = json!({ "$ref": "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta" });
+        schema["properties"]["metadata"] =
+            json!({ "$ref": "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta" });
     }
     schema
 }
@@ -143,7 +145,11 @@ fn move_references(value: &mut Value) {
 
 /// The operations that clients look up: kubectl asks whether PATCH knows `dryRun` and `fieldValidation`.
 fn resource_paths(resource: &Resource, references: &str, v2: bool) -> Vec<(String, Value)> {
-    let root = if resource.group.is_empty() { format!("/api/{}", resource.version) } else { format!("/apis/{}/{}", resource.group, resource.version) };
+    let root = if resource.group.is_empty() {
+        format!("/api/{}", resource.version)
+    } else {
+        format!("/apis/{}/{}", resource.group, resource.version)
+    };
     let namespaced = if resource.namespaced { "/namespaces/{namespace}" } else { "" };
     let collection = format!("{root}{namespaced}/{}", resource.plural);
     let reference = json!({ "$ref": format!("{references}{}", definition_name(resource)) });
@@ -172,7 +178,10 @@ fn resource_paths(resource: &Resource, references: &str, v2: bool) -> Vec<(Strin
     if resource.virtual_only {
         return vec![(collection, on_collection)];
     }
-    on_collection["get"] = operation("list", &["labelSelector", "fieldSelector", "limit", "continue", "watch", "resourceVersion", "timeoutSeconds"]);
+    on_collection["get"] = operation(
+        "list",
+        &["labelSelector", "fieldSelector", "limit", "continue", "watch", "resourceVersion", "timeoutSeconds"],
+    );
     let on_object = json!({
         "get": operation("get", &["pretty"]), "put": operation("put", WRITE),
         "patch": operation("patch", &["dryRun", "fieldManager", "fieldValidation", "force", "pretty"]),

@@ -25,8 +25,7 @@ pub enum Patch {
 }
 
 /// What is supported, for refusals.
-pub const SUPPORTED: &str =
-    "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
+pub const SUPPORTED: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
 
 impl Patch {
     /// Reads a body by its media type.
@@ -40,9 +39,10 @@ impl Patch {
                 .map(Self::Json)
                 .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}"))),
             "application/merge-patch+json" => Ok(Self::Merge(json(body)?)),
-            "application/strategic-merge-patch+json" if resource.is_custom() => {
-                Err(ApiError::unsupported_media_type(media_type, "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"))
-            }
+            "application/strategic-merge-patch+json" if resource.is_custom() => Err(ApiError::unsupported_media_type(
+                media_type,
+                "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
+            )),
             "application/strategic-merge-patch+json" => Ok(Self::Strategic(json(body)?)),
             "application/apply-patch+yaml" => Ok(Self::Apply(crate::content::parse_yaml(body)?)),
             other => Err(ApiError::unsupported_media_type(other, SUPPORTED)),
@@ -54,7 +54,11 @@ impl Patch {
         let mut patched = object.clone();
         match self {
             Self::Json(patch) => json_patch::patch(&mut patched, patch).map_err(|error| {
-                ApiError::new(422, "Invalid", format!("the server rejected our request due to an error in our request: {error}"))
+                ApiError::new(
+                    422,
+                    "Invalid",
+                    format!("the server rejected our request due to an error in our request: {error}"),
+                )
             })?,
             Self::Merge(patch) => merge_patch(&mut patched, patch),
             Self::Strategic(patch) => {

@@ -116,7 +116,9 @@ fn merge_list(items: &Shape, merge: &Merge, list: &mut Vec<Value>, patches: &[Va
     }
     for patch in patches {
         if !patch.is_object() {
-            return Err(ApiError::bad_request(format!("a patch of a list merged by {key:?} has an item that is no map")));
+            return Err(ApiError::bad_request(format!(
+                "a patch of a list merged by {key:?} has an item that is no map"
+            )));
         }
         let Some(id) = patch.get(key) else {
             return Err(ApiError::bad_request(format!("map: {patch} does not contain declared merge key: {key}")));
@@ -150,7 +152,10 @@ fn sort(merge: &Merge, list: &mut Vec<Value>, order: &[Value]) {
     let mut previous: Option<Value> = None;
     for item in before {
         if rank(&item).is_none() {
-            let at = previous.as_ref().and_then(|previous| known.iter().position(|one| id(one) == *previous)).map_or(0, |at| at + 1);
+            let at = previous
+                .as_ref()
+                .and_then(|previous| known.iter().position(|one| id(one) == *previous))
+                .map_or(0, |at| at + 1);
             known.insert(at, item.clone());
         }
         previous = Some(id(&item));
@@ -162,7 +167,9 @@ fn without_directives(value: Value) -> Value {
     match value {
         Value::Object(map) => map
             .into_iter()
-            .filter(|(key, _)| key != PATCH && key != RETAIN_KEYS && !key.starts_with(ORDER) && !key.starts_with(DELETE_PRIMITIVE))
+            .filter(|(key, _)| {
+                key != PATCH && key != RETAIN_KEYS && !key.starts_with(ORDER) && !key.starts_with(DELETE_PRIMITIVE)
+            })
             .filter(|(_, value)| !value.is_null())
             .map(|(key, value)| (key, without_directives(value)))
             .collect::<Map<_, _>>()

@@ -54,8 +54,18 @@ fn retain_keys_drop_the_rest() {
 
 #[test]
 fn directives_on_maps_and_sets() {
-    check(POD, json!({ "metadata": { "labels": { "a": "b" } } }), json!({ "metadata": { "labels": { "$patch": "replace", "c": "d" } } }), json!({ "metadata": { "labels": { "c": "d" } } }));
-    check(POD, json!({ "metadata": { "labels": { "a": "b" } } }), json!({ "metadata": { "labels": { "a": null } } }), json!({ "metadata": { "labels": {} } }));
+    check(
+        POD,
+        json!({ "metadata": { "labels": { "a": "b" } } }),
+        json!({ "metadata": { "labels": { "$patch": "replace", "c": "d" } } }),
+        json!({ "metadata": { "labels": { "c": "d" } } }),
+    );
+    check(
+        POD,
+        json!({ "metadata": { "labels": { "a": "b" } } }),
+        json!({ "metadata": { "labels": { "a": null } } }),
+        json!({ "metadata": { "labels": {} } }),
+    );
     check(
         POD,
         json!({ "metadata": { "finalizers": ["x/a", "x/b"] } }),

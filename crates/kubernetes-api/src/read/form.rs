@@ -30,7 +30,9 @@ pub fn shown_list(resource: &Resource, accept: &Accept, include: &str, items: Ve
             let version = format!("meta.k8s.io/{}", accept.version);
             json!({ "kind": "PartialObjectMetadataList", "apiVersion": version, "metadata": metadata, "items": items })
         }
-        _ => json!({ "kind": format!("{}List", resource.kind), "apiVersion": resource.api_version(), "metadata": metadata, "items": items }),
+        _ => {
+            json!({ "kind": format!("{}List", resource.kind), "apiVersion": resource.api_version(), "metadata": metadata, "items": items })
+        }
     }
 }
 

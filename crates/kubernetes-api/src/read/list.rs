@@ -17,7 +17,12 @@ pub fn selection(resource: &Resource, query: &Query) -> Result<Selection, ApiErr
 }
 
 /// All selected objects and the revision at which they were so.
-pub fn collect(api: &Api, resource: &Resource, namespace: Option<&str>, selection: &Selection) -> Result<(Vec<Value>, u64), ApiError> {
+pub fn collect(
+    api: &Api,
+    resource: &Resource,
+    namespace: Option<&str>,
+    selection: &Selection,
+) -> Result<(Vec<Value>, u64), ApiError> {
     let page = api.store.list(&resource.prefix(namespace), &PageRequest::default())?;
     let mut objects = Vec::new();
     for (_, entry) in &page.entries {
@@ -30,7 +35,13 @@ pub fn collect(api: &Api, resource: &Resource, namespace: Option<&str>, selectio
 }
 
 /// Answers a list request, whole or in pages of one consistent state.
-pub fn list(api: &Api, resource: &Resource, namespace: Option<&str>, query: &Query, accept: &Accept) -> Result<Value, ApiError> {
+pub fn list(
+    api: &Api,
+    resource: &Resource,
+    namespace: Option<&str>,
+    query: &Query,
+    accept: &Accept,
+) -> Result<Value, ApiError> {
     let selection = selection(resource, query)?;
     let limit = query.number("limit")?.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(0);
     let prefix = resource.prefix(namespace);
@@ -78,7 +89,9 @@ fn starting_point(query: &Query) -> Result<PageRequest, ApiError> {
         let broken = || ApiError::bad_request("continue key is not valid");
         let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(token).map_err(|_| broken())?;
         let token: Value = serde_json::from_slice(&bytes).map_err(|_| broken())?;
-        let (Some(revision), Some(after)) = (token["rv"].as_u64(), token["after"].as_str()) else { return Err(broken()) };
+        let (Some(revision), Some(after)) = (token["rv"].as_u64(), token["after"].as_str()) else {
+            return Err(broken());
+        };
         return Ok(PageRequest { revision: Some(revision), after: Some(after.to_owned()), limit: 0 });
     }
     if !matches!(matching, "" | "Exact" | "NotOlderThan") {
@@ -90,6 +103,8 @@ fn starting_point(query: &Query) -> Result<PageRequest, ApiError> {
     if version.is_empty() || version == "0" {
         return Ok(PageRequest::default());
     }
-    let number = version.parse::<u64>().map_err(|_| ApiError::bad_request(format!("Invalid value: {version:?}: invalid resource version")))?;
+    let number = version
+        .parse::<u64>()
+        .map_err(|_| ApiError::bad_request(format!("Invalid value: {version:?}: invalid resource version")))?;
     Ok(PageRequest { revision: (matching == "Exact").then_some(number), after: None, limit: 0 })
 }

@@ -37,7 +37,13 @@ struct Watching {
 }
 
 /// Answers a watch request.
-pub fn watch(api: &Api, resource: Arc<Resource>, namespace: Option<&str>, query: &Query, accept: Accept) -> Result<Answer, ApiError> {
+pub fn watch(
+    api: &Api,
+    resource: Arc<Resource>,
+    namespace: Option<&str>,
+    query: &Query,
+    accept: Accept,
+) -> Result<Answer, ApiError> {
     let selection = selection(&resource, query)?;
     let timeout = query.number("timeoutSeconds")?.filter(|seconds| *seconds > 0).unwrap_or(LONGEST).min(86_400);
     let bookmarks = query.flag("allowWatchBookmarks");
@@ -56,15 +62,18 @@ pub fn watch(api: &Api, resource: Arc<Resource>, namespace: Option<&str>, query:
         }
         revision
     } else {
-        version.parse().map_err(|_| ApiError::bad_request(format!("Invalid value: {version:?}: invalid resource version")))?
+        version
+            .parse()
+            .map_err(|_| ApiError::bad_request(format!("Invalid value: {version:?}: invalid resource version")))?
     };
     let now = Instant::now();
     let watcher = match api.store.watch(&resource.prefix(namespace), after) {
         Ok(watcher) => watcher,
         // As Kubernetes does it (`newErrWatcher`): a stream with one ERROR event. kube-rs lists anew only after that; an
         // answer of 410 makes it ask for the same revision for ever.
-        Err(error @ StoreError::Compacted { .. }) => {
-            let event = json!({ "type": "ERROR", "object": ApiError::from(error).status() });
+        // A revision that is yet to come is another server's, or one from before the data were wiped: the same cure.
+        Err(error @ (StoreError::Compacted { .. } | StoreError::Future { .. })) => {
+            let event = json!({ "type": "ERROR", "object": ApiError::expired(error.to_string()).status() });
             return Ok(stream_answer("application/json", futures::stream::iter([Bytes::from(format!("{event}\n"))])));
         }
         Err(error) => return Err(error.into()),

@@ -133,7 +133,9 @@ impl Registry {
 
     /// The kind by its name.
     pub fn find_kind(&self, group: &str, version: &str, kind: &str) -> Option<Arc<Resource>> {
-        self.all().find(|resource| resource.group == group && resource.version == version && resource.kind == kind).cloned()
+        self.all()
+            .find(|resource| resource.group == group && resource.version == version && resource.kind == kind)
+            .cloned()
     }
 
     /// All kinds, by group, version and plural.
@@ -146,7 +148,9 @@ impl Registry {
         let mut parts = key.strip_prefix("/registry/")?.splitn(3, '/');
         let (group, plural) = (parts.next()?, parts.next()?);
         let group = if group == "core" { "" } else { group };
-        self.all().find(|resource| resource.stored_as.0 == group && resource.stored_as.1 == plural && resource.group == group).cloned()
+        self.all()
+            .find(|resource| resource.stored_as.0 == group && resource.stored_as.1 == plural && resource.group == group)
+            .cloned()
     }
 
     /// Groups with their versions, the preferred one first; the core group is "".

@@ -35,9 +35,18 @@ mod tests {
 
     #[test]
     fn durations_read_as_kubectl_prints_them() {
-        for (seconds, text) in
-            [(0, "0s"), (119, "119s"), (120, "2m"), (200, "3m20s"), (660, "11m"), (10_800, "3h"), (11_100, "3h5m"), (90_000, "25h"), (180_000, "2d2h"), (864_000, "10d")]
-        {
+        for (seconds, text) in [
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (200, "3m20s"),
+            (660, "11m"),
+            (10_800, "3h"),
+            (11_100, "3h5m"),
+            (90_000, "25h"),
+            (180_000, "2d2h"),
+            (864_000, "10d"),
+        ] {
             assert_eq!(duration(seconds), text, "{seconds}");
         }
         assert_eq!(age(&Value::Null), "<unknown>");

@@ -29,7 +29,8 @@ pub fn printer(resource: &Resource) -> Printer {
         ("", "serviceaccounts") => SERVICE_ACCOUNTS,
         ("", "persistentvolumeclaims") => CLAIMS,
         ("coordination.k8s.io", "leases") => LEASES,
-        ("rbac.authorization.k8s.io", "roles" | "clusterroles") | ("apiextensions.k8s.io", "customresourcedefinitions") => CREATED_AT,
+        ("rbac.authorization.k8s.io", "roles" | "clusterroles")
+        | ("apiextensions.k8s.io", "customresourcedefinitions") => CREATED_AT,
         ("rbac.authorization.k8s.io", _) => BINDINGS,
         ("storage.k8s.io", "storageclasses") => STORAGE_CLASSES,
         _ => PLAIN,
@@ -79,7 +80,12 @@ const CONFIG_MAPS: Printer = Printer {
 };
 
 const SECRETS: Printer = Printer {
-    columns: &[Column("Name", "string", 0), Column("Type", "string", 0), Column("Data", "string", 0), Column("Age", "string", 0)],
+    columns: &[
+        Column("Name", "string", 0),
+        Column("Type", "string", 0),
+        Column("Data", "string", 0),
+        Column("Age", "string", 0),
+    ],
     cells: |object| vec![name(object), object["type"].clone(), count(object, "/data").into(), created(object)],
 };
 
@@ -122,9 +128,15 @@ const BINDINGS: Printer = Printer {
 };
 
 const STORAGE_CLASSES: Printer = Printer {
-    columns: &[Column("Name", "string", 0), Column("Provisioner", "string", 0), Column("ReclaimPolicy", "string", 0), Column("Age", "string", 0)],
+    columns: &[
+        Column("Name", "string", 0),
+        Column("Provisioner", "string", 0),
+        Column("ReclaimPolicy", "string", 0),
+        Column("Age", "string", 0),
+    ],
     cells: |object| {
-        let policy = if object["reclaimPolicy"].is_string() { object["reclaimPolicy"].clone() } else { json!("Delete") };
+        let policy =
+            if object["reclaimPolicy"].is_string() { object["reclaimPolicy"].clone() } else { json!("Delete") };
         vec![name(object), object["provisioner"].clone(), policy, created(object)]
     },
 };

@@ -11,7 +11,8 @@ pub fn get<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
             let (test, tail) = after.split_once(")]")?;
             let (field, wanted) = test.split_once("==")?;
             let wanted = wanted.trim().trim_matches(['"', '\'']);
-            here = here.as_array()?.iter().find(|item| item.get(field.trim()).and_then(Value::as_str) == Some(wanted))?;
+            here =
+                here.as_array()?.iter().find(|item| item.get(field.trim()).and_then(Value::as_str) == Some(wanted))?;
             rest = tail;
         } else if let Some(after) = rest.strip_prefix('[') {
             let (inside, tail) = after.split_once(']')?;

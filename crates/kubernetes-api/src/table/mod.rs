@@ -30,7 +30,8 @@ pub fn table(resource: &Resource, objects: &[Value], include: &str, version: &st
         (custom::columns(resource), objects.iter().map(|object| custom::cells(resource, object)).collect())
     } else {
         let printer = columns::printer(resource);
-        let columns = printer.columns.iter().map(|Column(name, kind, priority)| definition(name, kind, *priority)).collect();
+        let columns =
+            printer.columns.iter().map(|Column(name, kind, priority)| definition(name, kind, *priority)).collect();
         (columns, objects.iter().map(|object| (printer.cells)(object)).collect())
     };
     let rows: Vec<Value> = rows

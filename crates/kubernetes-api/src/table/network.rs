@@ -32,7 +32,8 @@ fn none_if_empty(text: String) -> Value {
 }
 
 fn external(service: &Value) -> String {
-    let mut addresses: Vec<&str> = object::list(service, "/spec/externalIPs").iter().filter_map(Value::as_str).collect();
+    let mut addresses: Vec<&str> =
+        object::list(service, "/spec/externalIPs").iter().filter_map(Value::as_str).collect();
     match object::text(service, "/spec/type") {
         "ExternalName" => return object::text(service, "/spec/externalName").to_owned(),
         "LoadBalancer" => {
@@ -104,8 +105,10 @@ pub const ENDPOINT_SLICES: Printer = Printer {
         Column("Age", "string", 0),
     ],
     cells: |slice| {
-        let ports: Vec<String> =
-            object::list(slice, "/ports").iter().map(|port| port["port"].as_i64().map_or("*".into(), |port| port.to_string())).collect();
+        let ports: Vec<String> = object::list(slice, "/ports")
+            .iter()
+            .map(|port| port["port"].as_i64().map_or("*".into(), |port| port.to_string()))
+            .collect();
         let addresses: Vec<String> = object::list(slice, "/endpoints")
             .iter()
             .flat_map(|endpoint| object::list(endpoint, "/addresses"))
@@ -125,7 +128,9 @@ pub const ENDPOINT_SLICES: Printer = Printer {
 
 pub const NETWORK_POLICIES: Printer = Printer {
     columns: &[Column("Name", "string", 0), Column("Pod-Selector", "string", 0), Column("Age", "string", 0)],
-    cells: |policy| vec![name(policy), none_if_empty(selector_object_text(&policy["spec"]["podSelector"])), created(policy)],
+    cells: |policy| {
+        vec![name(policy), none_if_empty(selector_object_text(&policy["spec"]["podSelector"])), created(policy)]
+    },
 };
 
 pub const INGRESSES: Printer = Printer {
@@ -144,14 +149,29 @@ pub const INGRESSES: Printer = Printer {
             .filter(|host| !host.is_empty())
             .map(str::to_owned)
             .collect();
-        let addresses: Vec<&str> = object::list(ingress, "/status/loadBalancer/ingress").iter().map(|one| object::text(one, "/ip")).collect();
+        let addresses: Vec<&str> =
+            object::list(ingress, "/status/loadBalancer/ingress").iter().map(|one| object::text(one, "/ip")).collect();
         let ports = if object::list(ingress, "/spec/tls").is_empty() { "80" } else { "80, 443" };
         let hosts = if hosts.is_empty() { "*".into() } else { shortened(&hosts, 3) };
-        vec![name(ingress), or_none(ingress, "/spec/ingressClassName"), hosts.into(), addresses.join(",").into(), ports.into(), created(ingress)]
+        vec![
+            name(ingress),
+            or_none(ingress, "/spec/ingressClassName"),
+            hosts.into(),
+            addresses.join(",").into(),
+            ports.into(),
+            created(ingress),
+        ]
     },
 };
 
 pub const INGRESS_CLASSES: Printer = Printer {
-    columns: &[Column("Name", "string", 0), Column("Controller", "string", 0), Column("Parameters", "string", 0), Column("Age", "string", 0)],
-    cells: |class| vec![name(class), class["spec"]["controller"].clone(), or_none(class, "/spec/parameters/name"), created(class)],
+    columns: &[
+        Column("Name", "string", 0),
+        Column("Controller", "string", 0),
+        Column("Parameters", "string", 0),
+        Column("Age", "string", 0),
+    ],
+    cells: |class| {
+        vec![name(class), class["spec"]["controller"].clone(), or_none(class, "/spec/parameters/name"), created(class)]
+    },
 };

@@ -88,13 +88,15 @@ pub const EVENTS: Printer = Printer {
     ],
     cells: |event| {
         // Either group's names.
-        let pick = |core: &str, events: &str| event.get(core).or_else(|| event.get(events)).cloned().unwrap_or(Value::Null);
+        let pick =
+            |core: &str, events: &str| event.get(core).or_else(|| event.get(events)).cloned().unwrap_or(Value::Null);
         let about = pick("involvedObject", "regarding");
         let first = pick("firstTimestamp", "deprecatedFirstTimestamp");
         let last = pick("lastTimestamp", "deprecatedLastTimestamp");
         let series = &event["series"];
         let fallback = |time: Value| if time.is_null() { event["eventTime"].clone() } else { time };
-        let seen = if series["lastObservedTime"].is_string() { series["lastObservedTime"].clone() } else { fallback(last) };
+        let seen =
+            if series["lastObservedTime"].is_string() { series["lastObservedTime"].clone() } else { fallback(last) };
         let count = series["count"].as_i64().or_else(|| pick("count", "deprecatedCount").as_i64()).unwrap_or(1);
         let source = pick("source", "deprecatedSource");
         let component = match object::text(&source, "/component") {

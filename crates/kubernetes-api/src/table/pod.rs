@@ -21,7 +21,8 @@ pub const PODS: Printer = Printer {
 
 fn cells(pod: &Value) -> Vec<Value> {
     let statuses = object::list(pod, "/status/containerStatuses");
-    let ready = statuses.iter().filter(|status| status["ready"] == true && status["state"]["running"].is_object()).count();
+    let ready =
+        statuses.iter().filter(|status| status["ready"] == true && status["state"]["running"].is_object()).count();
     let total = object::list(pod, "/spec/containers").len();
     let address = object::list(pod, "/status/podIPs").first().map_or("", |first| object::text(first, "/ip"));
     let address = if address.is_empty() { object::text(pod, "/status/podIP") } else { address };
@@ -41,14 +42,18 @@ fn cells(pod: &Value) -> Vec<Value> {
 }
 
 fn condition<'a>(pod: &'a Value, kind: &str) -> &'a str {
-    object::list(pod, "/status/conditions").iter().find(|one| one["type"] == kind).map_or("", |one| object::text(one, "/status"))
+    object::list(pod, "/status/conditions")
+        .iter()
+        .find(|one| one["type"] == kind)
+        .map_or("", |one| object::text(one, "/status"))
 }
 
 /// `3 (2m ago)`: how often, and when last.
 fn restarts(pod: &Value) -> String {
     let statuses = object::list(pod, "/status/containerStatuses");
     let count: i64 = statuses.iter().filter_map(|status| status["restartCount"].as_i64()).sum();
-    let last = statuses.iter().map(|status| object::text(status, "/lastState/terminated/finishedAt")).max().unwrap_or("");
+    let last =
+        statuses.iter().map(|status| object::text(status, "/lastState/terminated/finishedAt")).max().unwrap_or("");
     if count == 0 || last.is_empty() { count.to_string() } else { format!("{count} ({} ago)", age(&last.into())) }
 }
 
@@ -59,7 +64,9 @@ fn reason(pod: &Value) -> String {
     if !own.is_empty() {
         reason = own.to_owned();
     }
-    let gated = object::list(pod, "/status/conditions").iter().any(|one| one["type"] == "PodScheduled" && one["reason"] == "SchedulingGated");
+    let gated = object::list(pod, "/status/conditions")
+        .iter()
+        .any(|one| one["type"] == "PodScheduled" && one["reason"] == "SchedulingGated");
     if gated {
         reason = "SchedulingGated".into();
     }

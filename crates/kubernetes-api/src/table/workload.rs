@@ -122,7 +122,9 @@ pub const JOBS: Printer = Printer {
         Column("Age", "string", 0),
     ],
     cells: |object| {
-        let holds = |kind: &str| object::list(object, "/status/conditions").iter().any(|one| one["type"] == kind && one["status"] == "True");
+        let holds = |kind: &str| {
+            object::list(object, "/status/conditions").iter().any(|one| one["type"] == kind && one["status"] == "True")
+        };
         let status = match () {
             () if holds("Complete") => "Complete",
             () if holds("Failed") => "Failed",

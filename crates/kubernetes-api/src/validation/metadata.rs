@@ -30,7 +30,9 @@ pub fn validate(resource: &Resource, object: &Value, causes: &mut Vec<Cause>) {
             (is_dns_label(name) && name.starts_with(|c: char| c.is_ascii_lowercase()), DNS_1035)
         }
         // RBAC names are path segments: anything but "/", "%", "." and "..".
-        _ if rbac => (!name.is_empty() && !name.contains(['/', '%']) && name != "." && name != "..", "must be a path segment"),
+        _ if rbac => {
+            (!name.is_empty() && !name.contains(['/', '%']) && name != "." && name != "..", "must be a path segment")
+        }
         _ => (is_dns_subdomain(name), SUBDOMAIN),
     };
     if name.is_empty() {
@@ -55,7 +57,11 @@ pub fn validate(resource: &Resource, object: &Value, causes: &mut Vec<Cause>) {
     for (index, owner) in object::list(object, "/metadata/ownerReferences").iter().enumerate() {
         for field in ["apiVersion", "kind", "name", "uid"] {
             if owner[field].as_str().unwrap_or("").is_empty() {
-                causes.push(Cause::invalid(format!("metadata.ownerReferences[{index}].{field}"), "", "must not be empty"));
+                causes.push(Cause::invalid(
+                    format!("metadata.ownerReferences[{index}].{field}"),
+                    "",
+                    "must not be empty",
+                ));
             }
         }
     }

@@ -18,7 +18,8 @@ use serde_json::Value;
 pub fn validate(resource: &Resource, old: Option<&Value>, new: &Value) -> Result<(), ApiError> {
     let mut causes = Vec::new();
     metadata::validate(resource, new, &mut causes);
-    let pod_template = |causes: &mut Vec<Cause>| pod::validate_spec(&new["spec"]["template"]["spec"], "spec.template.spec", causes);
+    let pod_template =
+        |causes: &mut Vec<Cause>| pod::validate_spec(&new["spec"]["template"]["spec"], "spec.template.spec", causes);
     match (resource.group.as_str(), resource.kind.as_str()) {
         ("", "Pod") => {
             pod::validate_spec(&new["spec"], "spec", &mut causes);
@@ -36,7 +37,9 @@ pub fn validate(resource: &Resource, old: Option<&Value>, new: &Value) -> Result
         ("networking.k8s.io", "NetworkPolicy") => workload::validate_network_policy(new, &mut causes),
         ("discovery.k8s.io", "EndpointSlice") => workload::validate_endpoint_slice(old, new, &mut causes),
         ("", "ConfigMap" | "Secret") => {
-            let changed = |old: &Value| old["data"] != new["data"] || new["immutable"] != true || old["binaryData"] != new["binaryData"];
+            let changed = |old: &Value| {
+                old["data"] != new["data"] || new["immutable"] != true || old["binaryData"] != new["binaryData"]
+            };
             if old.is_some_and(|old| old["immutable"] == true && changed(old)) {
                 causes.push(Cause::forbidden("data", "field is immutable when `immutable` is set"));
             }

@@ -44,7 +44,9 @@ mod tests {
 
     #[test]
     fn grammars() {
-        assert!(is_dns_label("a-1") && is_dns_label("1") && !is_dns_label("") && !is_dns_label("-a") && !is_dns_label("A"));
+        assert!(
+            is_dns_label("a-1") && is_dns_label("1") && !is_dns_label("") && !is_dns_label("-a") && !is_dns_label("A")
+        );
         assert!(!is_dns_label(&"a".repeat(64)) && is_dns_subdomain("a.b-c.d") && !is_dns_subdomain("a..b"));
         assert!(is_qualified_name("app.kubernetes.io/name") && is_qualified_name("A_b") && !is_qualified_name("a/b/c"));
         assert!(is_label_value("") && is_label_value("v1.2") && !is_label_value("a b") && !is_label_value("-a"));

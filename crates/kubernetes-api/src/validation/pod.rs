@@ -11,7 +11,8 @@ pub fn validate_spec(spec: &Value, path: &str, causes: &mut Vec<Cause>) {
     if object::list(spec, "/containers").is_empty() {
         causes.push(Cause::required(format!("{path}.containers"), ""));
     }
-    let volumes: HashSet<&str> = object::list(spec, "/volumes").iter().filter_map(|volume| volume["name"].as_str()).collect();
+    let volumes: HashSet<&str> =
+        object::list(spec, "/volumes").iter().filter_map(|volume| volume["name"].as_str()).collect();
     let mut names = HashSet::new();
     for list in ["initContainers", "containers"] {
         for (index, container) in object::list(spec, &format!("/{list}")).iter().enumerate() {
@@ -31,7 +32,11 @@ pub fn validate_spec(spec: &Value, path: &str, causes: &mut Vec<Cause>) {
     one_of(spec, "dnsPolicy", &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"], path, causes);
     if spec["terminationGracePeriodSeconds"].as_i64().is_some_and(|seconds| seconds < 0) {
         let value = spec["terminationGracePeriodSeconds"].clone();
-        causes.push(Cause::invalid(format!("{path}.terminationGracePeriodSeconds"), value, "must be greater than or equal to 0"));
+        causes.push(Cause::invalid(
+            format!("{path}.terminationGracePeriodSeconds"),
+            value,
+            "must be greater than or equal to 0",
+        ));
     }
 }
 
@@ -62,7 +67,11 @@ fn validate_container<'a>(
         one_of(port, "protocol", PROTOCOLS, &path, causes);
         if let Some(name) = port["name"].as_str().filter(|name| !name.is_empty()) {
             if !is_port_name(name) {
-                causes.push(Cause::invalid(format!("{path}.name"), name, "must be a valid IANA_SVC_NAME (at most 15 characters)"));
+                causes.push(Cause::invalid(
+                    format!("{path}.name"),
+                    name,
+                    "must be a valid IANA_SVC_NAME (at most 15 characters)",
+                ));
             } else if !ports.insert(name) {
                 causes.push(Cause::duplicate(format!("{path}.name"), name));
             }
@@ -77,7 +86,11 @@ fn validate_container<'a>(
         let name = mount["name"].as_str().unwrap_or("");
         if !volumes.contains(name) {
             let message = format!("Not found: {name:?}");
-            causes.push(Cause { reason: "FieldValueNotFound", message, field: format!("{path}.volumeMounts[{index}].name") });
+            causes.push(Cause {
+                reason: "FieldValueNotFound",
+                message,
+                field: format!("{path}.volumeMounts[{index}].name"),
+            });
         }
         if mount["mountPath"].as_str().unwrap_or("").is_empty() {
             causes.push(Cause::required(format!("{path}.volumeMounts[{index}].mountPath"), ""));
@@ -87,7 +100,10 @@ fn validate_container<'a>(
         if init || !container[probe].is_object() {
             continue;
         }
-        let handlers = ["exec", "httpGet", "tcpSocket", "grpc"].iter().filter(|handler| container[probe][**handler].is_object()).count();
+        let handlers = ["exec", "httpGet", "tcpSocket", "grpc"]
+            .iter()
+            .filter(|handler| container[probe][**handler].is_object())
+            .count();
         match handlers {
             0 => causes.push(Cause::required(format!("{path}.{probe}"), "must specify a handler type")),
             1 => {}
@@ -101,7 +117,13 @@ pub fn validate_update(old: &Value, new: &Value, causes: &mut Vec<Cause>) {
     let frozen = |pod: &Value| {
         let mut spec = pod["spec"].clone();
         if let Some(spec) = spec.as_object_mut() {
-            for free in ["activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "schedulingGates", "ephemeralContainers"] {
+            for free in [
+                "activeDeadlineSeconds",
+                "tolerations",
+                "terminationGracePeriodSeconds",
+                "schedulingGates",
+                "ephemeralContainers",
+            ] {
                 spec.remove(free);
             }
             for list in ["containers", "initContainers"] {
@@ -127,7 +149,11 @@ fn name_of(name: &str, path: &str, causes: &mut Vec<Cause>) {
     if name.is_empty() {
         causes.push(Cause::required(path, ""));
     } else if !is_dns_label(name) {
-        causes.push(Cause::invalid(path, name, "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-'"));
+        causes.push(Cause::invalid(
+            path,
+            name,
+            "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-'",
+        ));
     }
 }
 

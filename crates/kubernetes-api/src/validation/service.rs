@@ -22,13 +22,21 @@ pub fn validate(old: Option<&Value>, new: &Value, causes: &mut Vec<Cause>) {
         if name.is_empty() {
             causes.push(Cause::required("spec.externalName", ""));
         } else if !is_dns_subdomain(name) {
-            causes.push(Cause::invalid("spec.externalName", name, "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.'"));
+            causes.push(Cause::invalid(
+                "spec.externalName",
+                name,
+                "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.'",
+            ));
         }
     } else if ports.is_empty() && !headless {
         causes.push(Cause::required("spec.ports", ""));
     }
     if headless && matches!(kind, "NodePort" | "LoadBalancer") {
-        causes.push(Cause::invalid("spec.clusterIPs[0]", "None", format!("may not be set to 'None' for {kind} services")));
+        causes.push(Cause::invalid(
+            "spec.clusterIPs[0]",
+            "None",
+            format!("may not be set to 'None' for {kind} services"),
+        ));
     }
     let (mut names, mut pairs) = (HashSet::new(), HashSet::new());
     for (index, port) in ports.iter().enumerate() {
@@ -38,7 +46,11 @@ pub fn validate(old: Option<&Value>, new: &Value, causes: &mut Vec<Cause>) {
             causes.push(Cause::required(format!("{path}.name"), ""));
         } else if !name.is_empty() {
             if !is_dns_label(name) {
-                causes.push(Cause::invalid(format!("{path}.name"), name, "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-'"));
+                causes.push(Cause::invalid(
+                    format!("{path}.name"),
+                    name,
+                    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-'",
+                ));
             }
             if !names.insert(name) {
                 causes.push(Cause::duplicate(format!("{path}.name"), name));
@@ -52,7 +64,11 @@ pub fn validate(old: Option<&Value>, new: &Value, causes: &mut Vec<Cause>) {
         match &port["targetPort"] {
             Value::Number(number) => port_number(number.as_i64().unwrap_or(0), &format!("{path}.targetPort"), causes),
             Value::String(name) if !is_port_name(name) => {
-                causes.push(Cause::invalid(format!("{path}.targetPort"), name.as_str(), "must be a valid IANA_SVC_NAME (at most 15 characters)"));
+                causes.push(Cause::invalid(
+                    format!("{path}.targetPort"),
+                    name.as_str(),
+                    "must be a valid IANA_SVC_NAME (at most 15 characters)",
+                ));
             }
             _ => {}
         }
@@ -60,24 +76,37 @@ pub fn validate(old: Option<&Value>, new: &Value, causes: &mut Vec<Cause>) {
             causes.push(Cause::duplicate(path.clone(), port.clone()));
         }
         if port["nodePort"].as_i64().unwrap_or(0) != 0 && !matches!(kind, "NodePort" | "LoadBalancer") {
-            causes.push(Cause::forbidden(format!("{path}.nodePort"), format!("may not be used when `type` is '{kind}'")));
+            causes
+                .push(Cause::forbidden(format!("{path}.nodePort"), format!("may not be used when `type` is '{kind}'")));
         }
     }
     for (index, address) in object::list(new, "/spec/externalIPs").iter().enumerate() {
         let text = address.as_str().unwrap_or("");
         if text.parse::<std::net::IpAddr>().is_err() {
-            causes.push(Cause::invalid(format!("spec.externalIPs[{index}]"), text, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"));
+            causes.push(Cause::invalid(
+                format!("spec.externalIPs[{index}]"),
+                text,
+                "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+            ));
         }
     }
     for (index, range) in object::list(new, "/spec/loadBalancerSourceRanges").iter().enumerate() {
         let text = range.as_str().unwrap_or("");
         if text.trim().parse::<ipnet::IpNet>().is_err() {
-            causes.push(Cause::invalid(format!("spec.loadBalancerSourceRanges[{index}]"), text, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"));
+            causes.push(Cause::invalid(
+                format!("spec.loadBalancerSourceRanges[{index}]"),
+                text,
+                "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
+            ));
         }
     }
     let seconds = object::number(new, "/spec/sessionAffinityConfig/clientIP/timeoutSeconds");
     if seconds.is_some_and(|seconds| !(1..=86400).contains(&seconds)) {
-        causes.push(Cause::invalid("spec.sessionAffinityConfig.clientIP.timeoutSeconds", seconds, "must be greater than 0 and less than 86400"));
+        causes.push(Cause::invalid(
+            "spec.sessionAffinityConfig.clientIP.timeoutSeconds",
+            seconds,
+            "must be greater than 0 and less than 86400",
+        ));
     }
     if let Some(old) = old {
         let old_spec = &old["spec"];

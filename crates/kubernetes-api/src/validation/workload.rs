@@ -13,7 +13,8 @@ pub fn validate(old: Option<&Value>, new: &Value, causes: &mut Vec<Cause>) {
     expressions(selector, "spec.selector", causes);
     let labels = &new["spec"]["template"]["metadata"]["labels"];
     let empty = |selector: &Value| {
-        selector["matchLabels"].as_object().is_none_or(serde_json::Map::is_empty) && object::list(selector, "/matchExpressions").is_empty()
+        selector["matchLabels"].as_object().is_none_or(serde_json::Map::is_empty)
+            && object::list(selector, "/matchExpressions").is_empty()
     };
     if selector.is_null() {
         causes.push(Cause::required("spec.selector", ""));
@@ -21,7 +22,11 @@ pub fn validate(old: Option<&Value>, new: &Value, causes: &mut Vec<Cause>) {
         causes.push(Cause::invalid("spec.selector", selector.clone(), "empty selector is invalid for deployment"));
     } else if !selector_object_matches(selector, labels) {
         let shown = if labels.is_null() { serde_json::json!({}) } else { labels.clone() };
-        causes.push(Cause::invalid("spec.template.metadata.labels", shown, "`selector` does not match template `labels`"));
+        causes.push(Cause::invalid(
+            "spec.template.metadata.labels",
+            shown,
+            "`selector` does not match template `labels`",
+        ));
     }
     metadata::labels(Some(labels), "spec.template.metadata.labels", causes);
     if old.is_some_and(|old| old["spec"]["selector"] != *selector) {
@@ -47,10 +52,16 @@ fn expressions(selector: &Value, path: &str, causes: &mut Vec<Cause>) {
         let values = object::list(expression, "/values").len();
         match expression["operator"].as_str().unwrap_or("") {
             "In" | "NotIn" if values == 0 => {
-                causes.push(Cause::required(format!("{path}.values"), "must be specified when `operator` is 'In' or 'NotIn'"));
+                causes.push(Cause::required(
+                    format!("{path}.values"),
+                    "must be specified when `operator` is 'In' or 'NotIn'",
+                ));
             }
             "Exists" | "DoesNotExist" if values > 0 => {
-                causes.push(Cause::forbidden(format!("{path}.values"), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
+                causes.push(Cause::forbidden(
+                    format!("{path}.values"),
+                    "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+                ));
             }
             "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
             other => causes.push(Cause::invalid(format!("{path}.operator"), other, "not a valid selector operator")),
@@ -72,13 +83,19 @@ pub fn validate_network_policy(new: &Value, causes: &mut Vec<Cause>) {
                 }
                 let (first, last) = (port["port"].as_i64(), port["endPort"].as_i64());
                 if last.is_some() && first.is_none_or(|first| last.is_some_and(|last| last < first)) {
-                    causes.push(Cause::invalid(format!("{path}.endPort"), last, "must be greater than or equal to `port`"));
+                    causes.push(Cause::invalid(
+                        format!("{path}.endPort"),
+                        last,
+                        "must be greater than or equal to `port`",
+                    ));
                 }
             }
             for (at, peer) in object::list(rule, &format!("/{peers}")).iter().enumerate() {
                 let path = format!("spec.{rules}[{index}].{peers}[{at}]");
                 let block = peer.get("ipBlock").is_some_and(Value::is_object);
-                let selectors = ["podSelector", "namespaceSelector"].iter().any(|field| peer.get(*field).is_some_and(Value::is_object));
+                let selectors = ["podSelector", "namespaceSelector"]
+                    .iter()
+                    .any(|field| peer.get(*field).is_some_and(Value::is_object));
                 if !block && !selectors {
                     causes.push(Cause::required(path.clone(), "must specify a peer"));
                 }
@@ -97,7 +114,11 @@ fn ip_block(block: &Value, path: &str, causes: &mut Vec<Cause>) {
     let parse = |text: &str| text.parse::<ipnet::IpNet>().ok();
     let cidr = block["cidr"].as_str().unwrap_or("");
     let Some(outer) = parse(cidr) else {
-        causes.push(Cause::invalid(format!("{path}.cidr"), cidr, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"));
+        causes.push(Cause::invalid(
+            format!("{path}.cidr"),
+            cidr,
+            "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
+        ));
         return;
     };
     for (index, except) in object::list(block, "/except").iter().enumerate() {
@@ -105,7 +126,11 @@ fn ip_block(block: &Value, path: &str, causes: &mut Vec<Cause>) {
         match parse(text) {
             Some(inner) if outer.contains(&inner) && outer != inner => {}
             Some(_) => {
-                causes.push(Cause::invalid(format!("{path}.except[{index}]"), text, "must be a strict subset of `cidr`"));
+                causes.push(Cause::invalid(
+                    format!("{path}.except[{index}]"),
+                    text,
+                    "must be a strict subset of `cidr`",
+                ));
             }
             None => causes.push(Cause::invalid(format!("{path}.except[{index}]"), text, "must be a valid CIDR value")),
         }
@@ -137,7 +162,11 @@ pub fn validate_endpoint_slice(old: Option<&Value>, new: &Value, causes: &mut Ve
                 _ => true,
             };
             if !good {
-                causes.push(Cause::invalid(format!("endpoints[{index}].addresses[{at}]"), text, format!("must be a valid {family} address")));
+                causes.push(Cause::invalid(
+                    format!("endpoints[{index}].addresses[{at}]"),
+                    text,
+                    format!("must be a valid {family} address"),
+                ));
             }
         }
     }

@@ -1,9 +1,9 @@
 use super::{WriteOptions, prepare};
 use crate::api::{Api, stored};
+use crate::custom;
 use crate::error::ApiError;
 use crate::object;
 use crate::registry::Resource;
-use crate::custom;
 use object_store::{Expect, StoreError, Write};
 use serde_json::{Value, json};
 
@@ -52,7 +52,9 @@ async fn create_named(
         metadata.insert("generation".into(), 1.into());
     }
     // A status belongs to whoever observes, not to whoever creates.
-    if resource.status && let Some(map) = object.as_object_mut() {
+    if resource.status
+        && let Some(map) = object.as_object_mut()
+    {
         map.remove("status");
     }
     if resource.plural == "namespaces" && resource.group.is_empty() {
@@ -68,7 +70,9 @@ async fn create_named(
         return Err(ApiError::already_exists(&resource.group, &resource.plural, &name));
     }
     if let Some(allocator) = &mut allocator {
-        allocator.assign(&key, None, &mut object).map_err(|causes| ApiError::invalid(&resource.group, &resource.kind, &name, &causes))?;
+        allocator
+            .assign(&key, None, &mut object)
+            .map_err(|causes| ApiError::invalid(&resource.group, &resource.kind, &name, &causes))?;
     }
     prepare::validate(resource, None, &object)?;
     if let Some(namespace) = namespace {
@@ -83,7 +87,9 @@ async fn create_named(
     let write = Write { key: key.clone(), value: Some(stored(resource, &object)), expect: Expect::Absent };
     let revision = match api.store.write(write).await {
         Ok(revision) => revision,
-        Err(StoreError::Conflict { .. }) => return Err(ApiError::already_exists(&resource.group, &resource.plural, &name)),
+        Err(StoreError::Conflict { .. }) => {
+            return Err(ApiError::already_exists(&resource.group, &resource.plural, &name));
+        }
         Err(error) => return Err(error.into()),
     };
     if let Some(allocator) = &mut allocator {
@@ -136,5 +142,8 @@ fn require_live_namespace(api: &Api, resource: &Resource, namespace: &str, name:
 /// Five letters that cannot make words, as Kubernetes' generated names end.
 fn suffix() -> String {
     const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-    uuid::Uuid::new_v4().into_bytes()[..5].iter().map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()])).collect()
+    uuid::Uuid::new_v4().into_bytes()[..5]
+        .iter()
+        .map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()]))
+        .collect()
 }

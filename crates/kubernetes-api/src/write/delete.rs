@@ -34,9 +34,14 @@ impl DeleteOptions {
         if grace_period.is_some_and(|seconds| seconds < 0) {
             return Err(ApiError::bad_request("gracePeriodSeconds must not be negative"));
         }
-        let orphan = body.get("orphanDependents").and_then(Value::as_bool).and_then(|orphan| orphan.then(|| "Orphan".to_owned()));
+        let orphan = body
+            .get("orphanDependents")
+            .and_then(Value::as_bool)
+            .and_then(|orphan| orphan.then(|| "Orphan".to_owned()));
         let propagation = text("/propagationPolicy").or_else(|| query_text("propagationPolicy")).or(orphan);
-        if let Some(policy) = propagation.as_deref().filter(|policy| !matches!(*policy, "Background" | "Foreground" | "Orphan")) {
+        if let Some(policy) =
+            propagation.as_deref().filter(|policy| !matches!(*policy, "Background" | "Foreground" | "Orphan"))
+        {
             return Err(ApiError::bad_request(format!("invalid DeleteOptions: propagationPolicy: {policy:?}")));
         }
         Ok(Self {
@@ -87,7 +92,15 @@ pub async fn delete(
         if new == old || options.dry_run {
             return Ok(Deleted::Begun(new));
         }
-        match api.store.write(Write { key: key.clone(), value: Some(stored(resource, &new)), expect: Expect::Revision(entry.revision) }).await {
+        match api
+            .store
+            .write(Write {
+                key: key.clone(),
+                value: Some(stored(resource, &new)),
+                expect: Expect::Revision(entry.revision),
+            })
+            .await
+        {
             Ok(revision) => {
                 object::set_resource_version(&mut new, revision);
                 return Ok(Deleted::Begun(new));
@@ -118,7 +131,10 @@ pub async fn remove(api: &Api, resource: &Resource, key: &str, old: &Value, revi
 }
 
 fn check_preconditions(resource: &Resource, old: &Value, options: &DeleteOptions) -> Result<(), ApiError> {
-    let checks = [("UID", &options.uid, object::uid(old)), ("ResourceVersion", &options.resource_version, object::text(old, "/metadata/resourceVersion"))];
+    let checks = [
+        ("UID", &options.uid, object::uid(old)),
+        ("ResourceVersion", &options.resource_version, object::text(old, "/metadata/resourceVersion")),
+    ];
     for (what, wanted, found) in checks {
         if let Some(wanted) = wanted.as_deref().filter(|wanted| *wanted != found) {
             let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}");
@@ -172,7 +188,8 @@ fn begin(resource: &Resource, object: &mut Value, options: &DeleteOptions) {
 
 /// A Pod that no node runs needs no grace.
 fn pod_grace(pod: &Value, options: &DeleteOptions) -> i64 {
-    let asked = options.grace_period.or_else(|| object::number(pod, "/spec/terminationGracePeriodSeconds")).unwrap_or(30);
+    let asked =
+        options.grace_period.or_else(|| object::number(pod, "/spec/terminationGracePeriodSeconds")).unwrap_or(30);
     let unscheduled = object::text(pod, "/spec/nodeName").is_empty();
     let ended = matches!(object::text(pod, "/status/phase"), "Succeeded" | "Failed");
     if unscheduled || ended { 0 } else { asked.max(0) }

@@ -6,8 +6,8 @@ mod prepare;
 mod update;
 
 pub use create::create;
-pub use prepare::known_fields;
 pub use delete::{DeleteOptions, Deleted, delete};
+pub use prepare::known_fields;
 pub use update::{Part, update};
 
 use crate::error::ApiError;
@@ -49,7 +49,12 @@ impl WriteOptions {
             "Strict" => FieldValidation::Strict,
             other => return Err(ApiError::bad_request(format!("fieldValidation: Unsupported value: {other:?}"))),
         };
-        Ok(Self { dry_run: query.dry_run()?, field_validation, field_manager: query.get("fieldManager").to_owned(), ..Self::default() })
+        Ok(Self {
+            dry_run: query.dry_run()?,
+            field_validation,
+            field_manager: query.get("fieldManager").to_owned(),
+            ..Self::default()
+        })
     }
 
     pub(crate) fn unknown_fields(&mut self, unknown: &[String]) -> Result<(), ApiError> {

@@ -46,7 +46,8 @@ fn check_kind(resource: &Resource, object: &mut Value) -> Result<(), ApiError> {
     if !object.is_object() {
         return Err(ApiError::bad_request("the object is no map"));
     }
-    let (api_version, kind) = (object::text(object, "/apiVersion").to_owned(), object::text(object, "/kind").to_owned());
+    let (api_version, kind) =
+        (object::text(object, "/apiVersion").to_owned(), object::text(object, "/kind").to_owned());
     let expected = resource.api_version();
     if (!api_version.is_empty() && api_version != expected) || (!kind.is_empty() && kind != resource.kind) {
         return Err(ApiError::bad_request(format!(

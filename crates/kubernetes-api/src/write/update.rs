@@ -1,9 +1,9 @@
 use super::{WriteOptions, prepare};
 use crate::api::{Api, present, stored};
+use crate::custom;
 use crate::error::{ApiError, Cause};
 use crate::object;
 use crate::registry::Resource;
-use crate::custom;
 use object_store::{Expect, StoreError, Write};
 use serde_json::Value;
 
@@ -56,7 +56,9 @@ pub async fn update(
             object::metadata_mut(&mut new).insert("generation".into(), (generation + moved).into());
         }
         if let Some(allocator) = &mut allocator {
-            allocator.assign(&key, Some(&old), &mut new).map_err(|causes| ApiError::invalid(&resource.group, &resource.kind, name, &causes))?;
+            allocator
+                .assign(&key, Some(&old), &mut new)
+                .map_err(|causes| ApiError::invalid(&resource.group, &resource.kind, name, &causes))?;
         }
         // What may never change for others, the server's own subresources may: `binding` gives a Pod its node.
         let before = if part == Part::Whole { None } else { Some(&old) };
@@ -95,7 +97,9 @@ pub async fn update(
 pub(super) fn is_finished(resource: &Resource, object: &Value) -> bool {
     let held = !object::finalizers(object).is_empty()
         || object::number(object, "/metadata/deletionGracePeriodSeconds").unwrap_or(0) > 0
-        || (resource.group.is_empty() && resource.plural == "namespaces" && !object::list(object, "/spec/finalizers").is_empty());
+        || (resource.group.is_empty()
+            && resource.plural == "namespaces"
+            && !object::list(object, "/spec/finalizers").is_empty());
     object::is_deleting(object) && !held
 }
 
@@ -119,17 +123,34 @@ fn keep_identity(resource: &Resource, old: &Value, new: &mut Value) -> Result<()
     }
     let namespace = object::namespace(new);
     if !namespace.is_empty() && namespace != object::namespace(old) {
-        return Err(ApiError::bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+        return Err(ApiError::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
     }
     if object::is_deleting(old) {
         let before = object::finalizers(old);
         if let Some(added) = object::finalizers(new).iter().find(|finalizer| !before.contains(finalizer)) {
-            let message = format!("no new finalizers can be added if the object is being deleted, found new finalizers {added:?}");
-            return Err(ApiError::invalid(&resource.group, &resource.kind, &name, &[Cause::forbidden("metadata.finalizers", message)]));
+            let message = format!(
+                "no new finalizers can be added if the object is being deleted, found new finalizers {added:?}"
+            );
+            return Err(ApiError::invalid(
+                &resource.group,
+                &resource.kind,
+                &name,
+                &[Cause::forbidden("metadata.finalizers", message)],
+            ));
         }
     }
     let metadata = object::metadata_mut(new);
-    for field in ["uid", "creationTimestamp", "namespace", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName"] {
+    for field in [
+        "uid",
+        "creationTimestamp",
+        "namespace",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "generateName",
+    ] {
         match old["metadata"].get(field) {
             Some(value) => metadata.insert(field.into(), value.clone()),
             None => metadata.remove(field),

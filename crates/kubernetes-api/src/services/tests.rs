@@ -25,7 +25,9 @@ fn families_follow_the_policy() {
     let dual = assign(&mut allocator, "b", json!({ "ipFamilyPolicy": "PreferDualStack" })).unwrap();
     assert_eq!(dual["ipFamilies"], json!(["IPv4", "IPv6"]));
     assert!(dual["clusterIPs"][1].as_str().unwrap().starts_with("fd00:10:96::"));
-    let six_first = assign(&mut allocator, "c", json!({ "ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv6", "IPv4"] })).unwrap();
+    let six_first =
+        assign(&mut allocator, "c", json!({ "ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv6", "IPv4"] }))
+            .unwrap();
     assert!(six_first["clusterIP"].as_str().unwrap().starts_with("fd00"));
     let headless = assign(&mut allocator, "d", json!({ "clusterIP": "None", "selector": { "a": "b" } })).unwrap();
     assert_eq!((&headless["clusterIPs"], &headless["ipFamilies"]), (&json!(["None"]), &json!(["IPv4"])));
@@ -37,7 +39,11 @@ fn an_address_is_given_once() {
     assign(&mut allocator, "a", json!({ "clusterIP": "10.96.0.10" })).unwrap();
     let refused = assign(&mut allocator, "b", json!({ "clusterIP": "10.96.0.10" })).unwrap_err();
     assert!(refused.contains("provided IP is already allocated"), "{refused}");
-    assert!(assign(&mut allocator, "b", json!({ "clusterIP": "10.0.0.10" })).unwrap_err().contains("not in the valid range"));
+    assert!(
+        assign(&mut allocator, "b", json!({ "clusterIP": "10.0.0.10" }))
+            .unwrap_err()
+            .contains("not in the valid range")
+    );
     allocator.release("a");
     assign(&mut allocator, "b", json!({ "clusterIP": "10.96.0.10" })).unwrap();
     let mut seen = std::collections::HashSet::new();
@@ -52,7 +58,10 @@ fn node_ports_are_given_once_and_run_out() {
     let mut allocator = allocator();
     let port = |number: i64| json!({ "type": "NodePort", "ports": [{ "port": 80, "nodePort": number }] });
     assign(&mut allocator, "a", port(30001)).unwrap();
-    assert_eq!(assign(&mut allocator, "b", port(30001)).unwrap_err(), "spec.ports[0].nodePort: Invalid value: 30001: provided port is already allocated");
+    assert_eq!(
+        assign(&mut allocator, "b", port(30001)).unwrap_err(),
+        "spec.ports[0].nodePort: Invalid value: 30001: provided port is already allocated"
+    );
     assert!(assign(&mut allocator, "b", port(80)).unwrap_err().contains("The range of valid ports is 30000-30002"));
     assign(&mut allocator, "b", port(0)).unwrap();
     assign(&mut allocator, "c", port(0)).unwrap();
@@ -67,7 +76,10 @@ fn node_ports_are_given_once_and_run_out() {
 #[test]
 fn an_update_keeps_what_it_leaves_out() {
     let mut allocator = allocator();
-    let old = service(assign(&mut allocator, "a", json!({ "type": "NodePort", "ports": [{ "port": 80, "protocol": "TCP" }] })).unwrap());
+    let old = service(
+        assign(&mut allocator, "a", json!({ "type": "NodePort", "ports": [{ "port": 80, "protocol": "TCP" }] }))
+            .unwrap(),
+    );
     let mut new = service(json!({ "type": "NodePort", "ports": [{ "port": 80, "protocol": "TCP" }] }));
     allocator.assign("a", Some(&old), &mut new).unwrap();
     assert_eq!(old, new);
