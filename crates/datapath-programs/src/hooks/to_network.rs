@@ -40,15 +40,16 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
     if code != IS_IP {
         return Ok(TC_ACT_OK as i32);
     }
+    if endpoint_of(&s.headers.source).is_some_and(|e| e.ifindex != 0) {
+        // A Pod's address from the host's stack: nobody of ours sent it, and it must not be seen outside, be it a
+        // fragment or what looks like a tunnel.
+        return Err(DropReason::StaleOrUnroutable);
+    }
     if s.headers.protocol == protocol::UDP && s.headers.destination_port == VXLAN_PORT {
         return Ok(TC_ACT_OK as i32);
     }
     if fragments::resolve(s).is_err() {
         return Ok(TC_ACT_OK as i32); // the host's own fragments; ports matter only for translated flows
-    }
-    if endpoint_of(&s.headers.source).is_some_and(|e| e.ifindex != 0) {
-        // A Pod's address from the host's stack: nobody of ours sent it, and it must not be seen outside.
-        return Err(DropReason::StaleOrUnroutable);
     }
     s.source_identity = identity::HOST;
     if !find_flow(skb, s)? {
