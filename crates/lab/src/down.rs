@@ -23,7 +23,6 @@ use crate::{
     progress::Progress,
     residents::residents,
     shared,
-    supervise::SUPERVISOR,
 };
 
 /// Removes one lab or all.
@@ -71,7 +70,7 @@ fn remove(lab: &LabName) -> anyhow::Result<bool> {
     let mut removal = Removal { folders, problems: Vec::new() };
 
     progress.step("supervisor");
-    removal.end_recorded(SUPERVISOR, SUPERVISOR_GRACE);
+    removal.end_supervisors(lab);
     progress.step("Pods");
     match &cgroup {
         Ok(cgroup) => removal.note("kill what runs in the lab's cgroup", cgroup.kill_all()),
@@ -120,9 +119,13 @@ impl Removal {
         }
     }
 
-    fn end_recorded(&mut self, process: &str, grace: Duration) {
-        if let Some(running) = ProcessId::recorded(&self.folders.process(process)).and_then(|id| id.open()) {
-            self.note(&format!("end {process}"), running.end(Signal::TERM, grace));
+    /// By its command line, not by its file: one that was started a moment ago has none yet.
+    fn end_supervisors(&mut self, lab: &LabName) {
+        let wanted: [&[u8]; 4] = [b"lab", b"supervise", b"--name", lab.as_str().as_bytes()];
+        for pid in own_processes(|arguments| arguments == wanted) {
+            if let Some(process) = ProcessId::of(pid).ok().and_then(|id| id.open()) {
+                self.note("end the supervisor", process.end(Signal::TERM, SUPERVISOR_GRACE));
+            }
         }
     }
 
@@ -225,15 +228,23 @@ impl Removal {
 
 /// Processes `malla container-shim <folder>` with a folder below `root`.
 fn shims_of(root: &Path) -> Vec<i32> {
-    let is_shim = |pid: i32| {
+    own_processes(|arguments| match arguments {
+        [b"container-shim", folder, ..] => Path::new(OsStr::from_bytes(folder)).starts_with(root),
+        _ => false,
+    })
+}
+
+/// Processes of this program whose arguments are `wanted`.
+fn own_processes(wanted: impl Fn(&[&[u8]]) -> bool) -> Vec<i32> {
+    let is_wanted = |pid: i32| {
         let command_line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let mut arguments = command_line.split(|byte| *byte == 0).skip(1);
-        arguments.next() == Some(b"container-shim")
-            && arguments.next().is_some_and(|folder| Path::new(OsStr::from_bytes(folder)).starts_with(root))
+        let command_line = command_line.strip_suffix(b"\0").unwrap_or(&command_line);
+        let arguments: Vec<&[u8]> = command_line.split(|byte| *byte == 0).skip(1).collect();
+        wanted(&arguments)
     };
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| is_shim(*pid) && is_malla(*pid)).collect()
+    pids.filter(|pid| is_wanted(*pid) && is_malla(*pid)).collect()
 }
 
 /// Whether the process runs a program called malla. `/proc/<pid>/exe` ends in " (deleted)" after a new build.

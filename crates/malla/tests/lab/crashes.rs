@@ -4,7 +4,7 @@ use std::{fs, process::Command, time::Duration};
 
 use serde_json::Value;
 
-use crate::commands::{Lab, text};
+use crate::commands::{Lab, malla_path, text};
 
 fn kill(pid: &Value) {
     let pid = pid.as_i64().expect("a running process").to_string();
@@ -66,4 +66,23 @@ fn down_cleans_what_is_left_after_the_worst() {
     let down = lab.lab("down", &[]);
     assert!(down.status.success(), "{}", text(&down));
     assert_eq!(lab.traces(), Vec::<String>::new());
+}
+
+#[test]
+fn an_up_that_is_killed_at_any_moment_is_finished_by_the_next() {
+    let lab = Lab::reserve();
+    for milliseconds in [5, 20, 60, 120, 250, 500] {
+        let mut up = Command::new(malla_path());
+        let mut up = up.args(["lab", "up", "--name", &lab.name, "--nodes", "2", "--wait"]).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        up.kill().unwrap();
+        up.wait().unwrap();
+        if milliseconds % 20 != 0 {
+            let down = lab.lab("down", &[]); // from here too
+            assert!(down.status.success(), "killed after {milliseconds} ms: {}", text(&down));
+            assert_eq!(lab.traces(), Vec::<String>::new(), "killed after {milliseconds} ms");
+        }
+    }
+    lab.run_up(&["--nodes", "2"]);
+    assert_eq!(lab.status()["problems"].as_array().unwrap().len(), 0, "{:#}", lab.status());
 }
