@@ -1,10 +1,12 @@
 //! A network namespace and a bpffs of the test's own, with the programs loaded over fresh maps.
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(dead_code, unused_imports, reason = "each test file uses its own part")]
 
 pub mod checksum;
 pub mod fixture;
 pub mod packet;
+pub mod step;
 pub mod topology;
+pub mod tracked;
 pub mod world;
 
 use std::os::fd::{AsFd, OwnedFd};
