@@ -1,5 +1,5 @@
-//! Telling a sender what is wrong, as a router does: "packet too big" and "time exceeded" (RFC 792, RFC 1191,
-//! RFC 4443 §3.2–3.3). The packet itself becomes the answer and goes back where it came from.
+//! Telling a sender what is wrong, as a router does: "packet too big" and "time exceeded", and "port unreachable" for a
+//! service without backends, which clients know as "connection refused" (RFC 792, RFC 1191, RFC 4443 §3.1–3.3). The packet itself becomes the answer and goes back where it came from.
 
 use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
 use aya_ebpf::helpers::generated::{
@@ -20,6 +20,7 @@ pub fn answer_or_drop(skb: Skb, s: &mut Scratch, reason: DropReason) -> i32 {
     let answered = match reason {
         DropReason::PacketTooBig => too_big(skb, s, s.mtu),
         DropReason::TtlExceeded => time_exceeded(skb, s),
+        DropReason::NoBackend => unreachable(skb, s),
         _ => Err(reason),
     };
     match answered {
@@ -65,6 +66,26 @@ fn answer_time_exceeded(skb: Skb, s: &mut Scratch) -> Result<i32, DropReason> {
         answer_v6(skb, s, 3, 0, 0, DropReason::TtlExceeded)
     } else {
         answer_v4(skb, s, 11, 0, 0, DropReason::TtlExceeded)
+    }
+}
+
+/// Nothing serves there.
+#[inline(always)]
+fn unreachable(skb: Skb, s: &mut Scratch) -> Result<i32, DropReason> {
+    code::decode_verdict(unreachable_code(skb, s))
+}
+
+#[inline(never)]
+fn unreachable_code(skb: Skb, s: &mut Scratch) -> i32 {
+    code::encode_verdict(answer_unreachable(skb, s))
+}
+
+#[inline(always)]
+fn answer_unreachable(skb: Skb, s: &mut Scratch) -> Result<i32, DropReason> {
+    if s.headers.is(flags::V6) {
+        answer_v6(skb, s, 1, 4, 0, DropReason::NoBackend)
+    } else {
+        answer_v4(skb, s, 3, 3, 0, DropReason::NoBackend)
     }
 }
 
