@@ -76,6 +76,8 @@ async fn the_seeds_deployment_lives_scales_and_goes() {
     assert_eq!(ranges, [range(0, "fd00:10:244::/64"), range(1, "fd00:10:244:1::/64"), range(2, "fd00:10:244:2::/64")]);
 
     let first = placed(&cluster).await;
+    // Times in objects have a resolution of one second: only a Pod of a later second is younger.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     for replicas in [5, 1] {
         cluster.scale("spink", replicas).await;
         wait_for_available(&cluster, replicas).await;
