@@ -167,7 +167,7 @@ fn by_ipv6(t: &mut Topology) {
             ..Route::ZERO
         };
         let length = if f == V4 { 24 } else { 64 };
-        t.datapath.maps().ipcache.insert(&PrefixKey::from_ip(f.remote(), length), &route).unwrap();
+        t.datapath().maps().ipcache.insert(&PrefixKey::from_ip(f.remote(), length), &route).unwrap();
     }
     let other = socket_in(&t.wire, (V6.other_node(), VXLAN_PORT));
     let stranger = socket_in(&t.wire, (wire_addresses()[4], VXLAN_PORT));
@@ -182,8 +182,8 @@ fn by_ipv6(t: &mut Topology) {
 
 /// As [`arrives_and_is_answered`], with a flow of its own.
 fn arrives_and_is_answered_again(t: &mut Topology, f: Family, other: &UdpSocket, server: &UdpSocket) {
-    for (key, _) in t.datapath.maps().conntrack.entries().unwrap() {
-        t.datapath.maps().conntrack.remove(&key).unwrap();
+    for (key, _) in t.datapath().maps().conntrack.entries().unwrap() {
+        t.datapath().maps().conntrack.remove(&key).unwrap();
     }
     arrives_and_is_answered(t, f, other, server, V6.node());
 }

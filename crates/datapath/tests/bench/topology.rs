@@ -20,7 +20,9 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 pub const VXLAN_PORT: u16 = 8472;
 
 pub struct Topology {
-    pub datapath: Datapath,
+    /// `None` while the agent is dead.
+    running: Option<Datapath>,
+    pub settings: Settings,
     pub events: EventReader,
     /// The other end of the node's wire.
     pub wire: NetNs,
@@ -104,7 +106,21 @@ impl Topology {
         datapath.attach_pod("lxpod", host_side).unwrap();
         assert!(datapath.is_pod_attached("lxpod"));
         let events = datapath.events().unwrap();
-        Self { datapath, events, wire, pod, devices }
+        Self { running: Some(datapath), settings, events, wire, pod, devices }
+    }
+
+    pub fn datapath(&self) -> &Datapath {
+        self.running.as_ref().expect("the agent lives")
+    }
+
+    /// The agent ends without a word: its descriptors are closed, what is pinned stays.
+    pub fn kill_agent(&mut self) {
+        self.running = None;
+    }
+
+    /// An agent starts over what is pinned.
+    pub fn start_agent(&mut self) {
+        self.running = Some(Datapath::start(&self.settings).unwrap());
     }
 
     /// The events until one satisfies `wanted`; all of them when none did in time.
