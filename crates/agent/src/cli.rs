@@ -82,7 +82,8 @@ pub fn run(args: AgentArgs) -> anyhow::Result<()> {
 
 fn start_log() {
     // The client's own complaints come a second time as errors of the watches.
-    let filter = tracing_subscriber::EnvFilter::try_from_env("MALLA_LOG").unwrap_or_else(|_| "info,kube_client=off".into());
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_env("MALLA_LOG").unwrap_or_else(|_| "info,kube_client=off".into());
     // A program that embeds the agent has its own.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init();
 }

@@ -62,9 +62,7 @@ pub fn loop_maps(datapath: &Arc<Datapath>) -> run::Maps {
 
 /// The map of local addresses.
 #[must_use]
-pub fn endpoints(
-    datapath: &Arc<Datapath>,
-) -> Box<dyn Table<datapath_layouts::AddressKey, datapath_layouts::Endpoint>> {
+pub fn endpoints(datapath: &Arc<Datapath>) -> Box<dyn Table<datapath_layouts::AddressKey, datapath_layouts::Endpoint>> {
     Pinned::boxed(datapath, maps::ENDPOINTS.name, |m| &m.endpoints)
 }
 

@@ -17,7 +17,8 @@ impl std::str::FromStr for PortRange {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let range = text.split_once('-').and_then(|(a, b)| Some(Self { first: a.parse().ok()?, last: b.parse().ok()? }));
+        let range =
+            text.split_once('-').and_then(|(a, b)| Some(Self { first: a.parse().ok()?, last: b.parse().ok()? }));
         let range = range.ok_or_else(|| format!("{text:?} is not a range of ports such as 30000-32767"))?;
         if range.first == 0 || range.first > range.last {
             return Err(format!("{text:?}: the first port must be above 0 and not above the last"));

@@ -97,7 +97,8 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("malla-settings-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         assert!(read(&folder).is_err());
-        let config = NodeConfig { routing: Routing::Native as u32, network_mtu: 1500, trace_all: 1, ..NodeConfig::ZERO };
+        let config =
+            NodeConfig { routing: Routing::Native as u32, network_mtu: 1500, trace_all: 1, ..NodeConfig::ZERO };
         write(&folder, &config).unwrap();
         let settings = read(&folder).unwrap();
         assert_eq!((settings.routing.as_str(), settings.network_mtu, settings.trace_all), ("native", 1500, true));

@@ -99,7 +99,7 @@ impl<K: Hash + Eq + Clone, V: PartialEq> Watched<K, V> {
 
     /// Number of objects.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.items.len()
     }
 }
@@ -118,7 +118,7 @@ mod tests {
         assert!(table.take(Told::End).is_empty() && table.is_synced());
         assert!(table.take(Told::Begin).is_empty());
         assert!(table.take(Told::Set(1, Some("a"))).is_empty(), "unchanged");
-        assert_eq!(table.len(), 2, "nothing disappears while the list runs");
+        assert_eq!(table.count(), 2, "nothing disappears while the list runs");
         assert_eq!(table.take(Told::End), [Difference { key: 2, old: Some("b") }]);
     }
 

@@ -154,7 +154,8 @@ impl Balancer {
     /// safe at any time before the first [`Self::set`].
     pub fn clear_uncounted(&mut self) -> Plan {
         let mut plan = Plan::default();
-        let mut rows: Vec<u32> = self.tables.service_ids().filter(|&id| self.tables.frontends_of(id).is_empty()).collect();
+        let mut rows: Vec<u32> =
+            self.tables.service_ids().filter(|&id| self.tables.frontends_of(id).is_empty()).collect();
         rows.retain(|id| !self.owned.contains(id));
         rows.sort_unstable();
         for id in rows {
@@ -171,7 +172,8 @@ impl Balancer {
 
     fn check_room(&self, desired: &[Desired]) -> Result<(), CapacityExceeded> {
         let (frontends, slots) = self.tables.len();
-        let new_frontends = desired.iter().flat_map(|d| &d.frontends).filter(|f| self.tables.frontend(&f.key).is_none()).count();
+        let new_frontends =
+            desired.iter().flat_map(|d| &d.frontends).filter(|f| self.tables.frontend(&f.key).is_none()).count();
         let new_slots: usize = desired
             .iter()
             .map(|d| d.backends.len().saturating_sub(self.known_id(d).map_or(0, |id| self.tables.slots(id).len())))
@@ -191,7 +193,8 @@ impl Balancer {
 
     fn release_unwanted(&mut self, want: &Desired, plan: &mut Plan) {
         let Some(port) = self.ports.get_mut(&want.port) else { return };
-        let (kept, dropped) = port.frontends.iter().copied().partition(|key| want.frontends.iter().any(|f| f.key == *key));
+        let (kept, dropped) =
+            port.frontends.iter().copied().partition(|key| want.frontends.iter().any(|f| f.key == *key));
         port.frontends = kept;
         let dropped: Vec<FrontendKey> = dropped;
         for key in dropped {
@@ -333,7 +336,8 @@ impl BackendNumbers {
             return;
         }
         self.taken.insert(backend.id);
-        let entry = self.by_target.entry((backend.address, backend.port)).or_insert(Numbered { id: backend.id, slots: 0 });
+        let entry =
+            self.by_target.entry((backend.address, backend.port)).or_insert(Numbered { id: backend.id, slots: 0 });
         entry.slots += 1;
     }
 

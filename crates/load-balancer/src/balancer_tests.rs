@@ -18,7 +18,9 @@ impl Maps {
             Change::WriteBackend(k, v) => drop(self.backends.insert(*k, *v)),
             Change::RemoveBackend(k) => assert!(self.backends.remove(k).is_some(), "removes what is not there: {k:?}"),
             Change::WriteFrontend(k, v) => drop(self.frontends.insert(*k, *v)),
-            Change::RemoveFrontend(k) => assert!(self.frontends.remove(k).is_some(), "removes what is not there: {k:?}"),
+            Change::RemoveFrontend(k) => {
+                assert!(self.frontends.remove(k).is_some(), "removes what is not there: {k:?}")
+            }
         }
     }
 
@@ -66,8 +68,10 @@ fn node_key(node_port: u16) -> FrontendKey {
 fn want(service: u8, port: u16, node_port: Option<u16>, backends: &[(u8, u8)]) -> Desired {
     let mut frontends = vec![WantedFrontend { key: cluster_key(service, port), flags: 0 }];
     frontends.extend(node_port.map(|p| WantedFrontend { key: node_key(p), flags: 1 }));
-    let mut backends: Vec<Target> =
-        backends.iter().map(|&(n, flags)| Target { address: Address::from_v4([10, 244, 0, n]), port: 8080, flags }).collect();
+    let mut backends: Vec<Target> = backends
+        .iter()
+        .map(|&(n, flags)| Target { address: Address::from_v4([10, 244, 0, n]), port: 8080, flags })
+        .collect();
     backends.sort_unstable();
     backends.dedup_by_key(|t| t.address);
     Desired {
@@ -102,7 +106,11 @@ fn one_endpoint_costs_the_same_among_many() {
     let mut balancer = Balancer::recover(Tables::default(), ROOM);
     let many: Vec<(u8, u8)> = (1..=200).map(|n| (n, 0)).collect();
     balancer.set(&name(1), &[want(1, 80, Some(30080), &many[..199])]).unwrap();
-    assert_eq!(balancer.set(&name(1), &[want(1, 80, Some(30080), &many)]).unwrap().changes.len(), 3, "slot, two counts");
+    assert_eq!(
+        balancer.set(&name(1), &[want(1, 80, Some(30080), &many)]).unwrap().changes.len(),
+        3,
+        "slot, two counts"
+    );
     let without: Vec<_> = many.iter().copied().filter(|(n, _)| *n != 7).collect();
     let plan = balancer.set(&name(1), &[want(1, 80, Some(30080), &without)]).unwrap();
     assert_eq!(plan.changes.len(), 4, "swap, two counts, last slot: {plan:?}");

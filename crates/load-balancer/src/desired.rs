@@ -2,7 +2,9 @@
 
 use datapath_layouts::service::{BACKEND_LOCAL, BACKEND_TERMINATING, FRONTEND_NODE_PORT};
 use datapath_layouts::{Address, Backend, FrontendKey};
-use model::{Affinity, EndpointSlice, EndpointState, Family, Node, NodeName, ObjectName, Protocol, Service, ServicePort};
+use model::{
+    Affinity, EndpointSlice, EndpointState, Family, Node, NodeName, ObjectName, Protocol, Service, ServicePort,
+};
 use std::collections::BTreeMap;
 
 /// One port of a Service in one family: what shares a row of slots.
@@ -133,10 +135,13 @@ fn backends<'a>(
     // One address can be in two slices for a moment, while the controller moves it: the better state counts.
     let mut found: BTreeMap<(Address, u16), (EndpointState, bool)> = BTreeMap::new();
     for slice in slices {
-        let Some(target) = slice.ports.iter().find(|p| p.name == port.name && p.protocol == port.protocol) else { continue };
+        let Some(target) = slice.ports.iter().find(|p| p.name == port.name && p.protocol == port.protocol) else {
+            continue;
+        };
         for endpoint in slice.endpoints.iter().filter(|e| e.state != EndpointState::Unavailable) {
             let local = locality.is_local(endpoint.node.as_ref(), endpoint.address);
-            let entry = found.entry((Address::from_ip(endpoint.address), target.port)).or_insert((endpoint.state, local));
+            let entry =
+                found.entry((Address::from_ip(endpoint.address), target.port)).or_insert((endpoint.state, local));
             entry.0 = entry.0.max(endpoint.state);
         }
     }

@@ -2,7 +2,9 @@
 
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
-use model::{Affinity, Endpoint, EndpointSlice, EndpointState, Family, ObjectName, Protocol, Service, ServicePort, SlicePort};
+use model::{
+    Affinity, Endpoint, EndpointSlice, EndpointState, Family, ObjectName, Protocol, Service, ServicePort, SlicePort,
+};
 use std::net::IpAddr;
 
 /// Label of a slice that names its Service (KEP-752).
@@ -21,7 +23,8 @@ pub fn service(object: &core::Service) -> Option<Service> {
     }
     let cluster_ips = spec.cluster_ips.clone().unwrap_or_else(|| spec.cluster_ip.iter().cloned().collect());
     let cluster_addresses: Vec<IpAddr> = cluster_ips.iter().filter_map(|ip| ip.parse().ok()).collect();
-    let mut external_addresses: Vec<IpAddr> = spec.external_ips.iter().flatten().filter_map(|ip| ip.parse().ok()).collect();
+    let mut external_addresses: Vec<IpAddr> =
+        spec.external_ips.iter().flatten().filter_map(|ip| ip.parse().ok()).collect();
     let ingress = object.status.as_ref().and_then(|s| s.load_balancer.as_ref()).and_then(|l| l.ingress.as_ref());
     for entry in ingress.into_iter().flatten().filter(|i| i.ip_mode.as_deref() != Some("Proxy")) {
         external_addresses.extend(entry.ip.as_deref().and_then(|ip| ip.parse::<IpAddr>().ok()));
@@ -53,7 +56,8 @@ fn affinity(spec: &core::ServiceSpec) -> Affinity {
     if spec.session_affinity.as_deref() != Some("ClientIP") {
         return Affinity::None;
     }
-    let seconds = spec.session_affinity_config.as_ref().and_then(|c| c.client_ip.as_ref()).and_then(|c| c.timeout_seconds);
+    let seconds =
+        spec.session_affinity_config.as_ref().and_then(|c| c.client_ip.as_ref()).and_then(|c| c.timeout_seconds);
     Affinity::ClientAddress { seconds: seconds.and_then(|s| u32::try_from(s).ok()).unwrap_or(DEFAULT_AFFINITY_SECONDS) }
 }
 

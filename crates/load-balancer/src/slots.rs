@@ -21,7 +21,12 @@ pub struct SlotPlan {
 /// ("swap-last"), so that the work is the number of differences and not the length of the row. `id_of` numbers a target.
 ///
 /// Slots that hold one target twice (a process died between two writes) keep the first.
-pub fn plan(service_id: u32, current: &[Backend], wanted: &[Target], mut id_of: impl FnMut(&Target) -> u32) -> SlotPlan {
+pub fn plan(
+    service_id: u32,
+    current: &[Backend],
+    wanted: &[Target],
+    mut id_of: impl FnMut(&Target) -> u32,
+) -> SlotPlan {
     let mut missing: HashMap<(_, u16), &Target> = wanted.iter().map(|t| ((t.address, t.port), t)).collect();
     let length = missing.len();
     let mut out = SlotPlan { slots: current.to_vec(), ..SlotPlan::default() };

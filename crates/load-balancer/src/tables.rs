@@ -80,7 +80,8 @@ impl Tables {
     /// Frontends that count a service's slots, in a fixed order.
     #[must_use]
     pub fn frontends_of(&self, service_id: u32) -> Vec<FrontendKey> {
-        let mut keys: Vec<_> = self.rows.get(&service_id).map_or(Vec::new(), |row| row.frontends.iter().copied().collect());
+        let mut keys: Vec<_> =
+            self.rows.get(&service_id).map_or(Vec::new(), |row| row.frontends.iter().copied().collect());
         keys.sort_unstable_by_key(|k| (k.cluster, k.address, k.port, k.protocol));
         keys
     }
@@ -88,8 +89,10 @@ impl Tables {
     /// Slots of a service that nothing can reach, at or above a length.
     #[must_use]
     pub fn strays(&self, service_id: u32, length: u32) -> Vec<u32> {
-        let mut slots: Vec<u32> =
-            self.rows.get(&service_id).map_or(Vec::new(), |row| row.stray.keys().copied().filter(|&s| s >= length).collect());
+        let mut slots: Vec<u32> = self
+            .rows
+            .get(&service_id)
+            .map_or(Vec::new(), |row| row.stray.keys().copied().filter(|&s| s >= length).collect());
         slots.sort_unstable();
         slots
     }
@@ -157,7 +160,11 @@ impl Tables {
     }
 
     fn forget_if_empty(&mut self, service_id: u32) {
-        if self.rows.get(&service_id).is_some_and(|r| r.slots.is_empty() && r.stray.is_empty() && r.frontends.is_empty()) {
+        if self
+            .rows
+            .get(&service_id)
+            .is_some_and(|r| r.slots.is_empty() && r.stray.is_empty() && r.frontends.is_empty())
+        {
             self.rows.remove(&service_id);
         }
     }

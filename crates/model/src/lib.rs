@@ -15,4 +15,6 @@ pub use identity::{EndpointId, Identity};
 pub use name::{NodeName, ObjectName};
 pub use node::Node;
 pub use protocol::Protocol;
-pub use service::{Affinity, BackendId, Endpoint, EndpointSlice, EndpointState, Service, ServiceId, ServicePort, SlicePort};
+pub use service::{
+    Affinity, BackendId, Endpoint, EndpointSlice, EndpointState, Service, ServiceId, ServicePort, SlicePort,
+};

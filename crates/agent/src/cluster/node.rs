@@ -15,7 +15,8 @@ pub fn from_kubernetes(object: &core::Node) -> Option<Node> {
     let name = object.metadata.name.as_deref()?;
     let addresses = object.status.as_ref().and_then(|s| s.addresses.as_ref());
     let spec = object.spec.as_ref();
-    let ranges = spec.and_then(|s| s.pod_cidrs.clone()).or_else(|| spec.and_then(|s| s.pod_cidr.clone()).map(|c| vec![c]));
+    let ranges =
+        spec.and_then(|s| s.pod_cidrs.clone()).or_else(|| spec.and_then(|s| s.pod_cidr.clone()).map(|c| vec![c]));
     Some(Node {
         name: name.into(),
         addresses: addresses

@@ -4,9 +4,9 @@ use super::node;
 use crate::watched::Told;
 use futures::StreamExt;
 use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
+use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::WatchStreamExt;
 use kube::{Api, Resource};
 use model::{EndpointSlice, Node, NodeName, ObjectName, Service};
 use serde::{Deserialize, Serialize};
@@ -90,7 +90,15 @@ pub fn start(client: &kube::Client, watches: &Watches) -> mpsc::Receiver<Input> 
     let (sender, receiver) = mpsc::channel(512);
     spawn::<core::Node, _, _>(client, "Node", watches, &sender, node_name, node::from_kubernetes, Input::Node);
     let slice = load_balancer::from_kubernetes::endpoint_slice;
-    spawn::<discovery::EndpointSlice, _, _>(client, "EndpointSlice", watches, &sender, object_name, slice, Input::Slice);
+    spawn::<discovery::EndpointSlice, _, _>(
+        client,
+        "EndpointSlice",
+        watches,
+        &sender,
+        object_name,
+        slice,
+        Input::Slice,
+    );
     let service = load_balancer::from_kubernetes::service;
     spawn::<core::Service, _, _>(client, "Service", watches, &sender, object_name, service, Input::Service);
     receiver

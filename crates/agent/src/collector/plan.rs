@@ -230,9 +230,13 @@ mod tests {
         assert!(purge(true).has_service_flow(&key(TCP), &service_flow(), dead));
         assert!(purge(false).has_service_flow(&key(TCP), &service_flow(), alive));
         let mut tracked = FlowKey::ZERO;
-        let tuple = Tuple { source: POD, destination: BACKEND, source_port: 4000, destination_port: 8080, protocol: TCP };
+        let tuple =
+            Tuple { source: POD, destination: BACKEND, source_port: 4000, destination_port: 8080, protocol: TCP };
         flow_key(&tuple, &mut tracked);
-        assert!(!purge(true).has_service_flow(&key(TCP), &service_flow(), |key| *key == tracked), "found by the client");
+        assert!(
+            !purge(true).has_service_flow(&key(TCP), &service_flow(), |key| *key == tracked),
+            "found by the client"
+        );
         let other = ServiceFlow { service_id: 4, ..service_flow() };
         assert!(!purge(false).has_service_flow(&key(TCP), &other, dead), "another Service still has it");
         assert!(purge(true).draining().is_some() && purge(false).draining().is_none());
@@ -271,7 +275,8 @@ mod tests {
     #[test]
     fn a_flow_leads_to_its_translation_and_its_masquerade() {
         let mut tracked = FlowKey::ZERO;
-        let tuple = Tuple { source: POD, destination: BACKEND, source_port: 4000, destination_port: 8080, protocol: TCP };
+        let tuple =
+            Tuple { source: POD, destination: BACKEND, source_port: 4000, destination_port: 8080, protocol: TCP };
         let high = flow_key(&tuple, &mut tracked);
         let flags = flow_flags::SERVICE | if high { flow_flags::INITIATOR_HIGH } else { 0 };
         let flow = Flow { flags, service_address: CLUSTER_IP, service_port: 80, ..Flow::ZERO };

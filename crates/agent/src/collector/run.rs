@@ -5,7 +5,8 @@ use crate::events::monotonic_ns;
 use crate::services::Purge;
 use crate::table::{Table, TableError};
 use datapath_layouts::{
-    Address, Flow, FlowKey, FragmentKey, FragmentPorts, NatKey, NatMapping, ServiceFlow, SocketReverse, SocketReverseKey,
+    Address, Flow, FlowKey, FragmentKey, FragmentPorts, NatKey, NatMapping, ServiceFlow, SocketReverse,
+    SocketReverseKey,
 };
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -201,7 +202,9 @@ impl Collector {
     /// Forgets what hangs on something gone.
     fn forget(&self, gone: &Gone) -> Result<(), TableError> {
         let Totals { flows, service_flows, nat, .. } = &*self.totals;
-        remove_where(&*self.tables.service_flows, service_flows, |k, v| gone.has_service_flow(k, v, |k| self.is_alive(k)))?;
+        remove_where(&*self.tables.service_flows, service_flows, |k, v| {
+            gone.has_service_flow(k, v, |k| self.is_alive(k))
+        })?;
         if gone.has_addresses() {
             remove_where(&*self.tables.conntrack, flows, |k, _| gone.has_flow(k))?;
             remove_where(&*self.tables.half_open, flows, |k, _| gone.has_flow(k))?;

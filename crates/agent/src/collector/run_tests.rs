@@ -65,10 +65,16 @@ fn an_expired_flow_takes_translation_and_masquerade_along_and_a_living_one_stays
         let outward = plan::nat_of(&k, &flow);
         let mapping = NatMapping { last_seen_ns: seen, port: 61_000 + u16::from(n), ..NatMapping::ZERO };
         both.nat.insert(&outward, &mapping).unwrap();
-        both.nat.insert(&plan::inward(&outward, &mapping), &NatMapping { last_seen_ns: seen, ..NatMapping::ZERO }).unwrap();
+        both.nat
+            .insert(&plan::inward(&outward, &mapping), &NatMapping { last_seen_ns: seen, ..NatMapping::ZERO })
+            .unwrap();
     }
     collector.expire(&Judge { now: 100 * second }).unwrap();
-    let left = (both.conntrack.entries().unwrap().len(), both.service_flows.entries().unwrap().len(), both.nat.entries().unwrap().len());
+    let left = (
+        both.conntrack.entries().unwrap().len(),
+        both.service_flows.entries().unwrap().len(),
+        both.nat.entries().unwrap().len(),
+    );
     assert_eq!(left, (1, 1, 2));
     assert_eq!(totals.now(), Collected { flows: 1, service_flows: 1, nat: 2, failures: 0 });
     assert!(both.conntrack.get(&key(&tuple(3, [10, 244, 2, 2])).0).unwrap().is_some());
@@ -79,7 +85,8 @@ fn a_gone_backend_and_a_gone_pod_are_forgotten_soon() {
     let (both, collector, handle, _) = collector();
     let backend = Address::from_v4([10, 244, 2, 2]);
     for (n, service_id) in [(2u8, 3u32), (3, 4), (4, 4)] {
-        let flow = ServiceFlow { service_id, address: backend, port: 8080, last_seen_ns: u64::MAX, ..ServiceFlow::ZERO };
+        let flow =
+            ServiceFlow { service_id, address: backend, port: 8080, last_seen_ns: u64::MAX, ..ServiceFlow::ZERO };
         both.service_flows.insert(&key(&tuple(n, [10, 96, 0, 7])).0, &flow).unwrap();
     }
     both.conntrack.insert(&key(&tuple(4, [10, 244, 2, 2])).0, &Flow::ZERO).unwrap();

@@ -28,7 +28,8 @@ pub fn enrich(event: &Event, names: &Names, node: &NodeName, clock: &Clock) -> O
             Kind::Trace => Verdict::Traced,
         },
         drop_reason: (kind == Kind::Drop).then(|| {
-            DropReason::from_number(event.reason).map_or_else(|| format!("REASON_{}", event.reason), |r| r.name().to_owned())
+            DropReason::from_number(event.reason)
+                .map_or_else(|| format!("REASON_{}", event.reason), |r| r.name().to_owned())
         }),
         drop_reason_number: (kind == Kind::Drop).then_some(event.reason),
         point: ObservationPoint::from_number(event.point)
@@ -38,7 +39,13 @@ pub fn enrich(event: &Event, names: &Names, node: &NodeName, clock: &Clock) -> O
         related: flag(event_flags::RELATED),
         fragment: flag(event_flags::FRAGMENT),
         source: party(event.source, event.source_port, event.source_identity, event.protocol, names),
-        destination: party(event.destination, event.destination_port, event.destination_identity, event.protocol, names),
+        destination: party(
+            event.destination,
+            event.destination_port,
+            event.destination_identity,
+            event.protocol,
+            names,
+        ),
         service: flag(event_flags::TRANSLATED).then(|| Service {
             address: event.original.to_ip(),
             port: event.original_port,
@@ -141,11 +148,10 @@ mod tests {
         let record = enrich(&event(), &names(), &"worker-1".into(), &Clock::now()).unwrap();
         assert_eq!(record.source.pod.as_ref().unwrap().to_string(), "default/client");
         assert_eq!(record.service.as_ref().unwrap().name.as_ref().unwrap().to_string(), "default/spink");
-        assert_eq!((record.verdict, record.point.as_str(), record.tcp_flags.as_slice()), (
-            Verdict::Forwarded,
-            "to-endpoint",
-            ["SYN".to_owned()].as_slice()
-        ));
+        assert_eq!(
+            (record.verdict, record.point.as_str(), record.tcp_flags.as_slice()),
+            (Verdict::Forwarded, "to-endpoint", ["SYN".to_owned()].as_slice())
+        );
         let line = serde_json::to_string(&Line(&record)).unwrap();
         assert!(!line.contains('\n') && !line.contains("icmp") && !line.contains("totals"), "{line}");
     }

@@ -178,7 +178,10 @@ mod tests {
         }
         assert_eq!(read(&mut listener), None);
         hub.tell(record(EventKind::NewFlow));
-        assert_eq!(read(&mut listener), Some(Line::Lost(Loss { node: "n".into(), events: 7, place: "listener".into() })));
+        assert_eq!(
+            read(&mut listener),
+            Some(Line::Lost(Loss { node: "n".into(), events: 7, place: "listener".into() }))
+        );
         assert!(matches!(read(&mut listener), Some(Line::Flow(_))));
         assert_eq!(hub.missed(), 7);
     }

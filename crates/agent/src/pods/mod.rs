@@ -37,7 +37,11 @@ pub struct Pods {
 impl Pods {
     /// No Pods yet.
     #[must_use]
-    pub fn new(endpoints: Box<dyn Table<AddressKey, Endpoint>>, programs: Arc<dyn Programs>, collector: Handle) -> Self {
+    pub fn new(
+        endpoints: Box<dyn Table<AddressKey, Endpoint>>,
+        programs: Arc<dyn Programs>,
+        collector: Handle,
+    ) -> Self {
         Self { endpoints, programs, collector, known: Mutex::default() }
     }
 

@@ -93,7 +93,7 @@ impl State {
     fn counts(&self, endpoints: usize) -> Counts {
         let (frontends, backends) = self.services.balancer().tables().len();
         Counts {
-            nodes: self.nodes.len(),
+            nodes: self.nodes.count(),
             services: self.services.services().count(),
             endpoint_slices: self.services.slices().count(),
             frontends,
@@ -160,4 +160,3 @@ pub const fn routing_name(routing: Routing) -> &'static str {
         Routing::Native => "native",
     }
 }
-

@@ -11,8 +11,8 @@ use crate::cli::AgentArgs;
 use crate::{cluster, kernel};
 use anyhow::Context;
 use std::time::Duration;
-use tokio::time::Instant;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 
 /// How often the loop looks at what nobody tells it.
 const TICK: Duration = Duration::from_secs(10);

@@ -154,7 +154,12 @@ fn recover_pods(network: &PodNetwork, pods: &Pods) -> anyhow::Result<usize> {
     Ok(recovery.adopted.len())
 }
 
-fn read_events(datapath: &Arc<Datapath>, hub: &Arc<Hub>, names: &Arc<RwLock<Names>>, node: NodeName) -> Result<(), Error> {
+fn read_events(
+    datapath: &Arc<Datapath>,
+    hub: &Arc<Hub>,
+    names: &Arc<RwLock<Names>>,
+    node: NodeName,
+) -> Result<(), Error> {
     let reader = datapath.events().map_err(failed("open the ring of events"))?;
     let ring = Ring { reader, datapath: datapath.clone() };
     let (hub, names) = (hub.clone(), names.clone());

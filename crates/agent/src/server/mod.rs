@@ -53,7 +53,8 @@ pub fn bind(path: &Path) -> Result<UnixListener, Error> {
         Err(source) => return Err(Error::file("remove", &beside)(source)),
     }
     let listener = UnixListener::bind(&beside).map_err(Error::file("listen at", &beside))?;
-    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(MODE)).map_err(Error::file("protect", &beside))?;
+    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(MODE))
+        .map_err(Error::file("protect", &beside))?;
     std::fs::rename(&beside, path).map_err(Error::file("rename socket to", path))?;
     Ok(listener)
 }

@@ -31,7 +31,10 @@ impl Fixture {
 
     async fn get(&self, path: &str) -> UnixStream {
         let mut stream = UnixStream::connect(&self.path).await.unwrap();
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
+        stream
+            .write_all(format!("GET {path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
         stream
     }
 

@@ -34,7 +34,12 @@ fn slice(endpoints: &[(&str, EndpointState)]) -> EndpointSlice {
         ports: vec![SlicePort { name: "".into(), protocol: Protocol::Tcp, port: 8080 }],
         endpoints: endpoints
             .iter()
-            .map(|(address, state)| Endpoint { address: address.parse().unwrap(), state: *state, node: None, pod: None })
+            .map(|(address, state)| Endpoint {
+                address: address.parse().unwrap(),
+                state: *state,
+                node: None,
+                pod: None,
+            })
             .collect(),
     }
 }
@@ -108,15 +113,19 @@ fn nothing_is_planned_before_services_and_slices_are_whole() {
 fn a_pod_that_ends_its_connections_keeps_them_until_it_is_gone() {
     let maps = Maps::new();
     let mut services = Services::new(maps.balancer());
-    sync(&mut services, &[service()], &[slice(&[("10.244.1.2", EndpointState::Ready), ("10.244.1.3", EndpointState::Ready)])]);
+    sync(
+        &mut services,
+        &[service()],
+        &[slice(&[("10.244.1.2", EndpointState::Ready), ("10.244.1.3", EndpointState::Ready)])],
+    );
     maps.run(&mut services);
     let ending = slice(&[("10.244.1.2", EndpointState::Ready), ("10.244.1.3", EndpointState::ServingTerminating)]);
     services.take_slice(Told::Set(ending.name.clone(), Some(ending)));
     let (_, purges) = maps.run(&mut services);
-    assert_eq!(purges.iter().map(|p| (p.gone.address.to_string(), p.draining)).collect::<Vec<_>>(), [(
-        "10.244.1.3".to_owned(),
-        true
-    )]);
+    assert_eq!(
+        purges.iter().map(|p| (p.gone.address.to_string(), p.draining)).collect::<Vec<_>>(),
+        [("10.244.1.3".to_owned(), true)]
+    );
     assert_eq!(services.references("10.244.1.3".parse().unwrap()), (0, 0));
     let gone = slice(&[("10.244.1.2", EndpointState::Ready)]);
     services.take_slice(Told::Set(gone.name.clone(), Some(gone)));

@@ -72,7 +72,12 @@ impl Apply<'_> {
         Ok(())
     }
 
-    fn routes(&self, netlink: &Netlink, desired: &BTreeMap<IpNet, HostRoute>, applied: &mut Applied) -> Result<(), Error> {
+    fn routes(
+        &self,
+        netlink: &Netlink,
+        desired: &BTreeMap<IpNet, HostRoute>,
+        applied: &mut Applied,
+    ) -> Result<(), Error> {
         let observed: Vec<netlink::Route> = netlink
             .routes(Some(crate::facts::MAIN_TABLE))
             .map_err(Error::facts("read routes"))?
@@ -123,7 +128,9 @@ mod tests {
         let host = Endpoint { identity: identity::HOST, flags: FLAG_HOST, ..Endpoint::ZERO };
         endpoints.insert(&old, &host).unwrap();
         let mut desired = Desired::default();
-        desired.ipcache.insert(PrefixKey::from_ip("10.244.2.0".parse().unwrap(), 24), Route { mtu: 1450, ..Route::ZERO });
+        desired
+            .ipcache
+            .insert(PrefixKey::from_ip("10.244.2.0".parse().unwrap(), 24), Route { mtu: 1450, ..Route::ZERO });
         let mut apply = Apply { ipcache: &ipcache, endpoints: &endpoints, netlink: None, sweep: false };
         assert_eq!(apply.apply(&desired).unwrap(), Applied { written: 1, removed: 0 });
         apply.sweep = true;

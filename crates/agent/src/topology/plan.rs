@@ -72,7 +72,8 @@ pub fn desired(input: Input<'_>) -> Desired {
         out.host_endpoints.insert(AddressKey::local(Address::from_ip(prefix.addr())), endpoint);
     }
     for range in input.service_ranges {
-        out.ipcache.insert(key(range), Route { kind: RouteKind::Services as u8, identity: identity::WORLD, ..Route::ZERO });
+        out.ipcache
+            .insert(key(range), Route { kind: RouteKind::Services as u8, identity: identity::WORLD, ..Route::ZERO });
     }
     let mut others: Vec<&Node> = input.nodes.iter().copied().filter(|n| n.name != own.name).collect();
     others.sort_unstable_by(|a, b| b.name.cmp(&a.name));
@@ -110,7 +111,8 @@ fn remote_node(input: Input<'_>, node: &Node, out: &mut Desired) {
             Routing::Native => node.address(family).map_or(Address::ZERO, Address::from_ip),
         };
         let ifindex = if input.routing == Routing::Native && next_hop.is_zero() { 0 } else { base.ifindex };
-        let route = Route { identity: identity::UNMANAGED, kind: RouteKind::RemotePods as u8, next_hop, ifindex, ..base };
+        let route =
+            Route { identity: identity::UNMANAGED, kind: RouteKind::RemotePods as u8, next_hop, ifindex, ..base };
         out.ipcache.insert(key(range), route);
         if let Some(route) = host_route(input, node, family) {
             out.host_routes.insert(range.trunc(), route);
@@ -137,7 +139,8 @@ pub fn difference<K: Hash + Eq + Clone, V: PartialEq + Clone>(
     desired: &HashMap<K, V>,
     observed: &HashMap<K, V>,
 ) -> (Vec<(K, V)>, Vec<K>) {
-    let write = desired.iter().filter(|(k, v)| observed.get(k) != Some(v)).map(|(k, v)| (k.clone(), v.clone())).collect();
+    let write =
+        desired.iter().filter(|(k, v)| observed.get(k) != Some(v)).map(|(k, v)| (k.clone(), v.clone())).collect();
     let remove = observed.keys().filter(|k| !desired.contains_key(k)).cloned().collect();
     (write, remove)
 }

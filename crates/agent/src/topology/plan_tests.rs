@@ -35,12 +35,18 @@ fn overlay_sends_pods_and_nodes_through_the_tunnel() {
     let tunnel = Address::from_v4([172, 18, 0, 4]);
     for prefix in ["10.244.2.0/24", "fd00:10:244:2::/64"] {
         let route = route(&plan, prefix);
-        assert_eq!((route.kind, route.tunnel, route.flags, route.mtu), (RouteKind::RemotePods as u8, tunnel, FLAG_TUNNEL, 1450));
+        assert_eq!(
+            (route.kind, route.tunnel, route.flags, route.mtu),
+            (RouteKind::RemotePods as u8, tunnel, FLAG_TUNNEL, 1450)
+        );
         let host = plan.host_routes[&prefix.parse::<IpNet>().unwrap()];
         assert_eq!((host.interface, host.gateway), (3, None));
     }
     let node = route(&plan, "172.18.0.4/32");
-    assert_eq!((node.kind, node.identity, node.flags), (RouteKind::RemoteNode as u8, identity::REMOTE_NODE, FLAG_TUNNEL));
+    assert_eq!(
+        (node.kind, node.identity, node.flags),
+        (RouteKind::RemoteNode as u8, identity::REMOTE_NODE, FLAG_TUNNEL)
+    );
 }
 
 #[test]
@@ -75,7 +81,8 @@ fn a_range_claimed_twice_goes_to_the_first_by_name_and_never_away_from_its_own_n
     three.pod_ranges = vec!["10.244.2.0/24".parse().unwrap(), "10.244.1.0/24".parse().unwrap()];
     let facts = facts();
     let nodes = [&three, &two, &own];
-    let plan = desired(Input { own: &own, nodes: &nodes, facts: &facts, service_ranges: &[], routing: Routing::Overlay });
+    let plan =
+        desired(Input { own: &own, nodes: &nodes, facts: &facts, service_ranges: &[], routing: Routing::Overlay });
     assert_eq!(route(&plan, "10.244.2.0/24").tunnel, Address::from_v4([172, 18, 0, 4]));
     assert_eq!(route(&plan, "10.244.1.0/24").kind, RouteKind::LocalPods as u8);
     assert!(!plan.host_routes.contains_key(&"10.244.1.0/24".parse::<IpNet>().unwrap()));

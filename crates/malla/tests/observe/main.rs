@@ -152,7 +152,10 @@ fn a_flow_and_a_drop_are_told_with_names() {
         in_namespace(&lab, "fabric", &["curl", "-s", "-m", "2", "http://172.18.0.3:30080/"]);
     });
     assert_eq!((flow["verdict"].as_str(), flow["node"].as_str()), (Some("FORWARDED"), Some("worker-1")), "{flow}");
-    assert_eq!((flow["service"]["name"]["name"].as_str(), flow["service"]["port"].as_u64()), (Some("spink"), Some(30080)));
+    assert_eq!(
+        (flow["service"]["name"]["name"].as_str(), flow["service"]["port"].as_u64()),
+        (Some("spink"), Some(30080))
+    );
     let pod = flow["destination"]["pod"]["name"].as_str().unwrap();
     assert!(pod.starts_with("spink-"), "{flow}");
     assert_eq!(flow["tcp_flags"], serde_json::json!(["SYN"]));
