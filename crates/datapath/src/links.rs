@@ -75,7 +75,14 @@ pub(crate) fn attach(
             sys::pin(link.as_fd(), &pin).map_err(|source| Error::File { operation: "pin link", path: pin, source })?;
         }
         // 6.1 knows no tcx: a filter does the same, and stays by itself.
-        Err(e) if hook.is_tc() && e.raw_os_error() == Some(libc::EINVAL) => attach_filter(hook, program)?,
+        Err(e) if hook.is_tc() && e.raw_os_error() == Some(libc::EINVAL) => {
+            let was_there = has_filter(hook);
+            attach_filter(hook, program)?;
+            if was_there {
+                adoption.links_adopted.push(hook.name());
+                return Ok(());
+            }
+        }
         Err(e) => return Err(Error::kernel("attach", hook.name(), e)),
     }
     adoption.links_created.push(hook.name());
@@ -98,6 +105,11 @@ pub(crate) fn is_attached(links: &Path, hook: &Hook<'_>) -> bool {
     if let Ok(link) = sys::open_pin(&hook.pin(links)) {
         return sys::link_info(link.as_fd()).is_ok_and(|(_, device)| device == hook.target);
     }
+    has_filter(hook)
+}
+
+/// Whether a filter of ours is there.
+fn has_filter(hook: &Hook<'_>) -> bool {
     let direction = filter(hook.program, hook.attach_type).direction;
     Netlink::open()
         .and_then(|n| n.bpf_filters(hook.target, direction))
