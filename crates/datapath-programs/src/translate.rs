@@ -159,6 +159,11 @@ fn translate_error(
         h.inner_destination = address;
         h.inner_destination_port = port;
     }
+    if matches!(h.inner_protocol, protocol::ICMP | protocol::ICMPV6) {
+        // A quoted ping has one id, which is both of its "ports".
+        h.inner_source_port = port;
+        h.inner_destination_port = port;
+    }
     Ok(())
 }
 
