@@ -125,10 +125,7 @@ pub type NamedPrograms = Vec<(String, OwnedFd)>;
 ///
 /// # Errors
 /// As for a real start.
-pub fn loaded_for_tests(
-    directory: &Path,
-    config: &NodeConfig,
-) -> Result<(NamedPrograms, Vec<ProgramInfo>), Error> {
+pub fn loaded_for_tests(directory: &Path, config: &NodeConfig) -> Result<(NamedPrograms, Vec<ProgramInfo>), Error> {
     let programs = match std::env::var_os(OBJECT_FOR_TESTS) {
         Some(path) => {
             let path = std::path::PathBuf::from(path);

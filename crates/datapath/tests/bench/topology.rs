@@ -68,6 +68,11 @@ impl Topology {
             let length = if address.is_ipv4() { 16 } else { 64 };
             other.add_address(index, format!("{address}/{length}").parse().unwrap(), options).unwrap();
         }
+        // It is also the fabric's router, and somebody behind it.
+        for family in BOTH {
+            other.add_address(index, family.gateway().into(), alone).unwrap();
+            other.add_address(index, family.world().into(), alone).unwrap();
+        }
         other.set_up(index).unwrap();
 
         let vxlan = Vxlan { name: "overlay".to_owned(), port: VXLAN_PORT, mac: None, mtu: 1450 };
