@@ -61,7 +61,9 @@ impl Topology {
             node.add_address(network, format!("{address}/{length}").parse().unwrap(), options).unwrap();
         }
         node.set_up(network).unwrap();
+        // Both ends, so that what arrives looks as from a real network device: with its checksum.
         without_checksum_offload("eth0");
+        wire.run(|| without_checksum_offload("wire")).unwrap();
         let other = Netlink::open_in(&wire).unwrap();
         let index = other.link("wire").unwrap().index;
         for address in wire_addresses() {
@@ -179,7 +181,7 @@ fn without_checksum_offload(device: &str) {
     /// `SIOCETHTOOL` and `ETHTOOL_STXCSUM` (`linux/sockios.h`, `linux/ethtool.h`).
     const SIOCETHTOOL: libc::c_ulong = 0x8946;
     const ETHTOOL_STXCSUM: u32 = 0x17;
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     let mut value = [ETHTOOL_STXCSUM, 0u32];
     // SAFETY: all-zero is a valid value of this plain struct.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
