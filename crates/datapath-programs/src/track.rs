@@ -1,5 +1,6 @@
 //! Connection tracking in the kernel: finding, making, moving and reporting flows.
 
+use datapath_layouts::event::event_flags;
 use datapath_layouts::flow::{flow_flags, flow_state, half_state};
 use datapath_layouts::{Address, Counters, DropReason, Half, ServiceFlow};
 use datapath_logic::conntrack::{self, Progress, Seen};
@@ -123,6 +124,10 @@ fn find_entry(skb: Skb, s: &mut Scratch) -> Option<()> {
         }
         Progress::Ended => {
             let reset = flow.state == flow_state::RESET;
+            // The callers learn of the direction only after this; whoever reads the event needs it in there.
+            if s.known.reply {
+                s.event_flags |= event_flags::REPLY;
+            }
             events::end_of_flow(skb, s, flow, reset);
         }
         Progress::Established | Progress::Continues => {}
