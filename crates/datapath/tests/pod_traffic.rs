@@ -94,6 +94,10 @@ fn errors_that_the_pods_kernel_understands() {
         path_mtu(&t, f);
         last_hop(&t, f);
     }
+    t.leave_checksums_to_the_node();
+    for f in BOTH {
+        refused(&t, f);
+    }
 }
 
 /// Not through the socket hooks, for this process is in no cgroup of theirs: per packet.

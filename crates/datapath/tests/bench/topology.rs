@@ -62,8 +62,8 @@ impl Topology {
         }
         node.set_up(network).unwrap();
         // Both ends, so that what arrives looks as from a real network device: with its checksum.
-        without_checksum_offload("eth0");
-        wire.run(|| without_checksum_offload("wire")).unwrap();
+        checksum_offload("eth0", false);
+        wire.run(|| checksum_offload("wire", false)).unwrap();
         let other = Netlink::open_in(&wire).unwrap();
         let index = other.link("wire").unwrap().index;
         for address in wire_addresses() {
@@ -114,6 +114,12 @@ impl Topology {
         assert!(datapath.is_pod_attached("lxpod"));
         let events = datapath.events().unwrap();
         Self { running: Some(datapath), settings, events, wire, pod, devices }
+    }
+
+    /// What comes from outside has only the start of its checksum from now on, as on a virtual machine's device; what
+    /// the node sends is still completed by its device.
+    pub fn leave_checksums_to_the_node(&self) {
+        self.wire.run(|| checksum_offload("wire", true)).unwrap();
     }
 
     pub fn datapath(&self) -> &Datapath {
@@ -176,13 +182,13 @@ pub fn socket_in(netns: &NetNs, address: impl Into<SocketAddr>) -> UdpSocket {
     socket
 }
 
-/// So that checksums are real ones on the wire (`ethtool -K <device> tx off`).
-fn without_checksum_offload(device: &str) {
+/// Without it checksums are real ones on the wire (`ethtool -K <device> tx on|off`).
+fn checksum_offload(device: &str, on: bool) {
     /// `SIOCETHTOOL` and `ETHTOOL_STXCSUM` (`linux/sockios.h`, `linux/ethtool.h`).
     const SIOCETHTOOL: libc::c_ulong = 0x8946;
     const ETHTOOL_STXCSUM: u32 = 0x17;
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-    let mut value = [ETHTOOL_STXCSUM, 0u32];
+    let mut value = [ETHTOOL_STXCSUM, u32::from(on)];
     // SAFETY: all-zero is a valid value of this plain struct.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(device.bytes()) {
@@ -193,5 +199,5 @@ fn without_checksum_offload(device: &str) {
     let result = unsafe {
         libc::ioctl(std::os::fd::AsRawFd::as_raw_fd(&socket), SIOCETHTOOL as _, std::ptr::from_mut(&mut request))
     };
-    assert_eq!(result, 0, "switch checksum offload off: {}", std::io::Error::last_os_error());
+    assert_eq!(result, 0, "switch checksum offload: {}", std::io::Error::last_os_error());
 }
