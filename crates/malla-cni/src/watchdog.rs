@@ -12,7 +12,10 @@ pub(crate) fn start() {
     let _ = thread::Builder::new().name("watchdog".to_owned()).spawn(|| {
         thread::sleep(LIMIT);
         let held = output::claim();
-        let error = CniError::new(ErrorCode::TRY_AGAIN_LATER, "malla-cni gave up waiting")
+        // STATUS has a code of its own for "not now" (CNI 1.1, STATUS).
+        let is_status = std::env::var_os("CNI_COMMAND").is_some_and(|command| command == "STATUS");
+        let code = if is_status { ErrorCode::NOT_AVAILABLE } else { ErrorCode::TRY_AGAIN_LATER };
+        let error = CniError::new(code, "malla-cni gave up waiting")
             .with_details(format!("after {} s", LIMIT.as_secs()));
         output::line(&error.to_json(Version::CURRENT).to_string());
         std::mem::forget(held);

@@ -46,6 +46,14 @@ fn a_stopped_agent_and_an_open_input_end_in_try_again() {
             assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap()["code"], 11);
             drop(input);
         });
+        scope.spawn(|| {
+            let mut child =
+                plugin(&variables("STATUS", "silent", "/proc/self/ns/net")).stdout(Stdio::piped()).spawn().unwrap();
+            let input = child.stdin.take();
+            let output = child.wait_with_output().unwrap();
+            assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap()["code"], 50, "STATUS: not available");
+            drop(input);
+        });
     });
 }
 

@@ -7,6 +7,7 @@ mod tcp;
 mod udp;
 
 use anyhow::Context;
+use std::io::{ErrorKind, Write};
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use arguments::{ClientArgs, HttpArgs, Request, TcpArgs, UdpArgs};
@@ -23,10 +24,15 @@ pub async fn run(args: ClientArgs) -> anyhow::Result<bool> {
         Some(Request::Tcp(tcp)) => (tcp::run(&tcp).await?, tcp.load.json),
         Some(Request::Udp(udp)) => (udp::run(&udp).await?, udp.load.json),
     };
-    if json {
-        println!("{}", serde_json::to_string(&report).context("write the report as JSON")?);
+    let text = if json {
+        serde_json::to_string(&report).context("write the report as JSON")? + "\n"
     } else {
-        print!("{report}");
+        report.to_string()
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // A reader that has seen enough, such as `head`, is no failure.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        written => written.context("write the report")?,
     }
     Ok(report.errors == 0)
 }
