@@ -81,6 +81,8 @@ reasons! {
     FragmentWithoutFirst = 175, "FIRST_LOGICAL_DATAGRAM_FRAGMENT_NOT_FOUND";
     /// A neighbour or router message that a Pod has no business sending.
     ForbiddenIcmpv6 = 176, "FORBIDDEN_ICMPV6_MESSAGE";
+    /// The client's address is in none of the service's source ranges.
+    SourceRange = 177, "DENIED_BY_LB_SRC_RANGE_CHECK";
     /// A deny rule.
     PolicyDeny = 181, "POLICY_DENY";
     /// A VNI of another kind of network.
@@ -89,4 +91,6 @@ reasons! {
     TtlExceeded = 196, "TTL_EXCEEDED";
     /// Larger than the path allows; the sender was told. Malla's own number (Hubble has none).
     PacketTooBig = 240, "PACKET_TOO_BIG";
+    /// Traffic policy Local, and the service's endpoints are all on other nodes. Malla's own number.
+    NoLocalBackend = 241, "NO_LOCAL_BACKEND";
 }

@@ -37,7 +37,10 @@ pub use flow::{Counters, Flow, FlowKey, Half};
 pub use fragment::{FragmentKey, FragmentPorts};
 pub use nat::{NatKey, NatMapping};
 pub use route::{Route, RouteKind};
-pub use service::{Backend, BackendKey, Frontend, FrontendKey, ServiceFlow};
+pub use service::{
+    Affinity, AffinityKey, AffinityMemberKey, Backend, BackendKey, Frontend, FrontendKey, MaglevTable, ServiceFlow,
+    SourceRangeKey,
+};
 pub use socket::{SocketReverse, SocketReverseKey};
 pub use stats::StatsValue;
 
@@ -73,6 +76,9 @@ macro_rules! zero {
 }
 zero!(u8, u16, u32, u64);
 impl<const N: usize> Zero for [u8; N] {
+    const ZERO: Self = [0; N];
+}
+impl<const N: usize> Zero for [u16; N] {
     const ZERO: Self = [0; N];
 }
 impl Zero for Address {

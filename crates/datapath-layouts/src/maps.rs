@@ -30,9 +30,17 @@ maps! {
     /// [`crate::PrefixKey`] → [`crate::Route`]; LPM.
     IPCACHE = "ipcache", v 1, lab 4096, node 512_000;
     /// [`crate::FrontendKey`] → [`crate::Frontend`]; hash.
-    FRONTENDS = "frontends", v 1, lab 16_384, node 262_144;
+    FRONTENDS = "frontends", v 2, lab 16_384, node 262_144;
     /// [`crate::BackendKey`] → [`crate::Backend`]; hash.
     BACKENDS = "backends", v 1, lab 65_536, node 1_048_576;
+    /// `u32` (row) → [`crate::MaglevTable`]; hash, 2 KiB of kernel memory each while it exists.
+    MAGLEV = "maglev", v 1, lab 4096, node 65_536;
+    /// [`crate::AffinityKey`] → [`crate::Affinity`]; LRU.
+    AFFINITY = "affinity", v 1, lab 4096, node 131_072;
+    /// [`crate::AffinityMemberKey`] → `u8`; hash.
+    AFFINITY_MEMBER = "affinity_member", v 1, lab 16_384, node 262_144;
+    /// [`crate::SourceRangeKey`] → `u8`; LPM.
+    SOURCE_RANGES = "source_ranges", v 1, lab 4096, node 65_536;
     /// [`crate::FlowKey`] → [`crate::Flow`]; LRU. Flows that both ends have spoken in.
     CONNTRACK = "conntrack", v 1, lab 16_384, node 524_288;
     /// [`crate::FlowKey`] → [`crate::Flow`]; LRU. Flows of one voice: a SYN flood evicts only its like.

@@ -7,6 +7,19 @@ use crate::{Address, layout};
 
 /// The frontend is a NodePort: its address is [`Address::V4_ANY`] or [`Address::ZERO`], standing for every node.
 pub const FRONTEND_NODE_PORT: u32 = 1;
+/// [`Frontend::service_id`] is a row of local endpoints and there are others elsewhere: while it is empty, packets are
+/// dropped and not refused (`internalTrafficPolicy: Local`).
+pub const FRONTEND_LOCAL_INTERNAL: u32 = 2;
+/// The same of [`Frontend::external_id`] (`externalTrafficPolicy: Local`).
+pub const FRONTEND_LOCAL_EXTERNAL: u32 = 4;
+/// Only clients whose address the map `source_ranges` has under [`Frontend::service_id`] are served.
+pub const FRONTEND_SOURCE_RANGES: u32 = 8;
+/// Traffic from inside chooses by the row's Maglev table.
+pub const FRONTEND_MAGLEV: u32 = 16;
+/// Traffic from outside chooses by the row's Maglev table.
+pub const FRONTEND_MAGLEV_EXTERNAL: u32 = 32;
+/// The entry stands for the address as a whole (its key has port 0 and protocol 0): what no other entry serves is refused.
+pub const FRONTEND_ADDRESS: u32 = 64;
 /// The backend is a Pod (or host-network Pod) of this node.
 pub const BACKEND_LOCAL: u8 = 1;
 /// The backend goes away: no new flow is sent to it while there is another.
@@ -27,25 +40,49 @@ layout! {
 }
 
 layout! {
-    /// What is there.
-    pub struct Frontend, 16 {
-        /// Names the slots in the backends' table. Several frontends (ClusterIP, NodePort) share one.
+    /// What is there: one row of backends for clients inside of the cluster, one for what enters from outside. Both may
+    /// be the same row.
+    pub struct Frontend, 32 {
+        /// Names the row of slots for Pods and this node's processes. Several frontends (ClusterIP, NodePort) share one.
         pub service_id: u32,
-        /// Slots `0..backends` exist; 0 = nothing serves.
+        /// Slots `0..backends` of that row exist; 0 = nothing serves.
         pub backends: u32,
+        /// Names the row for what enters through the node's device.
+        pub external_id: u32,
+        /// Slots of that row.
+        pub external_backends: u32,
         /// `FRONTEND_*`.
         pub flags: u32,
         /// ClientIP affinity in seconds; 0 = none.
         pub affinity_seconds: u32,
+        /// Zero.
+        pub reserved: [u8; 8],
+    }
+}
+
+impl Frontend {
+    /// A frontend whose inside and outside share one row.
+    #[must_use]
+    pub const fn with_row(row: u32, backends: u32) -> Self {
+        Self { service_id: row, backends, external_id: row, external_backends: backends, ..Self::ZERO }
+    }
+}
+
+impl FrontendKey {
+    /// The entry with [`FRONTEND_ADDRESS`].
+    #[must_use]
+    #[inline(always)]
+    pub const fn whole_address(address: Address) -> Self {
+        Self { address, port: 0, protocol: 0, cluster: 0 }
     }
 }
 
 layout! {
     /// One slot of a service.
     pub struct BackendKey, 8 {
-        /// [`Frontend::service_id`].
+        /// [`Frontend::service_id`] or [`Frontend::external_id`].
         pub service_id: u32,
-        /// Below [`Frontend::backends`].
+        /// Below the row's number of slots.
         pub slot: u32,
     }
 }
@@ -73,7 +110,7 @@ layout! {
         pub last_seen_ns: u64,
         /// Backend's address.
         pub address: Address,
-        /// [`Frontend::service_id`].
+        /// The row that the backend was chosen from.
         pub service_id: u32,
         /// Backend's port, host order.
         pub port: u16,
@@ -83,5 +120,104 @@ layout! {
         pub backend_id: u32,
         /// Zero.
         pub reserved2: u32,
+    }
+}
+
+/// Entries of a Maglev table: a prime (Maglev, NSDI 2016 §3.4), about a hundred times the backends of a usual service.
+pub const MAGLEV_SIZE: usize = 1021;
+
+layout! {
+    /// A row's Maglev table: hash modulo [`MAGLEV_SIZE`] → slot. A slot that the row has not means "choose at random".
+    pub struct MaglevTable, 2042 {
+        /// Numbers of slots, host order.
+        pub slots: [u16; MAGLEV_SIZE],
+    }
+}
+
+layout! {
+    /// A client that comes back to the same backend (`sessionAffinity: ClientIP`).
+    pub struct AffinityKey, 20 {
+        /// The client's address; for sockets that are translated when they connect, [`AffinityKey::of_netns`]'s.
+        pub client: Address,
+        /// The row.
+        pub service_id: u32,
+    }
+}
+
+impl AffinityKey {
+    /// The client that a network namespace is: a socket has no address yet when it connects. No packet has a source like
+    /// this (multicast, RFC 4291 §2.7).
+    #[must_use]
+    #[inline(always)]
+    pub const fn of_netns(cookie: u64, service_id: u32) -> Self {
+        let [a, b, c, d, e, f, g, h] = cookie.to_be_bytes();
+        Self { client: Address([0xff, 0, 0, 0, 0, 0, 0, 0, a, b, c, d, e, f, g, h]), service_id }
+    }
+}
+
+layout! {
+    /// The backend that a client had last.
+    pub struct Affinity, 32 {
+        /// When it was last given, or last used; ns.
+        pub last_used_ns: u64,
+        /// Backend's address.
+        pub address: Address,
+        /// [`Backend::id`].
+        pub backend_id: u32,
+        /// Backend's port, host order.
+        pub port: u16,
+        /// Zero.
+        pub reserved: u16,
+    }
+}
+
+layout! {
+    /// A backend that still is in a row: an [`Affinity`] to any other is void.
+    pub struct AffinityMemberKey, 8 {
+        /// The row.
+        pub service_id: u32,
+        /// [`Backend::id`].
+        pub backend_id: u32,
+    }
+}
+
+layout! {
+    /// Clients that a frontend serves, by longest prefix (`loadBalancerSourceRanges`). `bpf_lpm_trie_key` of `linux/bpf.h`.
+    pub struct SourceRangeKey, 24 {
+        /// Bits of what follows that must match, the row's 32 included; host byte order.
+        pub prefix_len: u32,
+        /// [`Frontend::service_id`], whichever side the client is on.
+        pub service_id: u32,
+        /// The prefix; bits behind the length are zero.
+        pub address: Address,
+    }
+}
+
+impl SourceRangeKey {
+    /// A prefix as people write it; bits behind the length are cleared.
+    #[must_use]
+    pub fn from_ip(service_id: u32, ip: core::net::IpAddr, length: u8) -> Self {
+        // The row takes the place of the cluster before the address: the same number of bits.
+        let prefix = crate::PrefixKey::from_ip(ip, length);
+        Self { prefix_len: prefix.prefix_len, service_id, address: prefix.address }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_masked_and_carry_their_row() {
+        let key = SourceRangeKey::from_ip(7, "203.0.113.77".parse().unwrap(), 24);
+        assert_eq!((key.prefix_len, key.service_id), (32 + 96 + 24, 7));
+        assert_eq!(key.address, Address::from_v4([203, 0, 113, 0]));
+        assert_eq!(SourceRangeKey::from_ip(7, "::".parse().unwrap(), 0).prefix_len, 32);
+    }
+
+    #[test]
+    fn a_namespace_is_no_address_of_a_client() {
+        let key = AffinityKey::of_netns(0x0102_0304_0506_0708, 7);
+        assert!(!key.client.is_v4() && key.client.0[0] == 0xff && key.client.0[15] == 8);
     }
 }

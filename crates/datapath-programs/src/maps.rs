@@ -4,8 +4,9 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use datapath_layouts::maps as info;
 use datapath_layouts::{
-    AddressKey, Backend, BackendKey, Endpoint, Flow, FlowKey, FragmentKey, FragmentPorts, Frontend, FrontendKey,
-    NatKey, NatMapping, PrefixKey, Route, ServiceFlow, SocketReverse, SocketReverseKey, StatsValue,
+    AddressKey, Affinity, AffinityKey, AffinityMemberKey, Backend, BackendKey, Endpoint, Flow, FlowKey, FragmentKey,
+    FragmentPorts, Frontend, FrontendKey, MaglevTable, NatKey, NatMapping, PrefixKey, Route, ServiceFlow,
+    SocketReverse, SocketReverseKey, SourceRangeKey, StatsValue,
 };
 
 use crate::scratch::Scratch;
@@ -21,6 +22,15 @@ pub static IPCACHE: LpmTrie<PrefixData, Route> = LpmTrie::with_max_entries(info:
 pub static FRONTENDS: HashMap<FrontendKey, Frontend> = HashMap::with_max_entries(info::FRONTENDS.lab, NO_PREALLOC);
 #[map(name = "backends")]
 pub static BACKENDS: HashMap<BackendKey, Backend> = HashMap::with_max_entries(info::BACKENDS.lab, NO_PREALLOC);
+#[map(name = "maglev")]
+pub static MAGLEV: HashMap<u32, MaglevTable> = HashMap::with_max_entries(info::MAGLEV.lab, NO_PREALLOC);
+#[map(name = "affinity")]
+pub static AFFINITY: LruHashMap<AffinityKey, Affinity> = LruHashMap::with_max_entries(info::AFFINITY.lab, 0);
+#[map(name = "affinity_member")]
+pub static AFFINITY_MEMBER: HashMap<AffinityMemberKey, u8> =
+    HashMap::with_max_entries(info::AFFINITY_MEMBER.lab, NO_PREALLOC);
+#[map(name = "source_ranges")]
+pub static SOURCE_RANGES: LpmTrie<PrefixData, u8> = LpmTrie::with_max_entries(info::SOURCE_RANGES.lab, 0);
 #[map(name = "conntrack")]
 pub static CONNTRACK: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(info::CONNTRACK.lab, 0);
 #[map(name = "half_open")]
@@ -41,6 +51,7 @@ pub static STATS: PerCpuArray<StatsValue> = PerCpuArray::with_max_entries(info::
 #[map(name = "scratch")]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
-/// `PrefixKey` without its length, which aya's key type adds.
+/// `PrefixKey` or `SourceRangeKey` without its length, which aya's key type adds.
 pub type PrefixData = [u8; 20];
 const _: () = assert!(size_of::<PrefixKey>() == size_of::<aya_ebpf::maps::lpm_trie::Key<PrefixData>>());
+const _: () = assert!(size_of::<SourceRangeKey>() == size_of::<aya_ebpf::maps::lpm_trie::Key<PrefixData>>());

@@ -6,8 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use datapath_layouts::maps::{self as info, ALL, MapInfo};
 use datapath_layouts::{
-    AddressKey, Backend, BackendKey, Endpoint, Flow, FlowKey, FragmentKey, FragmentPorts, Frontend, FrontendKey,
-    NatKey, NatMapping, NodeConfig, PrefixKey, Route, ServiceFlow, SocketReverse, SocketReverseKey, StatsValue,
+    AddressKey, Affinity, AffinityKey, AffinityMemberKey, Backend, BackendKey, Endpoint, Flow, FlowKey, FragmentKey,
+    FragmentPorts, Frontend, FrontendKey, MaglevTable, NatKey, NatMapping, NodeConfig, PrefixKey, Route, ServiceFlow,
+    SocketReverse, SocketReverseKey, SourceRangeKey, StatsValue,
 };
 
 use crate::adopt::{Adoption, check_map};
@@ -80,6 +81,10 @@ fn shape(map: MapInfo, profile: Profile) -> MapShape {
         n if n == info::IPCACHE.name => of(LPM, size_of::<PrefixKey>(), size_of::<Route>()),
         n if n == info::FRONTENDS.name => of(HASH, size_of::<FrontendKey>(), size_of::<Frontend>()),
         n if n == info::BACKENDS.name => of(HASH, size_of::<BackendKey>(), size_of::<Backend>()),
+        n if n == info::MAGLEV.name => of(HASH, size_of::<u32>(), size_of::<MaglevTable>()),
+        n if n == info::AFFINITY.name => of(LRU, size_of::<AffinityKey>(), size_of::<Affinity>()),
+        n if n == info::AFFINITY_MEMBER.name => of(HASH, size_of::<AffinityMemberKey>(), size_of::<u8>()),
+        n if n == info::SOURCE_RANGES.name => of(LPM, size_of::<SourceRangeKey>(), size_of::<u8>()),
         n if n == info::CONNTRACK.name || n == info::HALF_OPEN.name => of(LRU, size_of::<FlowKey>(), size_of::<Flow>()),
         n if n == info::SERVICE_FLOWS.name => of(LRU, size_of::<FlowKey>(), size_of::<ServiceFlow>()),
         n if n == info::NAT.name => of(LRU, size_of::<NatKey>(), size_of::<NatMapping>()),

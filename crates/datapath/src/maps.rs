@@ -6,8 +6,9 @@ use std::path::Path;
 
 use datapath_layouts::maps::{self as info, MapInfo};
 use datapath_layouts::{
-    AddressKey, Backend, BackendKey, Endpoint, Flow, FlowKey, FragmentKey, FragmentPorts, Frontend, FrontendKey,
-    NatKey, NatMapping, PrefixKey, Route, ServiceFlow, SocketReverse, SocketReverseKey, StatsValue, stats,
+    AddressKey, Affinity, AffinityKey, AffinityMemberKey, Backend, BackendKey, Endpoint, Flow, FlowKey, FragmentKey,
+    FragmentPorts, Frontend, FrontendKey, MaglevTable, NatKey, NatMapping, PrefixKey, Route, ServiceFlow,
+    SocketReverse, SocketReverseKey, SourceRangeKey, StatsValue, stats,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -274,6 +275,14 @@ pub struct Maps {
     pub frontends: Map<FrontendKey, Frontend>,
     /// Slots of services.
     pub backends: Map<BackendKey, Backend>,
+    /// Maglev tables, by row.
+    pub maglev: Map<u32, MaglevTable>,
+    /// Clients that come back to the same backend.
+    pub affinity: Map<AffinityKey, Affinity>,
+    /// Backends that they may come back to.
+    pub affinity_member: Map<AffinityMemberKey, u8>,
+    /// Clients that may come at all.
+    pub source_ranges: Map<SourceRangeKey, u8>,
     /// Flows of two voices.
     pub conntrack: Map<FlowKey, Flow>,
     /// Flows of one.
@@ -305,6 +314,10 @@ impl Maps {
             ipcache: Map::open(directory, info::IPCACHE)?,
             frontends: Map::open(directory, info::FRONTENDS)?,
             backends: Map::open(directory, info::BACKENDS)?,
+            maglev: Map::open(directory, info::MAGLEV)?,
+            affinity: Map::open(directory, info::AFFINITY)?,
+            affinity_member: Map::open(directory, info::AFFINITY_MEMBER)?,
+            source_ranges: Map::open(directory, info::SOURCE_RANGES)?,
             conntrack: Map::open(directory, info::CONNTRACK)?,
             half_open: Map::open(directory, info::HALF_OPEN)?,
             service_flows: Map::open(directory, info::SERVICE_FLOWS)?,
@@ -326,6 +339,10 @@ impl Maps {
             self.ipcache.usage()?,
             self.frontends.usage()?,
             self.backends.usage()?,
+            self.maglev.usage()?,
+            self.affinity.usage()?,
+            self.affinity_member.usage()?,
+            self.source_ranges.usage()?,
             self.conntrack.usage()?,
             self.half_open.usage()?,
             self.service_flows.usage()?,

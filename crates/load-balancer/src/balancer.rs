@@ -222,8 +222,11 @@ impl Balancer {
         }
         let count = row.slots.len() as u32;
         for wanted in &granted {
-            let frontend =
-                Frontend { service_id, backends: count, flags: wanted.flags, affinity_seconds: want.affinity_seconds };
+            let frontend = Frontend {
+                flags: wanted.flags,
+                affinity_seconds: want.affinity_seconds,
+                ..Frontend::with_row(service_id, count)
+            };
             if self.tables.frontend(&wanted.key) != Some(&frontend) {
                 self.change(plan, Change::WriteFrontend(wanted.key, frontend));
             }
@@ -236,7 +239,10 @@ impl Balancer {
             match self.tables.frontend(&key).copied() {
                 Some(_) if self.swept => self.change(plan, Change::RemoveFrontend(key)),
                 Some(stale) if stale.backends > count => {
-                    self.change(plan, Change::WriteFrontend(key, Frontend { backends: count, ..stale }));
+                    self.change(
+                        plan,
+                        Change::WriteFrontend(key, Frontend { backends: count, external_backends: count, ..stale }),
+                    );
                 }
                 _ => {}
             }

@@ -170,6 +170,10 @@ impl Bench {
         clear(&m.ipcache);
         clear(&m.frontends);
         clear(&m.backends);
+        clear(&m.maglev);
+        clear(&m.affinity);
+        clear(&m.affinity_member);
+        clear(&m.source_ranges);
         clear(&m.conntrack);
         clear(&m.half_open);
         clear(&m.service_flows);

@@ -99,7 +99,7 @@ pub fn put_service(maps: &Maps, family: Family, backends: &[Backend]) {
     let any = if family == V4 { Address::V4_ANY } else { Address::ZERO };
     for protocol in [6, 17, 132] {
         let count = backends.len() as u32;
-        let frontend = Frontend { service_id: SERVICE_ID, backends: count, ..Frontend::ZERO };
+        let frontend = Frontend::with_row(SERVICE_ID, count);
         let exact = FrontendKey { address: family.service().into(), port: SERVICE_PORT, protocol, cluster: 0 };
         maps.frontends.insert(&exact, &frontend).unwrap();
         let node = FrontendKey { address: any, port: NODE_PORT, protocol, cluster: 0 };

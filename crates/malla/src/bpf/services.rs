@@ -71,15 +71,9 @@ mod tests {
     fn frontends_show_their_slots_and_what_is_missing() {
         let key = |address, port| FrontendKey { address, port, protocol: 6, cluster: 0 };
         let frontends = vec![
-            (
-                key(Address::V4_ANY, 30080),
-                Frontend { service_id: 4, backends: 2, flags: FRONTEND_NODE_PORT, affinity_seconds: 0 },
-            ),
-            (
-                key(Address::from_v4([10, 96, 0, 7]), 80),
-                Frontend { service_id: 4, backends: 3, flags: 0, affinity_seconds: 60 },
-            ),
-            (key(Address::from_v4([10, 96, 0, 8]), 80), Frontend { service_id: 5, ..Frontend::ZERO }),
+            (key(Address::V4_ANY, 30080), Frontend { flags: FRONTEND_NODE_PORT, ..Frontend::with_row(4, 2) }),
+            (key(Address::from_v4([10, 96, 0, 7]), 80), Frontend { affinity_seconds: 60, ..Frontend::with_row(4, 3) }),
+            (key(Address::from_v4([10, 96, 0, 8]), 80), Frontend::with_row(5, 0)),
         ];
         let backend = |last, flags| Backend {
             address: Address::from_v4([10, 244, 1, last]),
