@@ -1,6 +1,7 @@
 //! `cargo xtask`: what the make targets do. The Makefile is a thin front door over these subcommands.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod build;
 mod command;
 mod demo;
@@ -55,6 +56,14 @@ enum Task {
     CleanCheck(traces::CleanCheckArgs),
     /// Make a fresh Debian 12 and run the demo and the tests in it, from a clean clone
     DebootstrapCheck(fresh_debian::DebootstrapArgs),
+    /// Measure what things cost, beside the kernel's own ways, in one run; what follows is the benchmark's own
+    ///
+    /// Example: cargo xtask bench services --sizes 10,50000
+    Bench {
+        /// Which benchmark, and its options (`services --help`)
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        arguments: Vec<String>,
+    },
     /// Run the datapath's tests, or any static programs, on another kernel in an emulated machine
     ///
     /// Example: cargo xtask vm --kernel 6.1
@@ -84,6 +93,7 @@ fn run(task: Task) -> Result<()> {
         Task::Tidy => tidy::run(),
         Task::CleanCheck(args) => traces::run(&args),
         Task::DebootstrapCheck(args) => fresh_debian::run(&args),
+        Task::Bench { arguments } => bench::run(&arguments),
         Task::Vm(args) => vm::run(&args),
     }
 }

@@ -12,6 +12,8 @@ pub enum Purpose {
     Demo,
     /// `make test`
     Test,
+    /// `make bench-…`
+    Bench,
     /// Boot other kernels, and try a fresh Debian
     All,
 }
@@ -131,6 +133,13 @@ pub const PACKAGES: &[Package] = &[
         shows: "/usr/share/doc/libseccomp2",
         since: Purpose::Test,
         why: "runc is linked to it",
+        how: How::Install,
+    },
+    Package {
+        name: "iptables",
+        shows: "iptables-legacy-restore",
+        since: Purpose::Bench,
+        why: "rules of kube-proxy's shape to measure beside Malla",
         how: How::Install,
     },
     Package {

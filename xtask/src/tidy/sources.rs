@@ -14,6 +14,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("datapath", "bpf(2), and reading what the kernel wrote into ring buffers and maps"),
     ("agent", "the cookie of its network namespace and the allocator's limits, which no safe crate offers"),
     ("pod-runner", "entering namespaces between fork and exec, where only bare system calls are allowed"),
+    ("bench", "a mount namespace for a thread of its own, which no safe crate offers"),
     ("datapath-programs", "every eBPF program is a C function with raw pointers"),
 ];
 

@@ -1,0 +1,92 @@
+//! The load: one client, one connection or request after the other, so that what is measured is the path.
+
+use anyhow::{Context, Result};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+/// What one round showed.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct Sample {
+    /// Connections per second: connect, one byte there and back, close.
+    pub connections_per_second: f64,
+    /// From connect to the answer's byte, ns.
+    pub connection_p50: u64,
+    pub connection_p99: u64,
+    /// One byte there and back on an open connection, ns.
+    pub request_p50: u64,
+    pub request_p99: u64,
+}
+
+/// Asks the server to close after one answer, or to go on.
+const ONCE: u8 = b'1';
+const AGAIN: u8 = b'+';
+
+/// Answers every byte until the client closes or has asked for one; one thread per port, for there is one client.
+/// Ends when the program does.
+pub fn serve(listener: TcpListener) {
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            let _ = stream.set_nodelay(true);
+            let mut byte = [0];
+            while stream.read_exact(&mut byte).is_ok() {
+                if stream.write_all(&byte).is_err() || byte[0] == ONCE {
+                    break;
+                }
+            }
+        }
+    });
+}
+
+fn connect(address: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))
+        .with_context(|| format!("connect to {address}"))?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    Ok(stream)
+}
+
+/// Measures for about `time`, half of it each way; the calling thread is in the client's namespace.
+pub fn measure(address: SocketAddr, time: Duration) -> Result<Sample> {
+    let mut connections = Vec::with_capacity(100_000);
+    let begin = Instant::now();
+    while begin.elapsed() < time / 2 {
+        let start = Instant::now();
+        let mut stream = connect(address)?;
+        let mut byte = [ONCE];
+        stream.write_all(&byte)?;
+        stream.read_exact(&mut byte).with_context(|| format!("an answer from {address}"))?;
+        connections.push(u64::try_from(start.elapsed().as_nanos())?);
+        // The server closes first, so that its side waits and our ports are free again at once.
+        match stream.read(&mut byte) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+            Err(error) => return Err(error).context("the server's close"),
+        }
+    }
+    let connections_per_second = connections.len() as f64 / begin.elapsed().as_secs_f64();
+    let mut requests = Vec::with_capacity(100_000);
+    let mut stream = connect(address)?;
+    let begin = Instant::now();
+    while begin.elapsed() < time / 2 {
+        let start = Instant::now();
+        let mut byte = [AGAIN];
+        stream.write_all(&byte)?;
+        stream.read_exact(&mut byte)?;
+        requests.push(u64::try_from(start.elapsed().as_nanos())?);
+    }
+    Ok(Sample {
+        connections_per_second,
+        connection_p50: percentile(&mut connections, 50),
+        connection_p99: percentile(&mut connections, 99),
+        request_p50: percentile(&mut requests, 50),
+        request_p99: percentile(&mut requests, 99),
+    })
+}
+
+/// 0 of nothing.
+pub fn percentile(values: &mut [u64], percent: usize) -> u64 {
+    values.sort_unstable();
+    values.get((values.len() * percent / 100).min(values.len().saturating_sub(1))).copied().unwrap_or(0)
+}
