@@ -3,6 +3,7 @@
 //! Everything lives in network namespaces of threads that end with the program; nothing of the machine is touched.
 
 mod cgroup;
+mod packets;
 mod services;
 
 use clap::{Parser, Subcommand};
@@ -20,11 +21,16 @@ struct Bench {
 enum What {
     /// Connection set-up and requests through Services, beside rules of kube-proxy's shape in iptables and nftables
     Services(services::ServicesArgs),
+    /// Nanoseconds per packet in the Pod's program, by the number of Services and backends
+    Packets(packets::PacketsArgs),
 }
 
 fn main() -> ExitCode {
-    let What::Services(args) = Bench::parse().what;
-    match services::run(&args) {
+    let done = match Bench::parse().what {
+        What::Services(args) => services::run(&args),
+        What::Packets(args) => packets::run(&args),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error:#}");

@@ -4,13 +4,13 @@
 //! every other round in the opposite order, so that whatever else the machine does falls on all of them. The spread of
 //! one set-up between its rounds (A/A) is the smallest difference that means anything.
 
-mod load;
-mod node;
+pub mod load;
+pub mod node;
 mod plot;
 mod report;
-mod rules;
+pub mod rules;
 mod setup;
-mod system;
+pub mod system;
 
 use anyhow::{Context, Result, bail};
 use report::{Report, Row};

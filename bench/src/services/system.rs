@@ -69,7 +69,8 @@ fn address(ip: Ipv4Addr) -> Address {
     Address::from_v4(ip.octets())
 }
 
-fn malla(node: &Node, services: Services) -> Result<Datapath> {
+/// Malla's programs and tables on this thread's node.
+pub fn malla(node: &Node, services: Services) -> Result<Datapath> {
     let config = NodeConfig {
         node_ipv4: address(NODE),
         tunnel_source: address(NODE),
@@ -149,5 +150,22 @@ fn fill(datapath: &Datapath, services: Services) -> Result<()> {
     }
     datapath.maps().backends.insert_all(&backends)?;
     datapath.maps().frontends.insert_all(&frontends)?;
+    Ok(())
+}
+
+/// Gives the measured service so many backends: all of them the server Pod, on ports that count up.
+pub fn backends_of_measured(datapath: &Datapath, services: Services, count: u32) -> Result<()> {
+    let number = services.measured();
+    let service_id = number + 1;
+    for slot in 0..count {
+        let port = TARGET_PORTS[0] + u16::try_from(slot)?;
+        let id = services.count * 2 + slot + 1;
+        let backend = Backend { address: address(SERVER), id, port, flags: BACKEND_LOCAL, cluster: 0 };
+        datapath.maps().backends.insert(&BackendKey { service_id, slot }, &backend)?;
+    }
+    let key = FrontendKey { address: address(services.address(number)), port: PORT, protocol: 6, cluster: 0 };
+    let frontend =
+        Frontend { service_id, backends: count, external_id: service_id, external_backends: count, ..Frontend::ZERO };
+    datapath.maps().frontends.insert(&key, &frontend)?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The whole: start, attach, swap.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -151,6 +151,15 @@ impl Datapath {
     /// The kernel's.
     pub fn programs(&self) -> Result<Vec<ProgramInfo>, Error> {
         self.inner().programs.infos()
+    }
+
+    /// One of the loaded programs, for a test run.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn program(&self, name: &'static str) -> Result<OwnedFd, Error> {
+        let inner = self.inner();
+        inner.programs.fd(name)?.try_clone_to_owned().map_err(|e| Error::kernel("keep program", name, e))
     }
 
     /// A new reading end of the ring. The ring has one reader: a second one takes events from the first.

@@ -182,9 +182,19 @@ pub fn program_info(program: BorrowedFd<'_>) -> io::Result<(u32, u32)> {
     Ok((i[1], i[54]))
 }
 
-/// `BPF_PROG_TEST_RUN`: `context` is a `struct __sk_buff` that goes in and comes back; returns the verdict and the
-/// length of what was written to `out`.
-pub fn test_run(program: BorrowedFd<'_>, packet: &[u8], context: &mut [u8], out: &mut [u8]) -> io::Result<(u32, u32)> {
+/// What a test run said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TestRun {
+    /// What the program returned.
+    pub verdict: u32,
+    /// Bytes written to `out`.
+    pub length: u32,
+    /// How long the program took, ns, the kernel's clock readings included.
+    pub duration_ns: u32,
+}
+
+/// `BPF_PROG_TEST_RUN`, once: `context` is a `struct __sk_buff` that goes in and comes back.
+pub fn test_run(program: BorrowedFd<'_>, packet: &[u8], context: &mut [u8], out: &mut [u8]) -> io::Result<TestRun> {
     let (i, o, c) = (address(packet), address(out), address(context));
     let size = context.len() as u32;
     let mut attr = Attr([
@@ -210,7 +220,7 @@ pub fn test_run(program: BorrowedFd<'_>, packet: &[u8], context: &mut [u8], out:
         0,
     ]);
     bpf(PROG_TEST_RUN, &mut attr)?;
-    Ok((attr.0[1], attr.0[3]))
+    Ok(TestRun { verdict: attr.0[1], length: attr.0[3], duration_ns: attr.0[9] })
 }
 
 /// Number of possible CPUs: how many values a per-CPU map has for each key.

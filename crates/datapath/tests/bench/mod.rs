@@ -193,13 +193,13 @@ impl Bench {
         put(GSO_SEGS, context.gso_segs);
         put(GSO_SIZE, context.gso_size);
         let mut out = vec![0u8; packet.len() + 256];
-        let (verdict, length) = sys::test_run(fd.as_fd(), packet, &mut skb, &mut out)
+        let run = sys::test_run(fd.as_fd(), packet, &mut skb, &mut out)
             .unwrap_or_else(|e| panic!("run {program} on {} bytes: {e}", packet.len()));
-        out.truncate(length as usize);
+        out.truncate(run.length as usize);
         let mark = u32::from_ne_bytes(skb[MARK..MARK + 4].try_into().unwrap());
         let mut seen = Vec::new();
         events.drain(|e| seen.push(*e));
-        Outcome { verdict, packet: out, mark, events: seen }
+        Outcome { verdict: run.verdict, packet: out, mark, events: seen }
     }
 }
 

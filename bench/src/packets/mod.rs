@@ -1,0 +1,227 @@
+//! `bench packets`: what one packet costs in a program, by `BPF_PROG_TEST_RUN`.
+//!
+//! Each run is one fresh packet (a repeated test run would see its own translated packet the second time), so that every
+//! figure holds the kernel's two clock readings: differences between figures are the datapath's, the figures
+//! themselves are not. Rounds alternate between all set-ups.
+
+use crate::services::load::percentile;
+use crate::services::node::{CLIENT, Node, SERVER, TARGET_PORTS};
+use crate::services::rules::{PORT, Services};
+use crate::services::system;
+use anyhow::{Context, Result};
+use comfy_table::{Table, presets::NOTHING};
+use datapath::{Datapath, sys};
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+#[derive(clap::Args)]
+pub struct PacketsArgs {
+    /// Numbers of Services
+    #[arg(long, value_delimiter = ',', default_values_t = [10, 50_000])]
+    sizes: Vec<u32>,
+    /// Numbers of backends of the Service that is asked
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 10, 1000])]
+    backends: Vec<u32>,
+    /// How often each is measured
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// Packets of each round
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    packets: u32,
+    /// Folder for packets.json
+    #[arg(long, default_value = "target/bench")]
+    out: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Way {
+    /// A SYN to the server Pod itself, always the same.
+    Direct,
+    /// A SYN to the Service, always the same: a known flow after the first.
+    Same,
+    /// A SYN to the Service from another port each time: a new flow each time.
+    NewFlows,
+    /// A SYN to a Service by chance, from another port each time: new flows, and nothing in the caches.
+    RandomServices,
+}
+
+const WAYS: [Way; 4] = [Way::Direct, Way::Same, Way::NewFlows, Way::RandomServices];
+
+#[derive(Debug, serde::Serialize)]
+struct Row {
+    services: u32,
+    backends: u32,
+    way: Way,
+    /// Median of each round, ns.
+    medians: Vec<u64>,
+}
+
+pub fn run(args: &PacketsArgs) -> Result<()> {
+    let mut setups = Vec::new();
+    let mut rows = Vec::new();
+    for &count in &args.sizes {
+        for &backends in &args.backends {
+            eprintln!("making {count} services, {backends} backends …");
+            setups.push(Setup::new(Services { count }, backends)?);
+            rows.extend(WAYS.map(|way| Row { services: count, backends, way, medians: Vec::new() }));
+        }
+    }
+    let progress = indicatif::ProgressBar::new(u64::from(args.rounds) * rows.len() as u64);
+    for round in 0..args.rounds {
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for at in order {
+            let median = setups[at / WAYS.len()].measure(rows[at].way, args.packets)?;
+            rows[at].medians.push(median);
+            progress.inc(1);
+        }
+    }
+    progress.finish_and_clear();
+    print(&rows);
+    std::fs::create_dir_all(&args.out).with_context(|| format!("make folder {}", args.out.display()))?;
+    let json = args.out.join("packets.json");
+    std::fs::write(&json, serde_json::to_vec_pretty(&rows)?).with_context(|| format!("write {}", json.display()))?;
+    println!("\nwritten: {}", json.display());
+    Ok(())
+}
+
+fn print(rows: &[Row]) {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_header(["services", "backends", "packet", "ns (median)", "A/A", "over direct"]);
+    let middle = |row: &Row| percentile(&mut row.medians.clone(), 50);
+    for row in rows {
+        let base =
+            rows.iter().find(|r| r.way == Way::Direct && r.services == row.services && r.backends == row.backends);
+        let spread = row.medians.iter().max().unwrap_or(&0) - row.medians.iter().min().unwrap_or(&0);
+        let name = match row.way {
+            Way::Direct => "direct to the Pod",
+            Way::Same => "to the Service, the same",
+            Way::NewFlows => "to the Service, new flows",
+            Way::RandomServices => "to random Services, new flows",
+        };
+        table.add_row([
+            row.services.to_string(),
+            row.backends.to_string(),
+            name.to_owned(),
+            middle(row).to_string(),
+            spread.to_string(),
+            base.map_or_else(String::new, |b| format!("{:+}", middle(row).cast_signed() - middle(b).cast_signed())),
+        ]);
+    }
+    println!("{table}");
+}
+
+/// One datapath on a thread of its own, which is its node.
+struct Setup {
+    orders: Sender<(Way, u32)>,
+    answers: Receiver<Result<u64>>,
+}
+
+impl Setup {
+    fn new(services: Services, backends: u32) -> Result<Self> {
+        let (orders, inbox) = channel();
+        let (outbox, answers) = channel();
+        let (ready, made) = channel();
+        std::thread::Builder::new().name("node".to_owned()).spawn(move || {
+            let running = match Running::new(services, backends) {
+                Ok(running) => running,
+                Err(error) => return drop(ready.send(Err(error))),
+            };
+            let _ = ready.send(Ok(()));
+            for (way, packets) in inbox {
+                let _ = outbox.send(running.measure(way, packets));
+            }
+        })?;
+        made.recv().context("the set-up's thread")??;
+        Ok(Self { orders, answers })
+    }
+
+    fn measure(&self, way: Way, packets: u32) -> Result<u64> {
+        self.orders.send((way, packets)).context("the set-up is gone")?;
+        self.answers.recv().context("the set-up is gone")?
+    }
+}
+
+struct Running {
+    node: Node,
+    services: Services,
+    program: OwnedFd,
+    /// Keeps the maps.
+    _datapath: Datapath,
+}
+
+impl Running {
+    fn new(services: Services, backends: u32) -> Result<Self> {
+        let node = Node::new()?;
+        let datapath = system::malla(&node, services)?;
+        system::backends_of_measured(&datapath, services, backends)?;
+        let program = datapath.program("from_pod")?;
+        Ok(Self { node, services, program, _datapath: datapath })
+    }
+
+    /// Median duration, ns.
+    fn measure(&self, way: Way, packets: u32) -> Result<u64> {
+        let mut durations = Vec::with_capacity(packets as usize);
+        let mut random = 0x9e37_79b9_7f4a_7c15u64;
+        let mut out = vec![0u8; 256];
+        for number in 0..packets {
+            // xorshift64: any sequence does that caches can't follow.
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let fresh = 1024 + (number % 60_000) as u16;
+            let measured = self.services.address(self.services.measured());
+            let (to, to_port, from_port) = match way {
+                Way::Direct => (SERVER, TARGET_PORTS[0], 1000),
+                Way::Same => (measured, PORT, 1000),
+                Way::NewFlows => (measured, PORT, fresh),
+                Way::RandomServices => {
+                    (self.services.address((random % u64::from(self.services.count)) as u32), PORT, fresh)
+                }
+            };
+            let frame = syn(&self.node, to, to_port, from_port);
+            let mut context = [0u8; 192];
+            context[IFINDEX..IFINDEX + 4].copy_from_slice(&self.node.client.index.to_ne_bytes());
+            let run = sys::test_run(self.program.as_fd(), &frame, &mut context, &mut out).context("run from_pod")?;
+            durations.push(u64::from(run.duration_ns));
+        }
+        Ok(percentile(&mut durations, 50))
+    }
+}
+
+/// Offset in `struct __sk_buff` (`include/uapi/linux/bpf.h`).
+const IFINDEX: usize = 40;
+
+/// A SYN of the client Pod, as it comes out of its veth.
+fn syn(node: &Node, to: Ipv4Addr, to_port: u16, from_port: u16) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(54);
+    frame.extend(node.client.host_mac);
+    frame.extend(node.client.mac);
+    frame.extend([8, 0]);
+    let mut ip = [0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    ip[12..16].copy_from_slice(&CLIENT.octets());
+    ip[16..20].copy_from_slice(&to.octets());
+    let check = !sum(&ip);
+    ip[10..12].copy_from_slice(&check.to_be_bytes());
+    let mut tcp = [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0];
+    tcp[0..2].copy_from_slice(&from_port.to_be_bytes());
+    tcp[2..4].copy_from_slice(&to_port.to_be_bytes());
+    let pseudo = [&ip[12..20], &[0, 6, 0, 20], &tcp].concat();
+    let check = !sum(&pseudo);
+    tcp[16..18].copy_from_slice(&check.to_be_bytes());
+    frame.extend(ip);
+    frame.extend(tcp);
+    frame
+}
+
+/// One's complement sum (RFC 1071) of an even number of bytes.
+fn sum(bytes: &[u8]) -> u16 {
+    let total: u32 = bytes.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let folded = (total & 0xffff) + (total >> 16);
+    ((folded & 0xffff) + (folded >> 16)) as u16
+}
