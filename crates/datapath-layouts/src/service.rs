@@ -127,10 +127,12 @@ layout! {
 pub const MAGLEV_SIZE: usize = 1021;
 
 layout! {
-    /// A row's Maglev table: hash modulo [`MAGLEV_SIZE`] → slot. A slot that the row has not means "choose at random".
-    pub struct MaglevTable, 2042 {
+    /// A row's Maglev table: a flow's hash, scaled to [`MAGLEV_SIZE`], → slot. A slot that the row has not means "choose at random".
+    pub struct MaglevTable, 2048 {
         /// Numbers of slots, host order.
         pub slots: [u16; MAGLEV_SIZE],
+        /// Zero; a verifier that sees the index as a byte offset alone wants room behind the last entry.
+        pub reserved: [u16; 3],
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub mod conntrack;
 pub mod delivery;
+pub mod maglev;
 pub mod mtu;
 pub mod nat;
 pub mod service;

@@ -1,6 +1,9 @@
 //! Which frontend an address means, and which backend a new flow gets.
 
-use datapath_layouts::{Address, FrontendKey, NodeConfig};
+use datapath_layouts::service::{
+    FRONTEND_LOCAL_EXTERNAL, FRONTEND_LOCAL_INTERNAL, FRONTEND_MAGLEV, FRONTEND_MAGLEV_EXTERNAL,
+};
+use datapath_layouts::{Address, DropReason, Frontend, FrontendKey, NodeConfig};
 
 /// Whether a port can be a NodePort at all.
 #[must_use]
@@ -22,6 +25,40 @@ pub const fn exact_key(address: Address, port: u16, protocol: u8) -> FrontendKey
 pub fn node_port_key(address: &Address, port: u16, protocol: u8) -> FrontendKey {
     let any = if address.is_v4() { Address::V4_ANY } else { Address::ZERO };
     FrontendKey { address: any, port, protocol, cluster: 0 }
+}
+
+/// A frontend as one side sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Names the slots.
+    pub id: u32,
+    /// How many there are.
+    pub backends: u32,
+    /// Chosen by the row's Maglev table.
+    pub maglev: bool,
+    /// What to say when there is none: refuse, or drop where others would serve but policy keeps to this node.
+    pub empty: DropReason,
+}
+
+/// The row for a client outside (`external`: it entered by the node's device) or inside.
+#[must_use]
+#[inline(always)]
+pub const fn row(frontend: &Frontend, external: bool) -> Row {
+    let (id, backends, local, maglev) = if external {
+        (frontend.external_id, frontend.external_backends, FRONTEND_LOCAL_EXTERNAL, FRONTEND_MAGLEV_EXTERNAL)
+    } else {
+        (frontend.service_id, frontend.backends, FRONTEND_LOCAL_INTERNAL, FRONTEND_MAGLEV)
+    };
+    let empty = if frontend.flags & local != 0 { DropReason::NoLocalBackend } else { DropReason::NoBackend };
+    Row { id, backends, maglev: frontend.flags & maglev != 0, empty }
+}
+
+/// Whether a client may still go to the backend it had.
+#[must_use]
+#[inline(always)]
+pub const fn is_remembered(last_used_ns: u64, now: u64, affinity_seconds: u32) -> bool {
+    // Two clocks of one kind write here, and the coarse one may be a tick behind.
+    now.saturating_sub(last_used_ns) < affinity_seconds as u64 * 1_000_000_000
 }
 
 /// Slot of a new flow; `backends` is not 0.
@@ -51,6 +88,28 @@ mod tests {
             seen[random_slot(i.wrapping_mul(0x9e37_79b9), 5) as usize] += 1;
         }
         assert!(seen.iter().all(|n| (9_000..11_000).contains(n)), "{seen:?}");
+    }
+
+    #[test]
+    fn each_side_has_its_row() {
+        let frontend = Frontend {
+            external_id: 8,
+            external_backends: 0,
+            flags: FRONTEND_LOCAL_EXTERNAL,
+            ..Frontend::with_row(7, 3)
+        };
+        let inside = Row { id: 7, backends: 3, maglev: false, empty: DropReason::NoBackend };
+        assert_eq!(row(&frontend, false), inside);
+        assert_eq!(row(&frontend, true), Row { id: 8, backends: 0, empty: DropReason::NoLocalBackend, ..inside });
+        let maglev = Frontend { flags: FRONTEND_MAGLEV_EXTERNAL, ..frontend };
+        assert!(row(&maglev, true).maglev && !row(&maglev, false).maglev);
+        assert_eq!(row(&maglev, true).empty, DropReason::NoBackend);
+    }
+
+    #[test]
+    fn affinity_ends_with_its_time() {
+        assert!(is_remembered(1_000_000_000, 10_999_999_999, 10) && !is_remembered(1_000_000_000, 11_000_000_000, 10));
+        assert!(is_remembered(1_000_004_000, 1_000_000_000, 10), "written a moment ago, by the finer clock");
     }
 
     #[test]

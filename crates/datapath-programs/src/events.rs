@@ -85,6 +85,8 @@ fn emit(skb: Skb, s: &Scratch, kind: EventKind, reason: u32, flow: Option<&Flow>
 /// Counts and reports a drop; the verdict to return.
 #[inline(always)]
 pub fn dropped(skb: Skb, s: &Scratch, reason: DropReason) -> i32 {
+    // An unused port is refused in the words for a service without endpoints; whoever reads the event wants to know.
+    let reason = if s.unused_port != 0 { DropReason::ServiceAddress } else { reason };
     count(reason as u32, 1, u64::from(s.headers.length));
     emit(skb, s, EventKind::Drop, reason as u32, None);
     aya_ebpf::bindings::TC_ACT_SHOT as i32

@@ -11,6 +11,7 @@
 #![no_std]
 #![no_main]
 
+mod backends;
 mod code;
 mod config;
 mod deliver;
@@ -20,6 +21,7 @@ mod hooks;
 mod icmp_error;
 mod maps;
 mod masquerade;
+mod refusal;
 mod scratch;
 mod services;
 mod skb;

@@ -1,7 +1,9 @@
 //! Everything a program remembers about the packet at hand.
 
 use aya_ebpf::maps::lpm_trie::Key;
-use datapath_layouts::{Address, AddressKey, Flow, FlowKey, Frontend, NatKey, PrefixKey, ServiceFlow};
+use datapath_layouts::{
+    Address, AddressKey, Affinity, AffinityKey, Flow, FlowKey, Frontend, NatKey, PrefixKey, ServiceFlow,
+};
 use datapath_logic::tuple::Tuple;
 use packet_headers::Headers;
 
@@ -34,6 +36,9 @@ pub struct Scratch {
     pub frontend: Frontend,
     /// Fresh choice under construction.
     pub service_flow: ServiceFlow,
+    /// Who asks for a backend, and which one it is to be.
+    pub affinity_key: AffinityKey,
+    pub affinity: Affinity,
     /// What an ICMP error quotes.
     pub quote: [u8; 64],
     pub now: u64,
@@ -48,6 +53,8 @@ pub struct Scratch {
     pub point: u8,
     /// `event_flags`.
     pub event_flags: u8,
+    /// 1: a service's address, but not one of its ports.
+    pub unused_port: u8,
 }
 
 impl Scratch {
@@ -63,6 +70,7 @@ impl Scratch {
         s.source_identity = 0;
         s.destination_identity = 0;
         s.event_flags = 0;
+        s.unused_port = 0;
         Some(s)
     }
 
@@ -103,6 +111,23 @@ pub fn route_of(address: &Address) -> Option<&'static datapath_layouts::Route> {
     let key = Key::new(PrefixKey::FULL, data);
     // SAFETY: map values live as long as the map; the program ends long before an entry is reused (RCU).
     unsafe { core::mem::transmute(crate::maps::IPCACHE.get(&key)) }
+}
+
+/// Whether a frontend's source ranges hold this client.
+#[inline(never)]
+pub fn in_source_ranges(row: u32, client: &Address) -> bool {
+    let mut data: PrefixData = [0; 20];
+    let [a, b, c, d] = row.to_ne_bytes();
+    data[0] = a;
+    data[1] = b;
+    data[2] = c;
+    data[3] = d;
+    let mut i = 0;
+    while i < 16 {
+        data[4 + i] = client.0[i];
+        i += 1;
+    }
+    crate::maps::SOURCE_RANGES.get(Key::new(PrefixKey::FULL, data)).is_some()
 }
 
 /// Looks an address up exactly.

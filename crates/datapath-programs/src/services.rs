@@ -1,15 +1,16 @@
 //! Service translation per packet: for whatever the socket hooks could not see.
 
-use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
 use datapath_layouts::endpoint::FLAG_HOST;
-use datapath_layouts::{Address, Backend, BackendKey, DropReason, Frontend, RouteKind};
-use datapath_logic::{conntrack, service, tuple};
+use datapath_layouts::service::{FRONTEND_ADDRESS, FRONTEND_SOURCE_RANGES};
+use datapath_layouts::{Address, DropReason, Frontend, FrontendKey, ObservationPoint, RouteKind};
+use datapath_logic::{conntrack, maglev, service, tuple};
 use packet_headers::{flags, protocol};
 
+use crate::backends;
 use crate::code::{self, Code};
 use crate::config::config;
-use crate::maps::{BACKENDS, FRONTENDS, SERVICE_FLOWS};
-use crate::scratch::{Scratch, endpoint_of, route_of};
+use crate::maps::{FRONTENDS, SERVICE_FLOWS};
+use crate::scratch::{Scratch, endpoint_of, in_source_ranges, route_of};
 use crate::skb::Skb;
 use crate::track;
 use crate::translate::{End, translate};
@@ -40,23 +41,32 @@ pub fn is_node(address: &Address) -> bool {
     }
 }
 
-/// A backend for a new flow.
+/// Whether services have this address, so that a port of it that none of them serves is to be refused. An address that
+/// is also a Pod's or a node's is theirs.
 #[inline(always)]
-pub fn choose(found: &Frontend) -> Result<&'static Backend, DropReason> {
-    if found.backends == 0 {
-        return Err(DropReason::NoBackend);
+pub fn is_of_services(address: &Address) -> bool {
+    // SAFETY: the value is read at once.
+    let Some(entry) = (unsafe { FRONTENDS.get(FrontendKey::whole_address(*address)) }) else { return false };
+    if entry.flags & FRONTEND_ADDRESS == 0 || endpoint_of(address).is_some() {
+        return false;
     }
-    // SAFETY: plain helper call.
-    let random = unsafe { bpf_get_prandom_u32() };
-    let mut key = BackendKey { service_id: found.service_id, slot: service::random_slot(random, found.backends) };
-    if let Some(backend) = BACKENDS.get_ptr(key) {
-        // SAFETY: a map value; it lives at least as long as this program runs (RCU).
-        return Ok(unsafe { &*backend });
+    match route_of(address) {
+        Some(route) => route.kind == RouteKind::World as u8 || route.kind == RouteKind::Services as u8,
+        None => true,
     }
-    // The last slot went between the two reads; the first one is there as long as any is.
-    key.slot = 0;
-    // SAFETY: as above.
-    BACKENDS.get_ptr(key).map(|backend| unsafe { &*backend }).ok_or(DropReason::NoBackend)
+}
+
+/// [`is_of_services`] of the packet's destination; what follows is the reason to drop it for.
+#[inline(always)]
+pub fn refuse_unused(s: &mut Scratch) -> Result<(), DropReason> {
+    if unused_code(s) { Err(DropReason::ServiceAddress) } else { Ok(()) }
+}
+
+#[inline(never)]
+fn unused_code(s: &mut Scratch) -> bool {
+    let unused = is_of_services(&s.headers.destination);
+    s.unused_port = u8::from(unused);
+    unused
 }
 
 /// What became of the packet.
@@ -118,26 +128,54 @@ fn select(s: &mut Scratch, destination_is_node: bool) -> Result<bool, DropReason
     if let Some(flow) = track::service_flow(s) {
         // A SYN that comes long after the last packet is a new connection on a used port, not a retransmission.
         let lifetime = if syn { SYN_AGAIN_NS } else { conntrack::TCP_ESTABLISHED_NS };
-        if s.now.wrapping_sub(flow.last_seen_ns) < lifetime && flow.service_id == s.frontend.service_id {
+        // Either row's: a policy that changes moves new flows only.
+        let ours = flow.service_id == s.frontend.service_id || flow.service_id == s.frontend.external_id;
+        if s.now.saturating_sub(flow.last_seen_ns) < lifetime && ours {
             flow.last_seen_ns = s.now;
             s.chosen = flow.address;
             s.chosen_port = u32::from(flow.port);
             return Ok(true);
         }
     }
-    let backend = choose(&s.frontend)?;
+    code::decode(choose_code(s))?;
+    Ok(true)
+}
+
+/// A fresh choice for `s.tuple` among `s.frontend`'s backends.
+#[inline(never)]
+fn choose_code(s: &mut Scratch) -> Code {
+    code::encode(choose(s))
+}
+
+#[inline(always)]
+fn choose(s: &mut Scratch) -> Result<(), DropReason> {
+    if s.frontend.flags & FRONTEND_SOURCE_RANGES != 0 && !in_source_ranges(s.frontend.service_id, &s.tuple.source) {
+        return Err(DropReason::SourceRange);
+    }
+    let row = service::row(&s.frontend, s.point == ObservationPoint::FromNetwork as u8);
+    s.affinity_key.client = s.tuple.source;
+    s.affinity_key.service_id = row.id;
+    let hash = if !row.maglev {
+        0
+    } else if s.frontend.affinity_seconds != 0 {
+        maglev::hash_client(&s.tuple.source)
+    } else {
+        let t = &s.tuple;
+        maglev::hash_flow(&t.source, &t.destination, (t.source_port, t.destination_port), t.protocol)
+    };
+    backends::choose(&s.affinity_key, &s.frontend, &row, hash, s.now, &mut s.affinity)?;
+    let backend = &s.affinity;
     s.chosen = backend.address;
     s.chosen_port = u32::from(backend.port);
     let entry = &mut s.service_flow;
     entry.last_seen_ns = s.now;
     entry.address = backend.address;
-    entry.service_id = s.frontend.service_id;
+    entry.service_id = row.id;
     entry.port = backend.port;
     entry.reserved = 0;
-    entry.backend_id = backend.id;
+    entry.backend_id = backend.backend_id;
     entry.reserved2 = 0;
-    SERVICE_FLOWS.insert(&s.service_key, &s.service_flow, 0).map_err(|_| DropReason::ConntrackInsert)?;
-    Ok(true)
+    SERVICE_FLOWS.insert(&s.service_key, &s.service_flow, 0).map_err(|_| DropReason::ConntrackInsert)
 }
 
 /// [`frontend`] of the tuple's destination, into `s.frontend`.

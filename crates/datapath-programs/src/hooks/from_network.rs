@@ -15,7 +15,7 @@ use crate::code::{self, Code};
 use crate::config::config;
 use crate::scratch::{Scratch, endpoint_of, route_of};
 use crate::skb::Skb;
-use crate::{deliver, fragments, icmp_error, masquerade};
+use crate::{deliver, fragments, masquerade, refusal, services};
 
 #[classifier]
 pub fn from_network(ctx: TcContext) -> i32 {
@@ -24,7 +24,7 @@ pub fn from_network(ctx: TcContext) -> i32 {
     let code = read(skb, s, ObservationPoint::FromNetwork);
     match code::decode_verdict(stages(skb, s, code)) {
         Ok(verdict) => verdict,
-        Err(reason) => icmp_error::answer_or_drop(skb, s, reason),
+        Err(reason) => refusal::answer_or_drop(skb, s, reason),
     }
 }
 
@@ -86,7 +86,12 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
         refuse_large(s, to_host)?;
     }
     let new = match translate_service(skb, s, to_host)? {
-        Served::No => return Ok(TC_ACT_OK as i32),
+        Served::No => {
+            if !to_host {
+                services::refuse_unused(s)?;
+            }
+            return Ok(TC_ACT_OK as i32);
+        }
         Served::Known if s.known.reply => return Err(DropReason::StaleOrUnroutable),
         Served::Known => false,
         Served::New => true,
@@ -150,7 +155,7 @@ fn mtu_refused(s: &Scratch) -> bool {
 /// never that large with TCP; with UDP the backend is not chosen yet, and the smaller size is the safe answer.
 #[inline(always)]
 fn refuse_large(s: &mut Scratch, is_node: bool) -> Result<(), DropReason> {
-    if !crate::services::frontend_into(s, is_node) {
+    if !services::frontend_into(s, is_node) {
         return Ok(());
     }
     datapath_logic::tuple::flow_key(&s.tuple, &mut s.service_key);

@@ -14,7 +14,7 @@ use super::{IS_ARP, IS_IP, IS_OTHER, Served, find_flow, open_flow, read, transla
 use crate::code::{self, Code};
 use crate::scratch::{Scratch, endpoint_of, route_of};
 use crate::skb::Skb;
-use crate::{deliver, events, fragments, icmp_error, masquerade};
+use crate::{deliver, events, fragments, masquerade, refusal};
 
 #[classifier]
 pub fn from_pod(ctx: TcContext) -> i32 {
@@ -23,7 +23,7 @@ pub fn from_pod(ctx: TcContext) -> i32 {
     let code = read(skb, s, ObservationPoint::FromEndpoint);
     match code::decode_verdict(stages(skb, s, code)) {
         Ok(verdict) => verdict,
-        Err(reason) => icmp_error::answer_or_drop(skb, s, reason),
+        Err(reason) => refusal::answer_or_drop(skb, s, reason),
     }
 }
 
@@ -90,6 +90,9 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
         (None, None) => identity::UNKNOWN,
     };
     let chosen = way(target, route);
+    if new && s.original_port == 0 && matches!(chosen, Way::World | Way::Drop(DropReason::ServiceAddress)) {
+        crate::services::refuse_unused(s)?;
+    }
     if let Way::Drop(reason) = chosen {
         return Err(unroutable(s, reason));
     }

@@ -3,12 +3,15 @@
 //! An application keeps seeing the service: `getpeername` and the source of received datagrams are turned back.
 
 use aya_ebpf::bindings::bpf_sock_addr;
-use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_set_retval};
+use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_ktime_get_ns, bpf_set_retval};
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
-use datapath_layouts::{Address, SocketReverse, SocketReverseKey};
+use datapath_layouts::service::FRONTEND_SOURCE_RANGES;
+use datapath_layouts::{Address, Affinity, AffinityKey, DropReason, Frontend, SocketReverse, SocketReverseKey};
+use datapath_logic::{maglev, service};
 use packet_headers::protocol;
 
+use crate::backends;
 use crate::config::config;
 use crate::maps::SOCKET_REVERSE;
 use crate::services;
@@ -88,21 +91,61 @@ fn means_node(ctx: *mut bpf_sock_addr, to: &Address) -> bool {
     services::is_node(to)
 }
 
+/// What a socket does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Call {
+    Connect,
+    Send,
+}
+
+/// Ends the call as if the other end had refused.
+#[inline(always)]
+fn refuse() -> i32 {
+    // SAFETY: plain helper call.
+    unsafe { bpf_set_retval(CONNECTION_REFUSED) };
+    REFUSE
+}
+
+/// A backend for a socket. It has no address of its own yet: its network namespace is its client.
+#[inline(always)]
+fn choose(ctx: *mut bpf_sock_addr, found: &Frontend, cookie: u64, backend: &mut Affinity) -> Result<(), DropReason> {
+    let row = service::row(found, false);
+    // SAFETY: plain helper calls; the first one takes this context.
+    let (namespace, now) = unsafe { (bpf_get_netns_cookie(ctx.cast()), bpf_ktime_get_ns()) };
+    let client = AffinityKey::of_netns(namespace, row.id);
+    // Nobody else has to agree on a socket's choice, but a client's choices must.
+    let hash = maglev::hash_client(&if found.affinity_seconds == 0 {
+        AffinityKey::of_netns(cookie, row.id).client
+    } else {
+        client.client
+    });
+    backends::choose(&client, found, &row, hash, now, backend)
+}
+
 /// A socket connects or sends to an address.
 #[inline(always)]
-fn outward<const V6: bool>(ctx: *mut bpf_sock_addr) -> i32 {
+fn outward<const V6: bool>(ctx: *mut bpf_sock_addr, call: Call) -> i32 {
     let (port, transport, cookie) = facts(ctx);
     if !matches!(transport, protocol::TCP | protocol::UDP) {
         return PROCEED;
     }
     let to = address::<V6>(ctx);
     let is_node = services::in_node_port_range(port) && means_node(ctx, &to);
-    let Some(found) = services::frontend(&to, port, transport, is_node) else { return PROCEED };
-    let Ok(backend) = services::choose(&found) else {
-        // SAFETY: plain helper call.
-        unsafe { bpf_set_retval(CONNECTION_REFUSED) };
-        return REFUSE;
+    let Some(found) = services::frontend(&to, port, transport, is_node) else {
+        // UDP sockets connect only to learn their own address, too (RFC 6724): nothing is sent yet.
+        let speaks = transport == protocol::TCP || call == Call::Send;
+        return if speaks && services::is_of_services(&to) { refuse() } else { PROCEED };
     };
+    if found.flags & FRONTEND_SOURCE_RANGES != 0 {
+        return PROCEED; // the packet will tell who asks
+    }
+    let mut backend = Affinity::ZERO;
+    match choose(ctx, &found, cookie, &mut backend) {
+        Ok(()) => {}
+        Err(DropReason::NoBackend) => return refuse(),
+        // Its packets are dropped, with an event that says why.
+        Err(_) => return PROCEED,
+    }
     let key = SocketReverseKey {
         cookie,
         address: backend.address,
@@ -134,19 +177,19 @@ fn inward<const V6: bool>(ctx: *mut bpf_sock_addr) -> i32 {
 
 #[cgroup_sock_addr(connect4)]
 pub fn connect4(ctx: SockAddrContext) -> i32 {
-    outward::<false>(ctx.sock_addr)
+    outward::<false>(ctx.sock_addr, Call::Connect)
 }
 #[cgroup_sock_addr(connect6)]
 pub fn connect6(ctx: SockAddrContext) -> i32 {
-    outward::<true>(ctx.sock_addr)
+    outward::<true>(ctx.sock_addr, Call::Connect)
 }
 #[cgroup_sock_addr(sendmsg4)]
 pub fn sendmsg4(ctx: SockAddrContext) -> i32 {
-    outward::<false>(ctx.sock_addr)
+    outward::<false>(ctx.sock_addr, Call::Send)
 }
 #[cgroup_sock_addr(sendmsg6)]
 pub fn sendmsg6(ctx: SockAddrContext) -> i32 {
-    outward::<true>(ctx.sock_addr)
+    outward::<true>(ctx.sock_addr, Call::Send)
 }
 #[cgroup_sock_addr(recvmsg4)]
 pub fn recvmsg4(ctx: SockAddrContext) -> i32 {

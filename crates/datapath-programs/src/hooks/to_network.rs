@@ -55,6 +55,10 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
     if !find_flow(skb, s)? {
         let Some(route) = route_of(&s.headers.destination) else { return Ok(TC_ACT_OK as i32) };
         s.destination_identity = route.identity;
+        if route.kind == RouteKind::Services as u8 {
+            // The socket hooks knew nothing of it, and out there nobody does.
+            return Err(DropReason::ServiceAddress);
+        }
         // The host's flows to Pods elsewhere are tracked, so that the answer is known as one.
         if route.kind == RouteKind::RemotePods as u8 && !s.headers.is(flags::ICMP_ERROR) {
             s.opening.plain(true, false);

@@ -116,3 +116,9 @@ fn ip(bytes: &[u8], quoted: bool) -> Result<(), String> {
     };
     if error && transport.len() >= 28 { ip(&transport[8..], true) } else { Ok(()) }
 }
+
+/// SCTP's checksum (RFC 9260 appendix A), of a packet whose checksum field is zero.
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    let step = |crc: u32| (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg());
+    !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc)))
+}

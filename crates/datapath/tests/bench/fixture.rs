@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use datapath::EventReader;
-use datapath_layouts::{FragmentKey, NatKey};
+use datapath_layouts::{AffinityKey, FragmentKey, NatKey};
 
 use super::Bench;
 use super::packet::{ICMP, ICMPV6};
@@ -34,6 +34,12 @@ pub enum Held {
         client: (IpAddr, u16),
         service: (IpAddr, u16),
         protocol: u8,
+        backend: (IpAddr, u16),
+    },
+    /// A client is to come back to this backend.
+    Remembered {
+        client: IpAddr,
+        row: u32,
         backend: (IpAddr, u16),
     },
     /// A masquerade entry; port `None`: any of the range.
@@ -114,7 +120,7 @@ impl Fixture {
 
     fn check_tables(&self, bench: &Bench) -> Result<(), String> {
         let m = &bench.maps;
-        let (mut flows, mut choices, mut nats, mut pieces) = (0, 0, 0, 0);
+        let (mut flows, mut choices, mut nats, mut pieces, mut remembered) = (0, 0, 0, 0, 0);
         for held in &self.held {
             match held {
                 Held::Flow(tracked) => {
@@ -127,6 +133,14 @@ impl Fixture {
                     let entry = m.service_flows.get(&key).unwrap().ok_or("no choice is remembered")?;
                     if (entry.address, entry.port) != (backend.0.into(), backend.1) {
                         return Err(format!("the choice was {entry:?}"));
+                    }
+                }
+                Held::Remembered { client, row, backend } => {
+                    remembered += 1;
+                    let key = AffinityKey { client: (*client).into(), service_id: *row };
+                    let entry = m.affinity.get(&key).unwrap().ok_or("the client is not remembered")?;
+                    if (entry.address, entry.port) != (backend.0.into(), backend.1) {
+                        return Err(format!("the client is to come back to {entry:?}"));
                     }
                 }
                 Held::Masked { pod, remote, protocol, node, port } => {
@@ -153,6 +167,7 @@ impl Fixture {
         for (table, have, want) in [
             ("conntrack and half_open", have, flows),
             ("service_flows", m.service_flows.entries().unwrap().len(), choices),
+            ("affinity", m.affinity.entries().unwrap().len(), remembered),
             ("nat", m.nat.entries().unwrap().len(), nats),
             ("fragments", m.fragments.entries().unwrap().len(), pieces),
         ] {

@@ -78,6 +78,21 @@ impl Packet {
         Self::new(source.0, destination.0, TCP, t)
     }
 
+    /// The answer of a host without a listener to what [`Self::tcp`] makes.
+    pub fn reset(about: &Self) -> Self {
+        let word = |at: usize| u32::from_be_bytes(about.transport[at..at + 4].try_into().unwrap());
+        let (header, bits) = (usize::from(about.transport[12] >> 4) * 4, about.transport[13]);
+        let data = (about.transport.len() - header) as u32;
+        let marks = u32::from(bits & SYN != 0) + u32::from(bits & FIN != 0);
+        let (sequence, received, flags) =
+            if bits & ACK != 0 { (word(8), 0, RST) } else { (0, word(4) + data + marks, RST | ACK) };
+        let mut t = [&about.transport[2..4], &about.transport[..2]].concat();
+        t.extend(sequence.to_be_bytes());
+        t.extend(received.to_be_bytes());
+        t.extend([0x50, flags, 0, 0, 0, 0, 0, 0]);
+        Self::new(about.destination, about.source, TCP, t)
+    }
+
     pub fn udp(source: (IpAddr, u16), destination: (IpAddr, u16)) -> Self {
         let mut t = ports(source.1, destination.1);
         t.extend([0, 0, 0, 0]);
@@ -85,10 +100,23 @@ impl Packet {
         Self { has_length: true, ..Self::new(source.0, destination.0, UDP, t) }
     }
 
-    /// SCTP carries a CRC over itself; any value does, as nobody on the way may change it.
+    /// A whole SCTP INIT (RFC 9260 §3.3.2) with its CRC32c, which covers no address.
     pub fn sctp(source: (IpAddr, u16), destination: (IpAddr, u16)) -> Self {
+        Self::sctp_chunk(source, destination, 0, 1)
+    }
+
+    /// INIT ACK (RFC 9260 §3.3.3), without its cookie.
+    pub fn sctp_answer(source: (IpAddr, u16), destination: (IpAddr, u16)) -> Self {
+        Self::sctp_chunk(source, destination, 0xc0ff_ee11, 2)
+    }
+
+    fn sctp_chunk(source: (IpAddr, u16), destination: (IpAddr, u16), tag: u32, kind: u8) -> Self {
         let mut t = ports(source.1, destination.1);
-        t.extend([1, 2, 3, 4, 0xc0, 0xff, 0xee, 0x11, 1, 0, 0, 4]);
+        t.extend(tag.to_be_bytes());
+        t.extend([0; 4]);
+        t.extend([kind, 0, 0, 20, 0xc0, 0xff, 0xee, 0x11, 0, 1, 0, 0, 0, 10, 0, 10, 0, 0, 0x10, 0]);
+        let sum = checksum::crc32c(&t).to_le_bytes();
+        t[8..12].copy_from_slice(&sum);
         Self::new(source.0, destination.0, SCTP, t).without_sum()
     }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use datapath::maps::Maps;
 use datapath_layouts::endpoint::FLAG_HOST;
 use datapath_layouts::route::FLAG_TUNNEL;
-use datapath_layouts::service::{BACKEND_LOCAL, FRONTEND_NODE_PORT};
+use datapath_layouts::service::{BACKEND_LOCAL, FRONTEND_ADDRESS, FRONTEND_NODE_PORT};
 use datapath_layouts::{
     Address, AddressKey, Backend, BackendKey, Endpoint, Frontend, FrontendKey, PrefixKey, Route, RouteKind, Routing,
     identity,
@@ -63,6 +63,10 @@ impl Family {
     pub fn service(self) -> IpAddr {
         self.pick("10.96.0.20", "fd00:10:96::20")
     }
+    /// A load balancer's address, in the range of the world.
+    pub fn balanced(self) -> IpAddr {
+        self.pick("203.0.113.200", "2001:db8:113::c8")
+    }
     /// A node whose prefix is in no table.
     pub fn unknown(self) -> IpAddr {
         self.pick("192.168.77.7", "fd77::7")
@@ -96,18 +100,33 @@ pub fn backend(address: IpAddr, id: u32) -> Backend {
 
 /// Writes the service: its ClusterIP and its NodePort, for TCP, UDP and SCTP.
 pub fn put_service(maps: &Maps, family: Family, backends: &[Backend]) {
+    put_frontend(maps, family, Frontend::with_row(SERVICE_ID, backends.len() as u32));
+    put_row(maps, SERVICE_ID, backends);
+}
+
+/// Writes the service's frontends, whatever rows they name.
+pub fn put_frontend(maps: &Maps, family: Family, frontend: Frontend) {
     let any = if family == V4 { Address::V4_ANY } else { Address::ZERO };
     for protocol in [6, 17, 132] {
-        let count = backends.len() as u32;
-        let frontend = Frontend::with_row(SERVICE_ID, count);
         let exact = FrontendKey { address: family.service().into(), port: SERVICE_PORT, protocol, cluster: 0 };
         maps.frontends.insert(&exact, &frontend).unwrap();
         let node = FrontendKey { address: any, port: NODE_PORT, protocol, cluster: 0 };
-        maps.frontends.insert(&node, &Frontend { flags: FRONTEND_NODE_PORT, ..frontend }).unwrap();
+        let flags = frontend.flags | FRONTEND_NODE_PORT;
+        maps.frontends.insert(&node, &Frontend { flags, ..frontend }).unwrap();
     }
+}
+
+/// Writes a row of backends.
+pub fn put_row(maps: &Maps, row: u32, backends: &[Backend]) {
     for (slot, backend) in backends.iter().enumerate() {
-        maps.backends.insert(&BackendKey { service_id: SERVICE_ID, slot: slot as u32 }, backend).unwrap();
+        maps.backends.insert(&BackendKey { service_id: row, slot: slot as u32 }, backend).unwrap();
     }
+}
+
+/// Says that services have this address.
+pub fn put_address(maps: &Maps, address: IpAddr) {
+    let entry = Frontend { flags: FRONTEND_ADDRESS, ..Frontend::ZERO };
+    maps.frontends.insert(&FrontendKey::whole_address(address.into()), &entry).unwrap();
 }
 
 /// Pods, nodes and routes of one family.
