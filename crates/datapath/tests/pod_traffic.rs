@@ -6,11 +6,14 @@ mod bench;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd as _;
+use std::time::{Duration, Instant};
 
 use bench::checksum;
 use bench::packet::{ETHERNET, Packet};
 use bench::topology::{PATIENCE, Topology, VXLAN_PORT, socket_in};
-use bench::world::{BOTH, Family, NODE_PORT, REMOTE_IDENTITY, SERVICE_PORT, TARGET_PORT, V4, backend, put_service};
+use bench::world::{
+    BOTH, Family, NODE_PORT, REMOTE_IDENTITY, SERVICE_PORT, TARGET_PORT, V4, backend, put_address, put_service,
+};
 use datapath_layouts::identity;
 
 const CLIENT: u16 = 40000;
@@ -100,21 +103,28 @@ fn errors_that_the_pods_kernel_understands() {
     }
 }
 
-/// Not through the socket hooks, for this process is in no cgroup of theirs: per packet.
+/// Not through the socket hooks, for this process is in no cgroup of theirs: per packet. For a service without endpoints,
+/// and for a port of a service's address that no service has.
 fn refused(t: &Topology, f: Family) {
     put_service(t.datapath().maps(), f, &[]);
-    let service = SocketAddr::from((f.service(), SERVICE_PORT));
-    let connected = t.pod.run(|| TcpStream::connect_timeout(&service, PATIENCE)).unwrap();
-    assert_eq!(connected.unwrap_err().kind(), ErrorKind::ConnectionRefused, "TCP, {f:?}");
-    let client = socket_in(&t.pod, (f.pod(), CLIENT));
-    t.pod.run(|| client.connect(service)).unwrap().unwrap();
-    client.send(b"?").unwrap();
-    assert_eq!(client.recv(&mut [0; 9]).unwrap_err().kind(), ErrorKind::ConnectionRefused, "UDP, {f:?}");
-    // Outside, too.
-    let outside = socket_in(&t.wire, (f.world(), CLIENT));
-    t.wire.run(|| outside.connect((f.node(), NODE_PORT))).unwrap().unwrap();
-    outside.send(b"?").unwrap();
-    assert_eq!(outside.recv(&mut [0; 9]).unwrap_err().kind(), ErrorKind::ConnectionRefused, "NodePort, {f:?}");
+    put_address(t.datapath().maps(), f.service());
+    put_address(t.datapath().maps(), f.balanced());
+    let from_the_pod = [(f.service(), SERVICE_PORT), (f.service(), SERVICE_PORT + 1), (f.balanced(), SERVER)];
+    let from_outside = [(f.node(), NODE_PORT), (f.balanced(), SERVER)];
+    for (netns, from, places) in [(&t.pod, f.pod(), &from_the_pod[..]), (&t.wire, f.world(), &from_outside)] {
+        for place in places {
+            let to = SocketAddr::from(*place);
+            let begun = Instant::now();
+            let connected = netns.run(|| TcpStream::connect_timeout(&to, PATIENCE)).unwrap();
+            assert_eq!(connected.unwrap_err().kind(), ErrorKind::ConnectionRefused, "TCP from {from} to {to}");
+            assert!(begun.elapsed() < Duration::from_millis(900), "at the first packet, not at its second: {to}");
+            let client = socket_in(netns, (from, CLIENT));
+            netns.run(|| client.connect(to)).unwrap().unwrap();
+            client.send(b"?").unwrap();
+            let error = client.recv(&mut [0; 9]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "UDP from {from} to {to}");
+        }
+    }
 }
 
 fn set(socket: &UdpSocket, level: libc::c_int, option: libc::c_int, value: libc::c_int) {

@@ -9,10 +9,17 @@ use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
 use bench::topology::PATIENCE;
-use bench::world::{self, BOTH, Family, NODE_PORT, SERVICE_PORT, TARGET_PORT, V4, backend, put_service};
+use bench::world::{
+    self, BOTH, Family, NODE_PORT, SERVICE_ID, SERVICE_PORT, TARGET_PORT, V4, backend, put_address, put_frontend,
+    put_row, put_service,
+};
 use bench::{Devices, config, isolate, mount_bpffs};
 use datapath::{Datapath, Profile, Settings};
-use datapath_layouts::Routing;
+use datapath_layouts::service::{
+    FRONTEND_LOCAL_EXTERNAL, FRONTEND_LOCAL_INTERNAL, FRONTEND_MAGLEV, FRONTEND_MAGLEV_EXTERNAL,
+    FRONTEND_SOURCE_RANGES, MAGLEV_SIZE,
+};
+use datapath_layouts::{AffinityKey, AffinityMemberKey, Frontend, MaglevTable, Routing};
 use netlink::{AddressOptions, Netlink};
 use network_namespace::NetNs;
 
@@ -144,6 +151,11 @@ fn services_once_per_socket() {
     mapped(&node.datapath);
     several_backends(&node.datapath);
     without_backends(&node.datapath);
+    unused_ports(&node.datapath);
+    traffic_policy(&node.datapath);
+    source_ranges(&node.datapath);
+    clients_come_back(&node.datapath);
+    one_by_the_table(&node.datapath);
 }
 
 fn outside_of_the_cgroup_nothing_changes(service: SocketAddr) {
@@ -252,5 +264,134 @@ fn without_backends(datapath: &Datapath) {
         let client = UdpSocket::bind(any_port(f)).unwrap();
         assert_eq!(client.send_to(b"?", service).unwrap_err().kind(), ErrorKind::ConnectionRefused);
         assert_eq!(client.connect(service).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    }
+}
+
+/// An address of services: no other port of it is there. Not when the address is a Pod's, and a UDP socket that connects
+/// has sent nothing yet.
+fn unused_ports(datapath: &Datapath) {
+    for f in BOTH {
+        put_service(datapath.maps(), f, &[backend(f.pod(), 1)]);
+        let unused = SocketAddr::from((f.service(), SERVICE_PORT + 1));
+        let unknown = TcpStream::connect_timeout(&unused, PATIENCE).unwrap_err();
+        assert_ne!(unknown.kind(), ErrorKind::ConnectionRefused, "without its entry the kernel finds no route");
+        put_address(datapath.maps(), f.service());
+        assert_eq!(TcpStream::connect(unused).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        let client = UdpSocket::bind(any_port(f)).unwrap();
+        assert_eq!(client.send_to(b"?", unused).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        let error = client.connect(unused).unwrap_err();
+        assert_ne!(error.kind(), ErrorKind::ConnectionRefused, "the route is asked for, nothing more");
+        let listener = TcpListener::bind((f.neighbour(), 9100)).unwrap();
+        put_address(datapath.maps(), f.neighbour());
+        connected(listener.local_addr().unwrap(), &listener);
+    }
+}
+
+/// The row of this side; and where it is empty by policy, the packet is left to be dropped with its reason.
+fn traffic_policy(datapath: &Datapath) {
+    for f in BOTH {
+        let listener = TcpListener::bind((f.pod(), TARGET_PORT)).unwrap();
+        let service = SocketAddr::from((f.service(), SERVICE_PORT));
+        let outside_only = Frontend { external_id: 8, external_backends: 1, ..Frontend::with_row(SERVICE_ID, 0) };
+        put_row(datapath.maps(), 8, &[backend(f.pod(), 1)]);
+        put_frontend(datapath.maps(), f, outside_only);
+        assert_eq!(TcpStream::connect(service).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        put_frontend(datapath.maps(), f, Frontend { flags: FRONTEND_LOCAL_INTERNAL, ..outside_only });
+        let error = TcpStream::connect_timeout(&service, PATIENCE).unwrap_err();
+        assert_ne!(error.kind(), ErrorKind::ConnectionRefused, "not refused: it goes on as a packet");
+        put_row(datapath.maps(), SERVICE_ID, &[backend(f.pod(), 1)]);
+        let inside_only = Frontend { external_id: 8, external_backends: 0, ..Frontend::with_row(SERVICE_ID, 1) };
+        put_frontend(datapath.maps(), f, Frontend { flags: FRONTEND_LOCAL_EXTERNAL, ..inside_only });
+        assert_eq!(connected(service, &listener).0, service);
+    }
+}
+
+/// Who asks is known only by the packet.
+fn source_ranges(datapath: &Datapath) {
+    for f in BOTH {
+        put_frontend(
+            datapath.maps(),
+            f,
+            Frontend { flags: FRONTEND_SOURCE_RANGES, ..Frontend::with_row(SERVICE_ID, 1) },
+        );
+        let error = TcpStream::connect_timeout(&(f.service(), SERVICE_PORT).into(), PATIENCE).unwrap_err();
+        assert_ne!(error.kind(), ErrorKind::ConnectionRefused, "untranslated, and there is no route");
+    }
+}
+
+/// How often each of three backends accepts one of `times` connections to the service.
+fn spread(f: Family, listeners: &[TcpListener], times: usize) -> Vec<usize> {
+    let mut counts = vec![0; listeners.len()];
+    for _ in 0..times {
+        let client = TcpStream::connect((f.service(), SERVICE_PORT)).unwrap();
+        for (count, listener) in counts.iter_mut().zip(listeners) {
+            *count += usize::from(listener.accept().is_ok());
+        }
+        drop(client);
+    }
+    counts
+}
+
+fn three(f: Family, datapath: &Datapath, frontend: Frontend) -> Vec<TcpListener> {
+    let places = [f.pod(), f.neighbour(), f.nobody()];
+    let backends: Vec<_> = places.iter().enumerate().map(|(i, a)| backend(*a, i as u32 + 1)).collect();
+    put_row(datapath.maps(), SERVICE_ID, &backends);
+    put_frontend(datapath.maps(), f, Frontend { ..frontend });
+    let listeners: Vec<_> = places.iter().map(|a| TcpListener::bind((*a, TARGET_PORT)).unwrap()).collect();
+    for listener in &listeners {
+        listener.set_nonblocking(true).unwrap();
+    }
+    listeners
+}
+
+/// `sessionAffinity: ClientIP`: a network namespace is one client.
+fn clients_come_back(datapath: &Datapath) {
+    let maps = datapath.maps();
+    for f in BOTH {
+        let frontend = Frontend { affinity_seconds: 1, ..Frontend::with_row(SERVICE_ID, 3) };
+        let listeners = three(f, datapath, frontend);
+        for backend_id in 1..=3 {
+            maps.affinity_member.insert(&AffinityMemberKey { service_id: SERVICE_ID, backend_id }, &1).unwrap();
+        }
+        let counts = spread(f, &listeners, 30);
+        assert_eq!(counts.iter().max(), Some(&30), "always the same one: {counts:?}");
+        let first = counts.iter().position(|c| *c == 30).unwrap();
+        // It leaves: another one, and that one again.
+        let gone = AffinityMemberKey { service_id: SERVICE_ID, backend_id: first as u32 + 1 };
+        maps.affinity_member.remove(&gone).unwrap();
+        put_row(
+            maps,
+            SERVICE_ID,
+            &[backend(if first == 0 { f.neighbour() } else { f.pod() }, 2 - first.min(1) as u32)],
+        );
+        put_frontend(maps, f, Frontend { affinity_seconds: 1, ..Frontend::with_row(SERVICE_ID, 1) });
+        let counts = spread(f, &listeners, 10);
+        assert_eq!((counts[first], counts.iter().sum::<usize>()), (0, 10), "{counts:?}");
+        // Only as long as the timeout says.
+        let only = [f.pod(), f.neighbour(), f.nobody()][first];
+        put_row(maps, SERVICE_ID, &[backend(only, first as u32 + 1)]);
+        let before = spread(f, &listeners, 1);
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        let after = spread(f, &listeners, 1);
+        assert_eq!((before[first], after[first]), (0, 1), "before and after the timeout");
+        for (key, _) in maps.affinity.entries().unwrap() {
+            assert_eq!(key.client, AffinityKey::of_netns(netns_cookie(), SERVICE_ID).client);
+            maps.affinity.remove(&key).unwrap();
+        }
+    }
+}
+
+fn one_by_the_table(datapath: &Datapath) {
+    for f in BOTH {
+        let frontend = Frontend { flags: FRONTEND_MAGLEV, ..Frontend::with_row(SERVICE_ID, 3) };
+        let listeners = three(f, datapath, frontend);
+        let mut table = MaglevTable::ZERO;
+        table.slots = [1; MAGLEV_SIZE];
+        datapath.maps().maglev.insert(&SERVICE_ID, &table).unwrap();
+        assert_eq!(spread(f, &listeners, 30), [0, 30, 0]);
+        put_frontend(datapath.maps(), f, Frontend { flags: FRONTEND_MAGLEV_EXTERNAL, ..frontend });
+        let counts = spread(f, &listeners, 60);
+        assert!(counts.iter().all(|c| *c > 0), "the table is for outside only: {counts:?}");
+        datapath.maps().maglev.remove(&SERVICE_ID).unwrap();
     }
 }

@@ -76,6 +76,15 @@ impl Topology {
             other.add_address(index, family.world().into(), alone).unwrap();
         }
         other.set_up(index).unwrap();
+        for family in BOTH {
+            // The fabric sends a load balancer's address to the node.
+            let route = Route {
+                gateway: Some(family.node()),
+                source: Some(family.world()),
+                ..Route::to(family.balanced().into()).dev(index)
+            };
+            other.replace_route(&route).unwrap();
+        }
 
         let vxlan = Vxlan { name: "overlay".to_owned(), port: VXLAN_PORT, mac: None, mtu: 1450 };
         let overlay = node.create_vxlan(&vxlan).unwrap().index;
