@@ -5,10 +5,11 @@ use crate::{
     cache::{Cache, Key},
     deployment, endpoint_mirror, endpoint_slice, endpoints,
     events::{self, Recorder},
-    node_ipam, node_lifecycle, pod_gc, replica_set, scheduler, watch,
+    load_balancer_addresses, node_ipam, node_lifecycle, pod_gc, replica_set, scheduler, watch,
     worker::{self, Again},
     write::{Caches, Cluster, Kind},
 };
+use custom_resources::CiliumLoadBalancerIPPool;
 use kube::{Client, runtime::watcher};
 use std::{fmt::Debug, future::Future, hash::Hash, sync::Arc};
 use tokio::{
@@ -45,6 +46,7 @@ fn caches() -> Caches {
         deployments: Arc::new(Cache::new()),
         endpoint_slices: Arc::new(Cache::new()),
         endpoints: Arc::new(Cache::new()),
+        load_balancer_pools: Arc::new(Cache::new()),
     }
 }
 
@@ -71,6 +73,7 @@ fn start_watches(tasks: &mut Tasks, cluster: &Cluster, cancel: &CancellationToke
     start::<Deployment>(tasks, cluster, None, cancel);
     start::<EndpointSlice>(tasks, cluster, None, cancel);
     start::<Endpoints>(tasks, cluster, None, cancel);
+    start::<CiliumLoadBalancerIPPool>(tasks, cluster, None, cancel);
 }
 
 fn start_controllers(tasks: &mut Tasks, cluster: &Arc<Cluster>, options: &Arc<Options>, cancel: &CancellationToken) {
@@ -120,6 +123,14 @@ fn start_controllers(tasks: &mut Tasks, cluster: &Arc<Cluster>, options: &Arc<Op
     let (sender, inbox) = mpsc::unbounded_channel::<Key>();
     endpoints::run::wake(cluster, &sender);
     start.controller(tasks, "endpoints", inbox, KEYS_AT_ONCE, endpoints::run::reconcile);
+
+    let (sender, inbox) = mpsc::unbounded_channel();
+    load_balancer_addresses::run::wake(cluster, &sender);
+    start.controller(tasks, "load-balancer-addresses", inbox, 1, |cluster, ()| async move {
+        // Before it is known whether there are pools, none of them would seem to be there.
+        cluster.caches.load_balancer_pools.synced().await;
+        load_balancer_addresses::run::reconcile(cluster).await
+    });
 }
 
 struct Start<'a> {

@@ -6,6 +6,7 @@ use crate::{
     events::Recorder,
     merge_patch,
 };
+use custom_resources::CiliumLoadBalancerIPPool;
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
     coordination::v1::Lease,
@@ -30,6 +31,8 @@ pub struct Caches {
     pub deployments: Arc<Cache<Deployment>>,
     pub endpoint_slices: Arc<Cache<EndpointSlice>>,
     pub endpoints: Arc<Cache<Endpoints>>,
+    /// Not waited for by the others: a cluster may not have this kind.
+    pub load_balancer_pools: Arc<Cache<CiliumLoadBalancerIPPool>>,
 }
 
 /// A kind that the controllers hold in a cache.
@@ -65,6 +68,7 @@ kinds! {
     Deployment, deployments, Api::namespaced;
     EndpointSlice, endpoint_slices, Api::namespaced;
     Endpoints, endpoints, Api::namespaced;
+    CiliumLoadBalancerIPPool, load_balancer_pools, |client, _| Api::all(client);
 }
 
 /// What every controller holds: the caches to read, the client to write, the recorder to tell people.

@@ -12,6 +12,7 @@ const TOO_LONG: usize = 800;
 const UNSAFE: &[(&str, &str)] = &[
     ("network-namespace", "setns on a thread of its own"),
     ("datapath", "bpf(2), and reading what the kernel wrote into ring buffers and maps"),
+    ("l2-announce", "packet sockets, which no safe crate offers"),
     ("agent", "the cookie of its network namespace and the allocator's limits, which no safe crate offers"),
     ("pod-runner", "entering namespaces between fork and exec, where only bare system calls are allowed"),
     ("bench", "a mount namespace for a thread of its own, which no safe crate offers"),
