@@ -7,7 +7,7 @@ use crate::pods::Programs;
 use crate::settings_file;
 use crate::status::MapUsage;
 use crate::table::{Table, TableError};
-use crate::{collector, run};
+use crate::{collector, run, services};
 use datapath::maps::{Map, Maps};
 use datapath::{Datapath, EventReader};
 use datapath_layouts::{Event, NodeConfig, StatsValue, maps, stats};
@@ -55,8 +55,13 @@ pub fn loop_maps(datapath: &Arc<Datapath>) -> run::Maps {
     run::Maps {
         ipcache: Pinned::boxed(datapath, maps::IPCACHE.name, |m| &m.ipcache),
         endpoints: endpoints(datapath),
-        frontends: Pinned::boxed(datapath, maps::FRONTENDS.name, |m| &m.frontends),
-        backends: Pinned::boxed(datapath, maps::BACKENDS.name, |m| &m.backends),
+        services: services::Maps {
+            frontends: Pinned::boxed(datapath, maps::FRONTENDS.name, |m| &m.frontends),
+            backends: Pinned::boxed(datapath, maps::BACKENDS.name, |m| &m.backends),
+            maglev: Pinned::boxed(datapath, maps::MAGLEV.name, |m| &m.maglev),
+            members: Pinned::boxed(datapath, maps::AFFINITY_MEMBER.name, |m| &m.affinity_member),
+            ranges: Pinned::boxed(datapath, maps::SOURCE_RANGES.name, |m| &m.source_ranges),
+        },
     }
 }
 

@@ -1,32 +1,14 @@
 //! From what the maps hold to what Services want, one Service at a time.
 
+use crate::backend_numbers::BackendNumbers;
 use crate::claims::{Claims, Conflict};
 use crate::numbers::Numbers;
-use crate::{Change, Desired, Gone, PortKey, Tables, Target, slots};
+use crate::room::{Capacity, CapacityExceeded};
+use crate::{Change, Desired, Gone, PortKey, RowKind, Tables, Wanted};
+use datapath_layouts::service::FRONTEND_ADDRESS;
 use datapath_layouts::{Address, Backend, BackendKey, Frontend, FrontendKey};
 use model::ObjectName;
 use std::collections::{BTreeSet, HashMap, HashSet};
-
-/// Entries that the maps have room for.
-#[derive(Clone, Copy, Debug)]
-pub struct Capacity {
-    /// Of `frontends`.
-    pub frontends: usize,
-    /// Of `backends`.
-    pub backends: usize,
-}
-
-/// A Service that does not fit: nothing of it was changed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("map {map} has room for {capacity} entries and would need {needed}")]
-pub struct CapacityExceeded {
-    /// The map.
-    pub map: &'static str,
-    /// Its size.
-    pub capacity: usize,
-    /// What would be in it.
-    pub needed: usize,
-}
 
 /// What to do for one Service.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -44,21 +26,35 @@ pub struct Plan {
 /// The state of all Services on this node: what the maps hold and whose it is.
 #[derive(Debug)]
 pub struct Balancer {
-    tables: Tables,
-    ports: HashMap<PortKey, Port>,
-    of_service: HashMap<ObjectName, Vec<PortKey>>,
-    owned: HashSet<u32>,
-    claims: Claims,
-    service_numbers: Numbers,
-    backends: BackendNumbers,
-    capacity: Capacity,
-    swept: bool,
+    pub(crate) tables: Tables,
+    pub(crate) ports: HashMap<PortKey, Port>,
+    of_service: HashMap<ObjectName, Held>,
+    /// Rows of known ports.
+    pub(crate) owned: HashSet<u32>,
+    /// Rows whose Maglev table is known to be that of their slots.
+    pub(crate) tabled: HashSet<u32>,
+    pub(crate) claims: Claims,
+    /// How many Services have an address: several can share one.
+    addresses: HashMap<Address, usize>,
+    pub(crate) row_numbers: Numbers,
+    pub(crate) backends: BackendNumbers,
+    pub(crate) capacity: Capacity,
+    pub(crate) swept: bool,
 }
 
+/// What a port has.
 #[derive(Debug)]
-struct Port {
-    service_id: u32,
-    frontends: Vec<FrontendKey>,
+pub(crate) struct Port {
+    /// By [`RowKind`].
+    pub rows: [Option<u32>; 2],
+    pub frontends: Vec<FrontendKey>,
+}
+
+/// What a Service has.
+#[derive(Debug, Default)]
+struct Held {
+    ports: Vec<PortKey>,
+    addresses: Vec<Address>,
 }
 
 impl Balancer {
@@ -67,13 +63,15 @@ impl Balancer {
     #[must_use]
     pub fn recover(tables: Tables, capacity: Capacity) -> Self {
         Self {
-            service_numbers: Numbers::after(tables.service_ids().max().unwrap_or(0)),
+            row_numbers: Numbers::after(tables.service_ids().max().unwrap_or(0)),
             backends: BackendNumbers::recover(&tables),
             tables,
             ports: HashMap::new(),
             of_service: HashMap::new(),
             owned: HashSet::new(),
+            tabled: HashSet::new(),
             claims: Claims::default(),
+            addresses: HashMap::new(),
             capacity,
             swept: false,
         }
@@ -85,59 +83,80 @@ impl Balancer {
         &self.tables
     }
 
-    /// The port that a number stands for.
+    /// The rows of a port, by [`RowKind`].
     #[must_use]
-    pub fn service_id(&self, port: &PortKey) -> Option<u32> {
-        self.ports.get(port).map(|p| p.service_id)
+    pub fn rows(&self, port: &PortKey) -> [Option<u32>; 2] {
+        self.ports.get(port).map(|p| p.rows).unwrap_or_default()
     }
 
-    /// Ports with their numbers.
+    /// Ports with their rows.
     pub fn ports(&self) -> impl Iterator<Item = (&PortKey, u32)> {
-        self.ports.iter().map(|(key, port)| (key, port.service_id))
+        self.ports.iter().flat_map(|(key, port)| port.rows.into_iter().flatten().map(move |row| (key, row)))
     }
 
-    /// Number of Services that have frontends.
+    /// Who has a frontend.
     #[must_use]
-    pub fn services(&self) -> usize {
-        self.of_service.len()
+    pub fn owner(&self, frontend: &FrontendKey) -> Option<&ObjectName> {
+        self.claims.owner(frontend)
     }
 
-    /// Plans a Service as it should be; an empty list removes it. The plan counts as done.
+    /// Plans a Service as it should be; [`Wanted::default`] removes it. The plan counts as done.
     ///
     /// # Errors
     /// When the maps have no room for it; then nothing is planned and nothing changes.
-    pub fn set(&mut self, service: &ObjectName, desired: &[Desired]) -> Result<Plan, CapacityExceeded> {
-        self.check_room(desired)?;
+    pub fn set(&mut self, service: &ObjectName, wanted: &Wanted) -> Result<Plan, CapacityExceeded> {
+        self.check_room(wanted)?;
         let mut plan = Plan::default();
         self.claims.stop_waiting(service);
         let old = self.of_service.remove(service).unwrap_or_default();
-        for port in old.iter().filter(|key| !desired.iter().any(|d| d.port == **key)) {
+        for port in old.ports.iter().filter(|key| !wanted.ports.iter().any(|d| d.port == **key)) {
             self.remove_port(port, &mut plan);
         }
         // First what this Service gives up, so that one of its ports can take what another one had.
-        for want in desired {
+        for want in &wanted.ports {
             self.release_unwanted(want, &mut plan);
         }
-        for want in desired {
+        for want in &wanted.ports {
             self.set_port(want, &mut plan);
         }
-        if !desired.is_empty() {
-            self.of_service.insert(service.clone(), desired.iter().map(|d| d.port.clone()).collect());
+        self.set_addresses(&old.addresses, &wanted.addresses, &mut plan);
+        if !wanted.ports.is_empty() || !wanted.addresses.is_empty() {
+            let ports = wanted.ports.iter().map(|d| d.port.clone()).collect();
+            self.of_service.insert(service.clone(), Held { ports, addresses: wanted.addresses.clone() });
         }
         plan.again.remove(service);
         Ok(plan)
+    }
+
+    /// An address is refused as a whole only once its ports are there, and no longer before they go: the entry comes last
+    /// of what is added. When it is removed its ports have gone.
+    fn set_addresses(&mut self, old: &[Address], new: &[Address], plan: &mut Plan) {
+        for address in new {
+            if !old.contains(address) {
+                *self.addresses.entry(*address).or_default() += 1;
+            }
+            let key = FrontendKey::whole_address(*address);
+            let entry = Frontend { flags: FRONTEND_ADDRESS, ..Frontend::ZERO };
+            if self.tables.frontend(&key) != Some(&entry) {
+                self.change(plan, Change::WriteFrontend(key, entry));
+            }
+        }
+        for address in old.iter().filter(|address| !new.contains(address)) {
+            let Some(count) = self.addresses.get_mut(address) else { continue };
+            *count -= 1;
+            if *count == 0 {
+                self.addresses.remove(address);
+                self.change(plan, Change::RemoveFrontend(FrontendKey::whole_address(*address)));
+            }
+        }
     }
 
     /// Removes what belongs to no Service. To be called once all Services are known; from then on nothing unknown is kept.
     pub fn sweep(&mut self) -> Plan {
         self.swept = true;
         let mut plan = Plan::default();
-        let mut stale: Vec<FrontendKey> = Vec::new();
-        for (key, frontend) in self.tables.frontends() {
-            if !self.owned.contains(&frontend.service_id) || !self.claims_hold(key, frontend.service_id) {
-                stale.push(*key);
-            }
-        }
+        let mut stale: Vec<FrontendKey> =
+            self.tables.frontends().filter(|(key, value)| !self.is_held(key, value)).map(|(key, _)| *key).collect();
         stale.sort_unstable_by_key(|k| (k.address, k.port, k.protocol));
         for key in stale {
             self.change(&mut plan, Change::RemoveFrontend(key));
@@ -150,7 +169,7 @@ impl Balancer {
         plan
     }
 
-    /// Removes slots that no frontend counts: what an interrupted plan had written ahead. Nobody reads them, so this is
+    /// Removes rows that no frontend counts: what an interrupted plan had written ahead. Nobody reads them, so this is
     /// safe at any time before the first [`Self::set`].
     pub fn clear_uncounted(&mut self) -> Plan {
         let mut plan = Plan::default();
@@ -164,98 +183,25 @@ impl Balancer {
         plan
     }
 
-    fn claims_hold(&self, key: &FrontendKey, service_id: u32) -> bool {
-        self.claims.owner(key).is_some_and(|owner| {
-            self.of_service.get(owner).into_iter().flatten().any(|port| self.service_id(port) == Some(service_id))
-        })
-    }
-
-    fn check_room(&self, desired: &[Desired]) -> Result<(), CapacityExceeded> {
-        let (frontends, slots) = self.tables.len();
-        let new_frontends =
-            desired.iter().flat_map(|d| &d.frontends).filter(|f| self.tables.frontend(&f.key).is_none()).count();
-        let new_slots: usize = desired
-            .iter()
-            .map(|d| d.backends.len().saturating_sub(self.known_id(d).map_or(0, |id| self.tables.slots(id).len())))
-            .sum();
-        for (map, capacity, needed) in [
-            ("frontends", self.capacity.frontends, frontends + new_frontends),
-            ("backends", self.capacity.backends, slots + new_slots),
-        ] {
-            // What already does not fit must still be allowed to shrink.
-            let grows = if map == "frontends" { new_frontends } else { new_slots } > 0;
-            if grows && needed > capacity {
-                return Err(CapacityExceeded { map, capacity, needed });
-            }
+    fn is_held(&self, key: &FrontendKey, value: &Frontend) -> bool {
+        if value.flags & FRONTEND_ADDRESS != 0 {
+            return self.addresses.contains_key(&key.address);
         }
-        Ok(())
+        let Some(held) = self.claims.owner(key).and_then(|owner| self.of_service.get(owner)) else { return false };
+        let mut ports = held.ports.iter().filter_map(|port| self.ports.get(port));
+        let has = |port: &Port, id: u32| port.rows.contains(&Some(id));
+        ports.any(|port| has(port, value.service_id) && has(port, value.external_id))
     }
 
     fn release_unwanted(&mut self, want: &Desired, plan: &mut Plan) {
         let Some(port) = self.ports.get_mut(&want.port) else { return };
-        let (kept, dropped) =
+        let (kept, dropped): (Vec<_>, Vec<_>) =
             port.frontends.iter().copied().partition(|key| want.frontends.iter().any(|f| f.key == *key));
         port.frontends = kept;
-        let dropped: Vec<FrontendKey> = dropped;
         for key in dropped {
             plan.again.extend(self.claims.release(&key));
             self.change(plan, Change::RemoveFrontend(key));
         }
-    }
-
-    fn set_port(&mut self, want: &Desired, plan: &mut Plan) {
-        let mut granted = Vec::new();
-        for frontend in &want.frontends {
-            match self.claims.take(frontend.key, &want.port.service) {
-                Ok(()) => granted.push(*frontend),
-                Err(conflict) => plan.conflicts.push(conflict),
-            }
-        }
-        let service_id = match self.known_id(want) {
-            Some(id) => id,
-            None => self.service_numbers.next(|id| self.tables.has_service(id) || self.owned.contains(&id)),
-        };
-        let backends = &mut self.backends;
-        let row = slots::plan(service_id, self.tables.slots(service_id), &want.backends, |t| backends.of(t));
-        for change in row.before {
-            self.change(plan, change);
-        }
-        let count = row.slots.len() as u32;
-        for wanted in &granted {
-            let frontend = Frontend {
-                flags: wanted.flags,
-                affinity_seconds: want.affinity_seconds,
-                ..Frontend::with_row(service_id, count)
-            };
-            if self.tables.frontend(&wanted.key) != Some(&frontend) {
-                self.change(plan, Change::WriteFrontend(wanted.key, frontend));
-            }
-        }
-        // Frontends that the maps still had from before this process, until the sweep decides about them.
-        for key in self.tables.frontends_of(service_id) {
-            if granted.iter().any(|f| f.key == key) {
-                continue;
-            }
-            match self.tables.frontend(&key).copied() {
-                Some(_) if self.swept => self.change(plan, Change::RemoveFrontend(key)),
-                Some(stale) if stale.backends > count => {
-                    self.change(
-                        plan,
-                        Change::WriteFrontend(key, Frontend { backends: count, external_backends: count, ..stale }),
-                    );
-                }
-                _ => {}
-            }
-        }
-        for change in row.after {
-            self.change(plan, change);
-        }
-        for slot in self.tables.strays(service_id, count) {
-            self.change(plan, Change::RemoveBackend(BackendKey { service_id, slot }));
-        }
-        self.forget(service_id, &row.gone, plan);
-        self.owned.insert(service_id);
-        self.ports.insert(want.port.clone(), Port { service_id, frontends: granted.iter().map(|f| f.key).collect() });
     }
 
     fn remove_port(&mut self, key: &PortKey, plan: &mut Plan) {
@@ -263,12 +209,15 @@ impl Balancer {
         for frontend in &port.frontends {
             plan.again.extend(self.claims.release(frontend));
         }
-        self.owned.remove(&port.service_id);
-        self.clear_row(port.service_id, plan);
+        for row in port.rows.into_iter().flatten() {
+            self.clear_row(row, plan);
+        }
     }
 
-    /// Removes a service's frontends, then its slots from the end.
-    fn clear_row(&mut self, service_id: u32, plan: &mut Plan) {
+    /// Removes what points to a row, then the row from its end, then what hangs on it.
+    pub(crate) fn clear_row(&mut self, service_id: u32, plan: &mut Plan) {
+        self.owned.remove(&service_id);
+        self.tabled.remove(&service_id);
         for frontend in self.tables.frontends_of(service_id) {
             self.change(plan, Change::RemoveFrontend(frontend));
         }
@@ -277,100 +226,58 @@ impl Balancer {
         for slot in strays.into_iter().rev().chain((0..slots.len() as u32).rev()) {
             self.change(plan, Change::RemoveBackend(BackendKey { service_id, slot }));
         }
+        if self.tables.maglev(service_id).is_some() {
+            self.change(plan, Change::RemoveMaglev(service_id));
+        }
+        for member in self.tables.members(service_id) {
+            self.change(plan, Change::RemoveMember(member));
+        }
+        for range in self.tables.ranges(service_id) {
+            self.change(plan, Change::RemoveRange(range));
+        }
         self.forget(service_id, &slots, plan);
     }
 
-    fn forget(&mut self, service_id: u32, gone: &[Backend], plan: &mut Plan) {
+    pub(crate) fn forget(&mut self, service_id: u32, gone: &[Backend], plan: &mut Plan) {
         for backend in gone.iter().filter(|b| b.id != 0) {
             plan.gone.push(Gone { service_id, address: backend.address, port: backend.port });
         }
     }
 
-    /// The number that a port has, or that the maps have for its first frontend from before this process.
-    fn known_id(&self, want: &Desired) -> Option<u32> {
-        self.service_id(&want.port).or_else(|| {
-            let first = want.frontends.first().and_then(|f| self.tables.frontend(&f.key))?;
-            Some(first.service_id).filter(|&id| id != 0 && !self.owned.contains(&id))
-        })
+    /// The rows that a port has, or that the maps have for its frontends from before this process.
+    pub(crate) fn known_rows(&self, want: &Desired) -> [Option<u32>; 2] {
+        if let Some(port) = self.ports.get(&want.port) {
+            return port.rows;
+        }
+        let mut rows = [None; 2];
+        for kind in RowKind::BOTH.into_iter().filter(|&kind| want.row(kind).is_some()) {
+            let found = want.frontends.iter().enumerate().find_map(|(index, f)| {
+                let held = self.tables.frontend(&f.key)?;
+                let id = if f.inside == kind {
+                    held.service_id
+                } else if f.outside == kind {
+                    held.external_id
+                } else {
+                    return None;
+                };
+                let free = id != 0 && !self.owned.contains(&id) && !rows.contains(&Some(id));
+                let linked = [held.service_id, held.external_id].iter().any(|row| rows.contains(&Some(*row)));
+                (free && (index == 0 || linked || self.is_only_for(id, want))).then_some(id)
+            });
+            rows[kind as usize] = found;
+        }
+        rows
     }
 
-    fn change(&mut self, plan: &mut Plan, change: Change) {
+    /// A frontend that several ask for (a NodePort on its way from one Service to another) may name another's row.
+    fn is_only_for(&self, row: u32, want: &Desired) -> bool {
+        self.tables.frontends_of(row).iter().all(|key| want.frontends.iter().any(|f| f.key == *key))
+    }
+
+    pub(crate) fn change(&mut self, plan: &mut Plan, change: Change) {
         self.backends.count(&self.tables, &change);
         self.tables.apply(&change);
         plan.changes.push(change);
-    }
-}
-
-/// Numbers of backends: one per address and port while any slot holds it.
-#[derive(Debug)]
-struct BackendNumbers {
-    by_target: HashMap<(Address, u16), Numbered>,
-    taken: HashSet<u32>,
-    numbers: Numbers,
-}
-
-#[derive(Debug)]
-struct Numbered {
-    id: u32,
-    slots: u32,
-}
-
-impl BackendNumbers {
-    fn recover(tables: &Tables) -> Self {
-        let greatest = tables.all_slots().map(|(_, b)| b.id).max().unwrap_or(0);
-        let mut this = Self { by_target: HashMap::new(), taken: HashSet::new(), numbers: Numbers::after(greatest) };
-        for (_, backend) in tables.all_slots() {
-            this.add(backend);
-        }
-        this
-    }
-
-    fn of(&mut self, target: &Target) -> u32 {
-        let Self { by_target, taken, numbers } = self;
-        let entry = by_target.entry((target.address, target.port)).or_insert_with(|| {
-            let id = numbers.next(|id| taken.contains(&id));
-            taken.insert(id);
-            Numbered { id, slots: 0 }
-        });
-        entry.id
-    }
-
-    fn add(&mut self, backend: &Backend) {
-        // A number found for two targets stays with the first; the second gets a new one when its Service is planned.
-        let known = self.by_target.contains_key(&(backend.address, backend.port));
-        if backend.id == 0 || (!known && self.taken.contains(&backend.id)) {
-            return;
-        }
-        self.taken.insert(backend.id);
-        let entry =
-            self.by_target.entry((backend.address, backend.port)).or_insert(Numbered { id: backend.id, slots: 0 });
-        entry.slots += 1;
-    }
-
-    fn remove(&mut self, backend: &Backend) {
-        let key = (backend.address, backend.port);
-        let Some(entry) = self.by_target.get_mut(&key) else { return };
-        entry.slots = entry.slots.saturating_sub(1);
-        if entry.slots == 0 {
-            let id = entry.id;
-            self.by_target.remove(&key);
-            self.taken.remove(&id);
-        }
-    }
-
-    /// Keeps count of the slots that hold each number, before a change is done.
-    fn count(&mut self, before: &Tables, change: &Change) {
-        let (key, new) = match change {
-            Change::WriteBackend(key, backend) => (key, Some(backend)),
-            Change::RemoveBackend(key) => (key, None),
-            Change::WriteFrontend(..) | Change::RemoveFrontend(_) => return,
-        };
-        if let Some(new) = new {
-            self.add(new);
-        }
-        if let Some(old) = before.slot(key) {
-            self.remove(&old);
-        }
     }
 }
 

@@ -1,15 +1,23 @@
 use super::*;
-use crate::WantedFrontend;
+use crate::maglev;
+use crate::{Contents, Target, WantedFrontend, WantedRow};
+use datapath_layouts::service::{
+    FRONTEND_MAGLEV, FRONTEND_MAGLEV_EXTERNAL, FRONTEND_NODE_PORT, FRONTEND_SOURCE_RANGES,
+};
+use datapath_layouts::{AffinityMemberKey, MaglevTable, SourceRangeKey};
 use model::{Family, Protocol};
 use proptest::prelude::*;
 
-const ROOM: Capacity = Capacity { frontends: 1000, backends: 1000 };
+const ROOM: Capacity = Capacity::each(1000);
 
 /// The maps as the kernel has them: no order, no help.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Maps {
     frontends: HashMap<FrontendKey, Frontend>,
     backends: HashMap<BackendKey, Backend>,
+    maglev: HashMap<u32, MaglevTable>,
+    members: HashSet<AffinityMemberKey>,
+    ranges: HashSet<SourceRangeKey>,
 }
 
 impl Maps {
@@ -21,35 +29,89 @@ impl Maps {
             Change::RemoveFrontend(k) => {
                 assert!(self.frontends.remove(k).is_some(), "removes what is not there: {k:?}")
             }
+            Change::WriteMaglev(row, table) => drop(self.maglev.insert(*row, **table)),
+            Change::RemoveMaglev(row) => assert!(self.maglev.remove(row).is_some(), "removes no table: {row}"),
+            Change::WriteMember(key) => assert!(self.members.insert(*key), "writes what is there: {key:?}"),
+            Change::RemoveMember(key) => assert!(self.members.remove(key), "removes what is not there: {key:?}"),
+            Change::WriteRange(key) => assert!(self.ranges.insert(*key), "writes what is there: {key:?}"),
+            Change::RemoveRange(key) => assert!(self.ranges.remove(key), "removes what is not there: {key:?}"),
         }
     }
 
-    /// Whatever a client asks for, the slot that is chosen exists.
+    /// Whatever a client asks for, from inside or outside, the slot that is chosen exists, and so does what the frontend
+    /// says it has.
     fn assert_whole(&self) {
         for (key, frontend) in &self.frontends {
-            for slot in 0..frontend.backends {
-                let at = BackendKey { service_id: frontend.service_id, slot };
-                let backend = self.backends.get(&at);
-                assert!(backend.is_some_and(|b| b.id != 0), "{key:?} counts slot {slot}, which holds {backend:?}");
+            let (inside, outside) =
+                ((frontend.service_id, frontend.backends), (frontend.external_id, frontend.external_backends));
+            for (service_id, backends) in [inside, outside] {
+                for slot in 0..backends {
+                    let backend = self.backends.get(&BackendKey { service_id, slot });
+                    assert!(backend.is_some_and(|b| b.id != 0), "{key:?} counts slot {slot}, which holds {backend:?}");
+                    let backend_id = backend.unwrap().id;
+                    let member = AffinityMemberKey { service_id, backend_id };
+                    assert!(
+                        frontend.affinity_seconds == 0 || self.members.contains(&member),
+                        "{key:?}: nobody could come back to {backend_id}"
+                    );
+                }
+            }
+            for (flag, row) in [(FRONTEND_MAGLEV, inside.0), (FRONTEND_MAGLEV_EXTERNAL, outside.0)] {
+                assert!(frontend.flags & flag == 0 || self.maglev.contains_key(&row), "{key:?} has no table {row}");
+            }
+            if frontend.flags & FRONTEND_SOURCE_RANGES != 0 {
+                assert!(self.ranges.iter().any(|r| r.service_id == inside.0), "{key:?} lets nobody in");
             }
         }
     }
 
-    fn tables(&self) -> Tables {
-        Tables::new(
-            self.frontends.iter().map(|(k, v)| (*k, *v)).collect(),
-            self.backends.iter().map(|(k, v)| (*k, *v)).collect(),
-        )
+    /// Nothing that belongs to no frontend, and each table is that of its row.
+    fn assert_nothing_left(&self) {
+        let mut rows: HashSet<u32> = self.frontends.values().flat_map(|f| [f.service_id, f.external_id]).collect();
+        assert!(self.ranges.iter().all(|r| rows.contains(&r.service_id)), "{:?}", self.ranges);
+        // A row waits for its frontend while another Service has it.
+        rows.extend(self.backends.keys().map(|key| key.service_id));
+        assert!(self.members.iter().all(|m| rows.contains(&m.service_id)), "{:?}", self.members);
+        assert!(self.maglev.keys().all(|row| rows.contains(row)));
+        for member in &self.members {
+            let mut row = self.backends.iter().filter(|(k, _)| k.service_id == member.service_id);
+            assert!(row.any(|(_, b)| b.id == member.backend_id), "{member:?} is in no slot");
+        }
+        for (row, table) in &self.maglev {
+            let count = self.backends.keys().filter(|k| k.service_id == *row).count() as u32;
+            let slots: Vec<Backend> =
+                (0..count).map(|slot| self.backends[&BackendKey { service_id: *row, slot }]).collect();
+            assert_eq!(maglev::table(&slots).as_deref(), Some(table), "row {row}");
+        }
     }
 
-    fn targets(&self, key: &FrontendKey) -> Option<Vec<(u8, u8)>> {
-        let frontend = self.frontends.get(key)?;
-        let mut out: Vec<(u8, u8)> = (0..frontend.backends)
-            .map(|slot| self.backends[&BackendKey { service_id: frontend.service_id, slot }])
+    fn tables(&self) -> Tables {
+        Tables::new(Contents {
+            frontends: self.frontends.iter().map(|(k, v)| (*k, *v)).collect(),
+            backends: self.backends.iter().map(|(k, v)| (*k, *v)).collect(),
+            maglev: self.maglev.iter().map(|(k, v)| (*k, *v)).collect(),
+            members: self.members.iter().copied().collect(),
+            ranges: self.ranges.iter().copied().collect(),
+        })
+    }
+
+    fn row(&self, service_id: u32, count: u32) -> Vec<(u8, u8)> {
+        let mut out: Vec<(u8, u8)> = (0..count)
+            .map(|slot| self.backends[&BackendKey { service_id, slot }])
             .map(|b| (b.address.v4_octets()[3], b.flags))
             .collect();
         out.sort_unstable();
-        Some(out)
+        out
+    }
+
+    /// What clients of the cluster reach.
+    fn targets(&self, key: &FrontendKey) -> Option<Vec<(u8, u8)>> {
+        self.frontends.get(key).map(|f| self.row(f.service_id, f.backends))
+    }
+
+    /// What clients from outside reach.
+    fn outside(&self, key: &FrontendKey) -> Option<Vec<(u8, u8)>> {
+        self.frontends.get(key).map(|f| self.row(f.external_id, f.external_backends))
     }
 }
 
@@ -65,21 +127,58 @@ fn node_key(node_port: u16) -> FrontendKey {
     FrontendKey { address: Address::V4_ANY, port: node_port, protocol: 6, cluster: 0 }
 }
 
-fn want(service: u8, port: u16, node_port: Option<u16>, backends: &[(u8, u8)]) -> Desired {
-    let mut frontends = vec![WantedFrontend { key: cluster_key(service, port), flags: 0 }];
-    frontends.extend(node_port.map(|p| WantedFrontend { key: node_key(p), flags: 1 }));
+/// Flag 1 of a backend says that it is local.
+fn row(backends: &[(u8, u8)], maglev: bool) -> WantedRow {
     let mut backends: Vec<Target> = backends
         .iter()
         .map(|&(n, flags)| Target { address: Address::from_v4([10, 244, 0, n]), port: 8080, flags })
         .collect();
     backends.sort_unstable();
     backends.dedup_by_key(|t| t.address);
-    Desired {
-        port: PortKey { service: name(service), port, protocol: Protocol::Tcp, family: Family::V4 },
+    WantedRow { backends, maglev }
+}
+
+/// What a test's Service has besides backends.
+#[derive(Clone, Copy, Debug, Default)]
+struct Extra {
+    /// externalTrafficPolicy: Local.
+    local: bool,
+    affinity: u32,
+    maglev: bool,
+    ranges: u8,
+}
+
+fn want_with(service: u8, port: u16, node_port: Option<u16>, backends: &[(u8, u8)], extra: Extra) -> Wanted {
+    let maglev = if extra.maglev { FRONTEND_MAGLEV | FRONTEND_MAGLEV_EXTERNAL } else { 0 };
+    let guard = if extra.ranges > 0 { FRONTEND_SOURCE_RANGES } else { 0 };
+    let (inside, outside) = (RowKind::Cluster, if extra.local { RowKind::Local } else { RowKind::Cluster });
+    let mut frontends =
+        vec![WantedFrontend { key: cluster_key(service, port), flags: maglev | guard, inside, outside: inside }];
+    frontends.extend(node_port.map(|p| WantedFrontend {
+        key: node_key(p),
+        flags: FRONTEND_NODE_PORT | maglev,
+        inside,
+        outside,
+    }));
+    let local: Vec<(u8, u8)> = backends.iter().copied().filter(|(_, flags)| flags & 1 != 0).collect();
+    let has_local = frontends.iter().any(|f| f.outside == RowKind::Local);
+    let port = PortKey { service: name(service), port, protocol: Protocol::Tcp, family: Family::V4 };
+    let desired = Desired {
+        port,
         frontends,
-        affinity_seconds: 0,
-        backends,
-    }
+        affinity_seconds: extra.affinity,
+        source_ranges: (0..extra.ranges).map(|n| format!("192.0.{n}.0/24").parse().unwrap()).collect(),
+        rows: [Some(row(backends, extra.maglev)), has_local.then(|| row(&local, extra.maglev))],
+    };
+    Wanted { addresses: vec![cluster_key(service, 0).address], ports: vec![desired], problems: vec![] }
+}
+
+fn want(service: u8, port: u16, node_port: Option<u16>, backends: &[(u8, u8)]) -> Wanted {
+    want_with(service, port, node_port, backends, Extra::default())
+}
+
+fn whole(service: u8) -> FrontendKey {
+    FrontendKey::whole_address(cluster_key(service, 0).address)
 }
 
 fn run(maps: &mut Maps, plan: &Plan) {
@@ -93,7 +192,8 @@ fn run(maps: &mut Maps, plan: &Plan) {
 fn an_unchanged_service_plans_nothing_also_after_a_restart() {
     let mut maps = Maps::default();
     let mut balancer = Balancer::recover(Tables::default(), ROOM);
-    let wanted = [want(1, 80, Some(30080), &[(1, 0), (2, 1)])];
+    let extra = Extra { local: true, affinity: 60, maglev: true, ranges: 2 };
+    let wanted = want_with(1, 80, Some(30080), &[(1, 0), (2, 1), (3, 1)], extra);
     run(&mut maps, &balancer.set(&name(1), &wanted).unwrap());
     assert_eq!(balancer.set(&name(1), &wanted).unwrap(), Plan::default());
     let mut again = Balancer::recover(maps.tables(), ROOM);
@@ -105,14 +205,10 @@ fn an_unchanged_service_plans_nothing_also_after_a_restart() {
 fn one_endpoint_costs_the_same_among_many() {
     let mut balancer = Balancer::recover(Tables::default(), ROOM);
     let many: Vec<(u8, u8)> = (1..=200).map(|n| (n, 0)).collect();
-    balancer.set(&name(1), &[want(1, 80, Some(30080), &many[..199])]).unwrap();
-    assert_eq!(
-        balancer.set(&name(1), &[want(1, 80, Some(30080), &many)]).unwrap().changes.len(),
-        3,
-        "slot, two counts"
-    );
+    balancer.set(&name(1), &want(1, 80, Some(30080), &many[..199])).unwrap();
+    assert_eq!(balancer.set(&name(1), &want(1, 80, Some(30080), &many)).unwrap().changes.len(), 3, "slot, two counts");
     let without: Vec<_> = many.iter().copied().filter(|(n, _)| *n != 7).collect();
-    let plan = balancer.set(&name(1), &[want(1, 80, Some(30080), &without)]).unwrap();
+    let plan = balancer.set(&name(1), &want(1, 80, Some(30080), &without)).unwrap();
     assert_eq!(plan.changes.len(), 4, "swap, two counts, last slot: {plan:?}");
     assert_eq!(plan.gone, [Gone { service_id: 1, address: Address::from_v4([10, 244, 0, 7]), port: 8080 }]);
 }
@@ -121,15 +217,15 @@ fn one_endpoint_costs_the_same_among_many() {
 fn what_belongs_to_nobody_stays_until_the_sweep() {
     let mut maps = Maps::default();
     let mut before = Balancer::recover(Tables::default(), ROOM);
-    run(&mut maps, &before.set(&name(1), &[want(1, 80, None, &[(1, 0)])]).unwrap());
-    run(&mut maps, &before.set(&name(2), &[want(2, 80, Some(30080), &[(2, 0), (3, 0)])]).unwrap());
+    run(&mut maps, &before.set(&name(1), &want(1, 80, None, &[(1, 0)])).unwrap());
+    run(&mut maps, &before.set(&name(2), &want(2, 80, Some(30080), &[(2, 0), (3, 0)])).unwrap());
     let mut after = Balancer::recover(maps.tables(), ROOM);
     // Service 2 has lost its NodePort and a backend while nobody looked; Service 1 is gone.
-    run(&mut maps, &after.set(&name(2), &[want(2, 80, None, &[(2, 0)])]).unwrap());
+    run(&mut maps, &after.set(&name(2), &want(2, 80, None, &[(2, 0)])).unwrap());
     assert!(maps.frontends.contains_key(&cluster_key(1, 80)) && maps.frontends.contains_key(&node_key(30080)));
     let sweep = after.sweep();
     run(&mut maps, &sweep);
-    assert_eq!(maps.frontends.len(), 1);
+    assert_eq!(maps.frontends.len(), 2, "its port and its address");
     assert_eq!(maps.backends.len(), 1);
     assert!(sweep.gone.iter().any(|g| g.address == Address::from_v4([10, 244, 0, 1])));
 }
@@ -138,13 +234,13 @@ fn what_belongs_to_nobody_stays_until_the_sweep() {
 fn a_frontend_two_services_ask_for_goes_to_the_first_then_to_the_other() {
     let mut maps = Maps::default();
     let mut balancer = Balancer::recover(Tables::default(), ROOM);
-    run(&mut maps, &balancer.set(&name(1), &[want(1, 80, Some(30080), &[(1, 0)])]).unwrap());
-    let second = [want(2, 80, Some(30080), &[(2, 0)])];
+    run(&mut maps, &balancer.set(&name(1), &want(1, 80, Some(30080), &[(1, 0)])).unwrap());
+    let second = want(2, 80, Some(30080), &[(2, 0)]);
     let plan = balancer.set(&name(2), &second).unwrap();
     run(&mut maps, &plan);
     assert_eq!(plan.conflicts, [Conflict { frontend: node_key(30080), owner: name(1) }]);
     assert_eq!(maps.targets(&node_key(30080)), Some(vec![(1, 0)]));
-    let removal = balancer.set(&name(1), &[]).unwrap();
+    let removal = balancer.set(&name(1), &Wanted::default()).unwrap();
     run(&mut maps, &removal);
     assert_eq!(removal.again, BTreeSet::from([name(2)]));
     run(&mut maps, &balancer.set(&name(2), &second).unwrap());
@@ -153,73 +249,163 @@ fn a_frontend_two_services_ask_for_goes_to_the_first_then_to_the_other() {
 
 #[test]
 fn what_does_not_fit_changes_nothing() {
-    let mut balancer = Balancer::recover(Tables::default(), Capacity { frontends: 1, backends: 2 });
-    let error = balancer.set(&name(1), &[want(1, 80, Some(30080), &[])]).unwrap_err();
-    assert_eq!((error.map, error.capacity, error.needed), ("frontends", 1, 2));
-    balancer.set(&name(1), &[want(1, 80, None, &[(1, 0), (2, 0)])]).unwrap();
-    assert!(balancer.set(&name(1), &[want(1, 80, None, &[(1, 0), (2, 0), (3, 0)])]).is_err());
-    assert_eq!(balancer.tables().len(), (1, 2));
-    assert!(balancer.set(&name(1), &[want(1, 80, None, &[(1, 0)])]).is_ok(), "shrinking is always possible");
+    let mut balancer = Balancer::recover(Tables::default(), Capacity { frontends: 2, backends: 2, ..ROOM });
+    let error = balancer.set(&name(1), &want(1, 80, Some(30080), &[])).unwrap_err();
+    assert_eq!((error.map, error.capacity, error.needed), ("frontends", 2, 3));
+    balancer.set(&name(1), &want(1, 80, None, &[(1, 0), (2, 0)])).unwrap();
+    assert!(balancer.set(&name(1), &want(1, 80, None, &[(1, 0), (2, 0), (3, 0)])).is_err());
+    assert_eq!(balancer.tables().len(), (2, 2));
+    assert!(balancer.set(&name(1), &want(1, 80, None, &[(1, 0)])).is_ok(), "shrinking is always possible");
 }
 
 #[test]
 fn slots_written_ahead_of_a_frontend_are_cleared() {
     let mut maps = Maps::default();
     let mut balancer = Balancer::recover(Tables::default(), ROOM);
-    let plan = balancer.set(&name(1), &[want(1, 80, None, &[(1, 0), (2, 0)])]).unwrap();
+    let plan = balancer.set(&name(1), &want(1, 80, None, &[(1, 0), (2, 0)])).unwrap();
     maps.apply(&plan.changes[0]);
     let mut after = Balancer::recover(maps.tables(), ROOM);
     run(&mut maps, &after.clear_uncounted());
     assert_eq!(maps, Maps::default());
 }
 
-type Step = (u8, Option<(Option<u16>, Vec<(u8, u8)>)>, bool);
+#[test]
+fn an_address_that_two_services_share_stays_until_both_are_gone() {
+    let mut maps = Maps::default();
+    let mut balancer = Balancer::recover(Tables::default(), ROOM);
+    let mut second = want(2, 81, None, &[]);
+    second.addresses = vec![cluster_key(1, 0).address];
+    run(&mut maps, &balancer.set(&name(1), &want(1, 80, None, &[])).unwrap());
+    run(&mut maps, &balancer.set(&name(2), &second).unwrap());
+    run(&mut maps, &balancer.set(&name(1), &Wanted::default()).unwrap());
+    assert!(maps.frontends.contains_key(&whole(1)));
+    run(&mut maps, &balancer.set(&name(2), &Wanted::default()).unwrap());
+    assert_eq!(maps, Maps::default());
+}
+
+#[test]
+fn a_policy_that_becomes_local_and_back_changes_what_outside_reaches_alone() {
+    let mut maps = Maps::default();
+    let mut balancer = Balancer::recover(Tables::default(), ROOM);
+    let backends = [(1, 0), (2, 1), (3, 0)];
+    for local in [false, true, false] {
+        let extra = Extra { local, maglev: true, ..Extra::default() };
+        run(&mut maps, &balancer.set(&name(1), &want_with(1, 80, Some(30080), &backends, extra)).unwrap());
+        assert_eq!(maps.targets(&node_key(30080)), Some(backends.to_vec()));
+        let outside = if local { vec![(2, 1)] } else { backends.to_vec() };
+        assert_eq!(maps.outside(&node_key(30080)), Some(outside));
+        maps.assert_nothing_left();
+        assert_eq!(maps.backends.len(), if local { 4 } else { 3 });
+        assert_eq!(maps.maglev.len(), 1, "a row of one backend needs no table");
+    }
+}
+
+#[test]
+fn what_hangs_on_a_row_comes_and_goes_with_it() {
+    let mut maps = Maps::default();
+    let mut balancer = Balancer::recover(Tables::default(), ROOM);
+    let backends = [(1, 0), (2, 1), (3, 1)];
+    let all = Extra { local: true, affinity: 60, maglev: true, ranges: 3 };
+    run(&mut maps, &balancer.set(&name(1), &want_with(1, 80, Some(30080), &backends, all)).unwrap());
+    assert_eq!((maps.maglev.len(), maps.members.len(), maps.ranges.len()), (2, 5, 3));
+    // One backend less costs the same whatever hangs on the row, and its clients don't come back to it.
+    let plan = balancer.set(&name(1), &want_with(1, 80, Some(30080), &backends[..2], all)).unwrap();
+    run(&mut maps, &plan);
+    assert_eq!((maps.maglev.len(), maps.members.len()), (1, 3));
+    assert_eq!(plan.changes.len(), 8, "{:?}", plan.changes);
+    let less = Extra { ranges: 1, affinity: 0, maglev: false, ..all };
+    run(&mut maps, &balancer.set(&name(1), &want_with(1, 80, Some(30080), &backends, less)).unwrap());
+    assert_eq!((maps.maglev.len(), maps.members.len(), maps.ranges.len()), (0, 0, 1));
+    run(&mut maps, &balancer.set(&name(1), &Wanted::default()).unwrap());
+    assert_eq!(maps, Maps::default());
+}
+
+#[test]
+fn a_full_map_of_tables_is_an_error_too() {
+    let check = |capacity: Capacity, extra: Extra, map: &str| {
+        let mut balancer = Balancer::recover(Tables::default(), capacity);
+        let error = balancer.set(&name(1), &want_with(1, 80, None, &[(1, 0), (2, 0)], extra)).unwrap_err();
+        assert_eq!(error.map, map);
+        assert_eq!(balancer.tables().len(), (0, 0));
+    };
+    check(Capacity { maglev: 0, ..ROOM }, Extra { maglev: true, ..Extra::default() }, "maglev");
+    check(Capacity { members: 1, ..ROOM }, Extra { affinity: 1, ..Extra::default() }, "affinity_member");
+    check(Capacity { ranges: 1, ..ROOM }, Extra { ranges: 2, ..Extra::default() }, "source_ranges");
+}
+
+#[test]
+fn a_table_that_is_not_its_rows_is_written_anew_after_a_restart() {
+    let mut maps = Maps::default();
+    let mut balancer = Balancer::recover(Tables::default(), ROOM);
+    let wanted = want_with(1, 80, None, &[(1, 0), (2, 0)], Extra { maglev: true, ..Extra::default() });
+    run(&mut maps, &balancer.set(&name(1), &wanted).unwrap());
+    maps.maglev.values_mut().for_each(|table| table.slots = [0; 1021]);
+    let mut again = Balancer::recover(maps.tables(), ROOM);
+    run(&mut maps, &again.set(&name(1), &wanted).unwrap());
+    maps.assert_nothing_left();
+}
+
+type Service = (Option<u16>, Vec<(u8, u8)>, Extra);
+type Step = (u8, Option<Service>, bool);
 
 fn step() -> impl Strategy<Value = Step> {
     let node_port = proptest::option::of(30000u16..30003);
     let backends = proptest::collection::vec((1u8..9, 0u8..4), 0..6);
-    (1u8..5, proptest::option::weighted(0.8, (node_port, backends)), proptest::bool::weighted(0.15))
+    let extra = (any::<bool>(), 0u32..2, any::<bool>(), 0u8..3).prop_map(|(local, affinity, maglev, ranges)| Extra {
+        local,
+        affinity,
+        maglev,
+        ranges,
+    });
+    (1u8..5, proptest::option::weighted(0.8, (node_port, backends, extra)), proptest::bool::weighted(0.15))
 }
 
 proptest! {
     /// Against a map that knows nothing: whole at every step, right at the end, numbers stable, through restarts and
     /// through crashes in the middle of a plan.
     #[test]
-    fn maps_are_whole_and_end_right(steps in proptest::collection::vec(step(), 1..40), crash_at in 0usize..6) {
+    fn maps_are_whole_and_end_right(steps in proptest::collection::vec(step(), 1..40), crash_at in 0usize..12) {
         let mut maps = Maps::default();
         let mut balancer = Balancer::recover(Tables::default(), ROOM);
-        let mut model: HashMap<u8, Desired> = HashMap::new();
+        let mut model: HashMap<u8, Wanted> = HashMap::new();
+        let wanted_of = |model: &HashMap<u8, Wanted>, n: &ObjectName| {
+            let found = model.iter().find(|(service, _)| name(**service) == *n);
+            found.map(|(_, wanted)| wanted.clone()).unwrap_or_default()
+        };
         for (service, wanted, restart) in steps {
             let ids_before: HashMap<FrontendKey, u32> = maps.frontends.iter().map(|(k, f)| (*k, f.service_id)).collect();
             let backends_before: HashMap<(Address, u16), u32> =
                 maps.backends.values().map(|b| ((b.address, b.port), b.id)).collect();
             match &wanted {
-                Some((node_port, backends)) => drop(model.insert(service, want(service, 80, *node_port, backends))),
+                Some((node_port, backends, extra)) => {
+                    drop(model.insert(service, want_with(service, 80, *node_port, backends, *extra)));
+                }
                 None => drop(model.remove(&service)),
             }
             if restart {
                 // Killed after some writes of this change; the next process knows only the maps.
-                let plan = balancer.set(&name(service), model.get(&service).map(std::slice::from_ref).unwrap_or_default()).unwrap();
+                let plan = balancer.set(&name(service), &wanted_of(&model, &name(service))).unwrap();
                 for change in plan.changes.iter().take(crash_at) {
                     maps.apply(change);
                     maps.assert_whole();
                 }
                 balancer = Balancer::recover(maps.tables(), ROOM);
+                run(&mut maps, &balancer.clear_uncounted());
                 let mut names: Vec<u8> = model.keys().copied().collect();
                 names.sort_unstable();
                 for n in names {
-                    run(&mut maps, &balancer.set(&name(n), std::slice::from_ref(&model[&n])).unwrap());
+                    run(&mut maps, &balancer.set(&name(n), &model[&n]).unwrap());
                 }
                 run(&mut maps, &balancer.sweep());
             } else {
                 let mut again = vec![name(service)];
                 while let Some(next) = again.pop() {
-                    let wanted: Vec<Desired> = model.values().filter(|d| d.port.service == next).cloned().collect();
-                    let plan = balancer.set(&next, &wanted).unwrap();
+                    let plan = balancer.set(&next, &wanted_of(&model, &next)).unwrap();
                     run(&mut maps, &plan);
                     again.extend(plan.again);
                 }
             }
+            maps.assert_nothing_left();
             for (key, frontend) in &maps.frontends {
                 if key.address != Address::V4_ANY && let Some(before) = ids_before.get(key) {
                     prop_assert_eq!(*before, frontend.service_id, "a Service that stays keeps its number");
@@ -238,22 +424,35 @@ proptest! {
         run(&mut maps, &balancer.sweep());
         let mut expected_slots = 0;
         for (n, wanted) in &model {
-            let mut expect: Vec<(u8, u8)> = wanted.backends.iter().map(|t| (t.address.v4_octets()[3], t.flags)).collect();
-            expect.sort_unstable();
-            expected_slots += expect.len();
-            prop_assert_eq!(maps.targets(&cluster_key(*n, 80)), Some(expect));
+            let all = |kind: RowKind| {
+                let row = wanted.ports[0].row(kind)?;
+                let mut all: Vec<_> = row.backends.iter().map(|t| (t.address.v4_octets()[3], t.flags)).collect();
+                all.sort_unstable();
+                Some(all)
+            };
+            expected_slots += [RowKind::Cluster, RowKind::Local].into_iter().filter_map(all).flatten().count();
+            prop_assert_eq!(maps.targets(&cluster_key(*n, 80)), all(RowKind::Cluster));
+            for f in &wanted.ports[0].frontends {
+                if balancer.owner(&f.key) == Some(&name(*n)) {
+                    prop_assert_eq!(maps.outside(&f.key), all(f.outside));
+                }
+            }
         }
-        let cluster = maps.frontends.keys().filter(|k| k.address != Address::V4_ANY).count();
+        let cluster = maps.frontends.keys().filter(|k| k.address != Address::V4_ANY && k.port != 0).count();
         prop_assert_eq!(cluster, model.len());
         prop_assert_eq!(maps.backends.len(), expected_slots);
         for key in maps.frontends.keys().filter(|k| k.address == Address::V4_ANY) {
-            prop_assert!(model.values().any(|d| d.frontends.iter().any(|f| f.key == *key)), "nobody wants {key:?}");
+            prop_assert!(model.values().any(|d| d.ports[0].frontends.iter().any(|f| f.key == *key)), "nobody wants {key:?}");
         }
-        let wanted: HashSet<FrontendKey> = model.values().flat_map(|d| &d.frontends).map(|f| f.key).collect();
+        let mut wanted: HashSet<FrontendKey> =
+            model.values().flat_map(|d| &d.ports[0].frontends).map(|f| f.key).collect();
+        wanted.extend(model.keys().map(|n| whole(*n)));
         prop_assert_eq!(maps.frontends.len(), wanted.len(), "somebody has each frontend that is wanted");
         // The mirror is the map.
         let mirror: HashMap<FrontendKey, Frontend> = balancer.tables().frontends().map(|(k, f)| (*k, *f)).collect();
         prop_assert_eq!(&mirror, &maps.frontends);
-        prop_assert_eq!(balancer.tables().len(), (maps.frontends.len(), maps.backends.len()));
+        let usage = balancer.tables().usage();
+        prop_assert_eq!((usage.frontends, usage.backends), (maps.frontends.len(), maps.backends.len()));
+        prop_assert_eq!((usage.maglev, usage.members, usage.ranges), (maps.maglev.len(), maps.members.len(), maps.ranges.len()));
     }
 }

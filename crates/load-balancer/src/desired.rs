@@ -1,13 +1,15 @@
 //! What a Service should look like in the maps.
 
-use datapath_layouts::service::{BACKEND_LOCAL, BACKEND_TERMINATING, FRONTEND_NODE_PORT};
-use datapath_layouts::{Address, Backend, FrontendKey};
-use model::{
-    Affinity, EndpointSlice, EndpointState, Family, Node, NodeName, ObjectName, Protocol, Service, ServicePort,
+use crate::standing::{Locality, Member, Standing, members};
+use datapath_layouts::service::{
+    BACKEND_LOCAL, BACKEND_TERMINATING, FRONTEND_LOCAL_EXTERNAL, FRONTEND_LOCAL_INTERNAL, FRONTEND_MAGLEV,
+    FRONTEND_MAGLEV_EXTERNAL, FRONTEND_NODE_PORT, FRONTEND_SOURCE_RANGES,
 };
-use std::collections::BTreeMap;
+use datapath_layouts::{Address, Backend, FrontendKey};
+use ipnet::IpNet;
+use model::{Affinity, Algorithm, EndpointSlice, Family, ObjectName, Protocol, Service, ServicePort, TrafficPolicy};
 
-/// One port of a Service in one family: what shares a row of slots.
+/// One port of a Service in one family: what shares rows of slots.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PortKey {
     /// The Service.
@@ -20,17 +22,68 @@ pub struct PortKey {
     pub family: Family,
 }
 
+/// What a Service should have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its ports.
+    pub ports: Vec<Desired>,
+    /// Its addresses: what no port serves there is refused.
+    pub addresses: Vec<Address>,
+    /// What of it can't be done, in words.
+    pub problems: Vec<String>,
+}
+
 /// What one port of a Service should have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Desired {
     /// Which port.
     pub port: PortKey,
-    /// Its frontends; the first is the one its number is recovered by after a restart.
+    /// Its frontends; a row's number is recovered after a restart by the first one that names the row.
     pub frontends: Vec<WantedFrontend>,
     /// ClientIP affinity in seconds; 0 = none.
     pub affinity_seconds: u32,
-    /// Its backends, sorted, none twice.
+    /// Clients that frontends with `FRONTEND_SOURCE_RANGES` serve: of the port's family, sorted.
+    pub source_ranges: Vec<IpNet>,
+    /// Its rows, by [`RowKind`]; those that no frontend names are not there.
+    pub rows: [Option<WantedRow>; 2],
+}
+
+impl Desired {
+    /// Everything that serves, whether in the one row or the other.
+    #[must_use]
+    pub fn row(&self, kind: RowKind) -> Option<&WantedRow> {
+        self.rows[kind as usize].as_ref()
+    }
+}
+
+/// Which endpoints a row has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowKind {
+    /// Those that any node may use.
+    Cluster = 0,
+    /// Those of this node.
+    Local = 1,
+}
+
+impl RowKind {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::Cluster, Self::Local];
+
+    const fn of(policy: TrafficPolicy) -> Self {
+        match policy {
+            TrafficPolicy::Cluster => Self::Cluster,
+            TrafficPolicy::Local => Self::Local,
+        }
+    }
+}
+
+/// A row of backends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WantedRow {
+    /// Sorted, none twice.
     pub backends: Vec<Target>,
+    /// Whether a frontend chooses from it by a Maglev table.
+    pub maglev: bool,
 }
 
 /// A frontend without the numbers that the balancer gives.
@@ -38,8 +91,12 @@ pub struct Desired {
 pub struct WantedFrontend {
     /// Its key.
     pub key: FrontendKey,
-    /// `FRONTEND_*`.
+    /// `FRONTEND_*`; those of Maglev hold only while the row has a table.
     pub flags: u32,
+    /// Row for clients of the cluster.
+    pub inside: RowKind,
+    /// Row for what enters from outside.
+    pub outside: RowKind,
 }
 
 /// A backend without the number that the balancer gives.
@@ -61,58 +118,95 @@ impl Target {
     }
 }
 
-/// Tells this node's backends from others.
-#[derive(Clone, Copy, Debug)]
-pub struct Locality<'a> {
-    /// The node on which the maps are.
-    pub node: &'a Node,
-}
-
-impl Locality<'_> {
-    /// By the endpoint's node where the slice names it, else by address.
-    fn is_local(&self, node: Option<&NodeName>, address: std::net::IpAddr) -> bool {
-        node.map_or_else(|| self.node.holds(address), |name| *name == self.node.name)
-    }
-}
-
-/// What a Service with these slices should have. Ports of protocols that the datapath does not carry (SCTP) have nothing.
-///
-/// `internalTrafficPolicy` and `externalTrafficPolicy` are not looked at: every frontend reaches every backend.
+/// What a Service with these slices should have.
 #[must_use]
 pub fn desired<'a>(
     service: &Service,
     slices: impl Iterator<Item = &'a EndpointSlice> + Clone,
     locality: Locality<'_>,
-) -> Vec<Desired> {
-    let mut out = Vec::new();
-    for port in service.ports.iter().filter(|p| p.protocol != Protocol::Sctp) {
+) -> Wanted {
+    let mut out = Wanted { problems: service.misunderstood.clone(), ..Wanted::default() };
+    for port in &service.ports {
         for family in Family::BOTH {
-            let frontends = frontends(service, port, family);
+            let members = members(port, slices.clone().filter(|s| s.family == family), locality);
+            let mut frontends = frontends(service, port, family, &members);
+            if port.protocol == Protocol::Sctp {
+                refuse_other_ports(&mut frontends, &members, &mut out.problems);
+            }
             if frontends.is_empty() {
                 continue;
             }
-            out.push(Desired {
+            let ranges = service.source_ranges.iter().filter(|range| Family::of(range.addr()) == family);
+            out.ports.push(Desired {
                 port: PortKey { service: service.name.clone(), port: port.port, protocol: port.protocol, family },
-                frontends,
                 affinity_seconds: match service.affinity {
                     Affinity::None => 0,
                     Affinity::ClientAddress { seconds } => seconds,
                 },
-                backends: backends(port, slices.clone().filter(|s| s.family == family), locality),
+                source_ranges: ranges.copied().collect(),
+                rows: RowKind::BOTH.map(|kind| row(kind, &frontends, &members)),
+                frontends,
             });
         }
     }
+    out.addresses = addresses(service).map(|(address, _)| Address::from_ip(address)).collect();
+    out.addresses.sort_unstable();
+    out.addresses.dedup();
     out
 }
 
-fn frontends(service: &Service, port: &ServicePort, family: Family) -> Vec<WantedFrontend> {
+/// Where an address comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Cluster,
+    External,
+    Balancer,
+}
+
+fn addresses(service: &Service) -> impl Iterator<Item = (std::net::IpAddr, Origin)> {
+    let of = |list: &'_ [std::net::IpAddr], origin| list.iter().map(move |&a| (a, origin)).collect::<Vec<_>>();
+    let cluster = of(&service.cluster_addresses, Origin::Cluster).into_iter();
+    // What is both is guarded as the load balancer's.
+    cluster
+        .chain(of(&service.balancer_addresses, Origin::Balancer))
+        .chain(of(&service.external_addresses, Origin::External))
+}
+
+fn frontends(service: &Service, port: &ServicePort, family: Family, members: &[Member]) -> Vec<WantedFrontend> {
     let protocol = port.protocol.number();
+    let elsewhere = members.iter().any(|m| !m.local && m.cluster.is_usable());
+    let with = |key: FrontendKey, origin: Option<Origin>, flags: u32| {
+        let external = RowKind::of(service.external_policy);
+        let (inside, outside) = match origin {
+            Some(Origin::Cluster) => (RowKind::of(service.internal_policy), RowKind::of(service.internal_policy)),
+            // Clients of the cluster reach all endpoints by external addresses too, as if they had gone out and come back
+            // by a balancer that knows better (kube-proxy's short cut).
+            _ => (RowKind::Cluster, external),
+        };
+        let mut flags = flags;
+        if inside == RowKind::Local && elsewhere {
+            flags |= FRONTEND_LOCAL_INTERNAL;
+        }
+        if outside == RowKind::Local && elsewhere {
+            flags |= FRONTEND_LOCAL_EXTERNAL;
+        }
+        if origin == Some(Origin::Balancer) && !service.source_ranges.is_empty() {
+            flags |= FRONTEND_SOURCE_RANGES;
+        }
+        flags |= match (service.algorithm, outside) {
+            (Algorithm::Maglev, _) => FRONTEND_MAGLEV | FRONTEND_MAGLEV_EXTERNAL,
+            (Algorithm::Random, _) => 0,
+            // Nodes can agree only where they have the same endpoints; and what enters by a ClusterIP is rare.
+            (Algorithm::Default, RowKind::Cluster) if origin != Some(Origin::Cluster) => FRONTEND_MAGLEV_EXTERNAL,
+            (Algorithm::Default, _) => 0,
+        };
+        WantedFrontend { key, flags, inside, outside }
+    };
     let mut out: Vec<WantedFrontend> = Vec::new();
-    let addresses = service.cluster_addresses.iter().chain(&service.external_addresses);
-    for &address in addresses.filter(|&&a| Family::of(a) == family) {
+    for (address, origin) in addresses(service).filter(|&(a, _)| Family::of(a) == family) {
         let key = FrontendKey { address: Address::from_ip(address), port: port.port, protocol, cluster: 0 };
         if !out.iter().any(|f| f.key == key) {
-            out.push(WantedFrontend { key, flags: 0 });
+            out.push(with(key, Some(origin), 0));
         }
     }
     if let Some(node_port) = port.node_port.filter(|_| service.families.contains(&family)) {
@@ -121,41 +215,51 @@ fn frontends(service: &Service, port: &ServicePort, family: Family) -> Vec<Wante
             Family::V6 => Address::ZERO,
         };
         let key = FrontendKey { address, port: node_port, protocol, cluster: 0 };
-        out.push(WantedFrontend { key, flags: FRONTEND_NODE_PORT });
+        out.push(with(key, None, FRONTEND_NODE_PORT));
     }
     out
 }
 
-/// The ready endpoints; when there is none, those that go away but still answer (KEP-1669).
-fn backends<'a>(
-    port: &ServicePort,
-    slices: impl Iterator<Item = &'a EndpointSlice>,
-    locality: Locality<'_>,
-) -> Vec<Target> {
-    // One address can be in two slices for a moment, while the controller moves it: the better state counts.
-    let mut found: BTreeMap<(Address, u16), (EndpointState, bool)> = BTreeMap::new();
-    for slice in slices {
-        let Some(target) = slice.ports.iter().find(|p| p.name == port.name && p.protocol == port.protocol) else {
-            continue;
-        };
-        for endpoint in slice.endpoints.iter().filter(|e| e.state != EndpointState::Unavailable) {
-            let local = locality.is_local(endpoint.node.as_ref(), endpoint.address);
-            let entry =
-                found.entry((Address::from_ip(endpoint.address), target.port)).or_insert((endpoint.state, local));
-            entry.0 = entry.0.max(endpoint.state);
+/// SCTP's checksum covers the whole packet, so the datapath does not change its ports: a frontend with another port than
+/// its backends' can't be served, and half of the backends would be worse than none.
+fn refuse_other_ports(frontends: &mut Vec<WantedFrontend>, members: &[Member], problems: &mut Vec<String>) {
+    frontends.retain(|frontend| {
+        let other = members.iter().find(|m| m.port != frontend.key.port);
+        if let Some(member) = other {
+            let key = &frontend.key;
+            let what =
+                if frontend.flags & FRONTEND_NODE_PORT == 0 { key.address.to_string() } else { "node".to_owned() };
+            problems.push(format!(
+                "SCTP port {} ({what}) is not served: an endpoint has port {}, and SCTP keeps its port",
+                key.port, member.port
+            ));
         }
+        other.is_none()
+    });
+}
+
+/// The row, when a frontend names it.
+fn row(kind: RowKind, frontends: &[WantedFrontend], members: &[Member]) -> Option<WantedRow> {
+    let inside = frontends.iter().filter(|f| f.inside == kind);
+    let outside = frontends.iter().filter(|f| f.outside == kind);
+    if inside.clone().next().is_none() && outside.clone().next().is_none() {
+        return None;
     }
-    let best = found.values().map(|(state, _)| *state).max();
-    found
-        .into_iter()
-        .filter(|(_, (state, _))| Some(*state) == best)
-        .map(|((address, port), (state, local))| Target {
-            address,
-            port,
-            flags: if local { BACKEND_LOCAL } else { 0 }
-                | if state == EndpointState::ServingTerminating { BACKEND_TERMINATING } else { 0 },
+    let maglev = inside.into_iter().any(|f| f.flags & FRONTEND_MAGLEV != 0)
+        || outside.into_iter().any(|f| f.flags & FRONTEND_MAGLEV_EXTERNAL != 0);
+    let backends = members.iter().filter_map(|member| {
+        let standing = match kind {
+            RowKind::Cluster => member.cluster,
+            RowKind::Local => member.here,
+        };
+        standing.serves().then(|| Target {
+            address: member.address,
+            port: member.port,
+            flags: if member.local { BACKEND_LOCAL } else { 0 }
+                | if standing == Standing::LastResort { BACKEND_TERMINATING } else { 0 },
         })
-        .collect()
+    });
+    Some(WantedRow { backends: backends.collect(), maglev })
 }
 
 #[cfg(test)]

@@ -1,14 +1,19 @@
 //! The API's objects, reduced to the model.
 
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use model::{
-    Affinity, Endpoint, EndpointSlice, EndpointState, Family, ObjectName, Protocol, Service, ServicePort, SlicePort,
+    Affinity, Algorithm, Endpoint, EndpointSlice, EndpointState, Family, Hints, ObjectName, Protocol, Service,
+    ServicePort, SlicePort, TrafficPolicy,
 };
 use std::net::IpAddr;
 
 /// Label of a slice that names its Service (KEP-752).
 pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+
+/// Annotations that choose how a backend is chosen: ours, then Cilium's, with the same words (`maglev`, `random`).
+pub const ALGORITHM_ANNOTATIONS: [&str; 2] = ["service.malla.dev/algorithm", "service.cilium.io/lb-algorithm"];
 
 /// `clientIP.timeoutSeconds` where the object does not say (API reference: 3 hours).
 const DEFAULT_AFFINITY_SECONDS: u32 = 10_800;
@@ -23,12 +28,11 @@ pub fn service(object: &core::Service) -> Option<Service> {
     }
     let cluster_ips = spec.cluster_ips.clone().unwrap_or_else(|| spec.cluster_ip.iter().cloned().collect());
     let cluster_addresses: Vec<IpAddr> = cluster_ips.iter().filter_map(|ip| ip.parse().ok()).collect();
-    let mut external_addresses: Vec<IpAddr> =
-        spec.external_ips.iter().flatten().filter_map(|ip| ip.parse().ok()).collect();
+    let external_addresses = spec.external_ips.iter().flatten().filter_map(|ip| ip.parse().ok()).collect();
+    let balanced = spec.type_.as_deref() == Some("LoadBalancer");
     let ingress = object.status.as_ref().and_then(|s| s.load_balancer.as_ref()).and_then(|l| l.ingress.as_ref());
-    for entry in ingress.into_iter().flatten().filter(|i| i.ip_mode.as_deref() != Some("Proxy")) {
-        external_addresses.extend(entry.ip.as_deref().and_then(|ip| ip.parse::<IpAddr>().ok()));
-    }
+    let ingress = ingress.into_iter().flatten().filter(|i| i.ip_mode.as_deref() != Some("Proxy"));
+    let balancer_addresses = ingress.filter_map(|i| i.ip.as_deref()?.parse().ok()).collect();
     let mut families: Vec<Family> = spec
         .ip_families
         .iter()
@@ -42,14 +46,67 @@ pub fn service(object: &core::Service) -> Option<Service> {
     if families.is_empty() {
         families = cluster_addresses.iter().map(|&a| Family::of(a)).collect();
     }
+    let mut misunderstood = Vec::new();
+    let external_policy = policy(spec.external_traffic_policy.as_deref());
+    let health_check_port = spec.health_check_node_port.and_then(|p| u16::try_from(p).ok()).filter(|&p| p != 0);
     Some(Service {
         name,
         cluster_addresses,
         external_addresses,
+        balancer_addresses,
         families,
         ports: spec.ports.iter().flatten().filter_map(service_port).collect(),
         affinity: affinity(spec),
+        internal_policy: policy(spec.internal_traffic_policy.as_deref()),
+        external_policy,
+        // Only a load balancer's addresses are guarded, as kube-proxy does it.
+        source_ranges: if balanced { source_ranges(spec, &mut misunderstood) } else { Vec::new() },
+        health_check_port: health_check_port.filter(|_| balanced && external_policy == TrafficPolicy::Local),
+        algorithm: algorithm(&object.metadata, &mut misunderstood),
+        misunderstood,
     })
+}
+
+fn policy(name: Option<&str>) -> TrafficPolicy {
+    if name == Some("Local") { TrafficPolicy::Local } else { TrafficPolicy::Cluster }
+}
+
+/// A range that can't be read admits nobody: the others stay, so that a mistake never opens the Service.
+fn source_ranges(spec: &core::ServiceSpec, misunderstood: &mut Vec<String>) -> Vec<IpNet> {
+    let mut out = Vec::new();
+    for text in spec.load_balancer_source_ranges.iter().flatten() {
+        match text.trim().parse() {
+            Ok(range) => out.push(range),
+            Err(_) => misunderstood.push(format!("loadBalancerSourceRanges: {text:?} is no range of addresses")),
+        }
+    }
+    if out.is_empty() && !misunderstood.is_empty() {
+        out.push(NOBODY);
+    }
+    out.sort_unstable();
+    out.dedup();
+    out
+}
+
+/// Stands for "none of the ranges could be read": no packet has this source (RFC 4291 §2.5.2).
+const NOBODY: IpNet = IpNet::V6(ipnet::Ipv6Net::new_assert(std::net::Ipv6Addr::UNSPECIFIED, 128));
+
+fn algorithm(
+    metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    misunderstood: &mut Vec<String>,
+) -> Algorithm {
+    let annotations = metadata.annotations.as_ref();
+    let Some((name, word)) = ALGORITHM_ANNOTATIONS.iter().find_map(|name| annotations?.get_key_value(*name)) else {
+        return Algorithm::Default;
+    };
+    match word.as_str() {
+        "maglev" => Algorithm::Maglev,
+        "random" => Algorithm::Random,
+        _ => {
+            misunderstood.push(format!("annotation {name}: {word:?} is neither maglev nor random"));
+            Algorithm::Default
+        }
+    }
 }
 
 fn affinity(spec: &core::ServiceSpec) -> Affinity {
@@ -108,7 +165,15 @@ fn endpoint(endpoint: &discovery::Endpoint, family: Family) -> Option<Endpoint> 
         state: state(endpoint.conditions.as_ref()),
         node: endpoint.node_name.as_deref().map(Into::into),
         pod: pod.and_then(|r| Some(ObjectName::new(r.namespace.as_deref()?, r.name.as_deref()?))),
+        hints: endpoint.hints.as_ref().map(hints).unwrap_or_default(),
     })
+}
+
+fn hints(hints: &discovery::EndpointHints) -> Hints {
+    Hints {
+        zones: hints.for_zones.iter().flatten().map(|zone| zone.name.as_str().into()).collect(),
+        nodes: hints.for_nodes.iter().flatten().map(|node| node.name.as_str().into()).collect(),
+    }
 }
 
 /// Conditions that are not there: ready is true, serving is as ready, terminating is false (API reference).

@@ -8,21 +8,28 @@
 //! after a restart it reads them back from the maps ([`Balancer::recover`]), so nothing is renumbered.
 //!
 //! Invariants, each kept by a property test: after every single change of a plan each frontend's slots `0..backends`
-//! exist; the last change leaves exactly what is desired; an unchanged Service plans nothing; a change of one endpoint
+//! exist in both of its rows, with the Maglev table, the affinity members and the source ranges that it asks for; the last change leaves exactly what is desired; an unchanged Service plans nothing; a change of one endpoint
 //! plans a number of changes that does not grow with the number of Services or endpoints.
 #![forbid(unsafe_code)]
 
+mod backend_numbers;
 mod balancer;
 mod change;
 mod claims;
 mod desired;
 pub mod from_kubernetes;
+pub mod maglev;
 mod numbers;
+mod port;
+mod room;
 mod slots;
+mod standing;
 mod tables;
 
-pub use balancer::{Balancer, Capacity, CapacityExceeded, Plan};
+pub use balancer::{Balancer, Plan};
 pub use change::{Change, Gone};
 pub use claims::Conflict;
-pub use desired::{Desired, Locality, PortKey, Target, WantedFrontend, desired};
-pub use tables::Tables;
+pub use desired::{Desired, PortKey, RowKind, Target, Wanted, WantedFrontend, WantedRow, desired};
+pub use room::{Capacity, CapacityExceeded};
+pub use standing::{Locality, Member, Standing, members};
+pub use tables::{Contents, Tables};

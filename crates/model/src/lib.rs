@@ -16,5 +16,6 @@ pub use name::{NodeName, ObjectName};
 pub use node::Node;
 pub use protocol::Protocol;
 pub use service::{
-    Affinity, BackendId, Endpoint, EndpointSlice, EndpointState, Service, ServiceId, ServicePort, SlicePort,
+    Affinity, Algorithm, BackendId, Endpoint, EndpointSlice, EndpointState, Hints, Service, ServiceId, ServicePort,
+    SlicePort, TrafficPolicy,
 };

@@ -13,6 +13,8 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// `spec.podCIDRs`.
     pub pod_ranges: Vec<IpNet>,
+    /// Label `topology.kubernetes.io/zone`.
+    pub zone: Option<Box<str>>,
 }
 
 impl Node {
@@ -45,6 +47,7 @@ mod tests {
             name: "worker-1".into(),
             addresses: vec!["fc00::3".parse().unwrap(), "172.18.0.3".parse().unwrap()],
             pod_ranges: vec!["10.244.1.0/24".parse().unwrap()],
+            zone: None,
         };
         assert_eq!(node.underlay(), Some("172.18.0.3".parse().unwrap()));
         assert!(node.holds("10.244.1.9".parse().unwrap()) && !node.holds("10.244.2.9".parse().unwrap()));

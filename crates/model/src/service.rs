@@ -1,6 +1,7 @@
 //! Services and what stands behind them.
 
 use crate::{Family, NodeName, ObjectName, Protocol};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -21,14 +22,73 @@ pub struct Service {
     pub name: ObjectName,
     /// `spec.clusterIPs` without `None`.
     pub cluster_addresses: Vec<IpAddr>,
-    /// `spec.externalIPs` and the load balancer's addresses (ipMode VIP).
+    /// `spec.externalIPs`.
     pub external_addresses: Vec<IpAddr>,
+    /// The load balancer's addresses (ipMode VIP).
+    pub balancer_addresses: Vec<IpAddr>,
     /// Families of its NodePorts: `spec.ipFamilies`.
     pub families: Vec<Family>,
     /// Its ports.
     pub ports: Vec<ServicePort>,
     /// `spec.sessionAffinity`.
     pub affinity: Affinity,
+    /// `spec.internalTrafficPolicy`: who serves clients of the ClusterIP (KEP-2086).
+    pub internal_policy: TrafficPolicy,
+    /// `spec.externalTrafficPolicy`: who serves clients that come from outside to anything else.
+    pub external_policy: TrafficPolicy,
+    /// `spec.loadBalancerSourceRanges`: who may use the load balancer's addresses; empty = everybody.
+    pub source_ranges: Vec<IpNet>,
+    /// `spec.healthCheckNodePort`: where each node says whether it has endpoints; only with a load balancer and the
+    /// external policy Local.
+    pub health_check_port: Option<u16>,
+    /// How a backend is chosen.
+    pub algorithm: Algorithm,
+    /// What of the object could not be understood, in words; the rest holds.
+    pub misunderstood: Vec<String>,
+}
+
+/// Which endpoints serve.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TrafficPolicy {
+    /// All of the cluster.
+    #[default]
+    Cluster,
+    /// Those of the node at which the packet is.
+    Local,
+}
+
+/// How the backend of a new connection is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Algorithm {
+    /// From inside at random; from outside by a Maglev table, so that every node chooses the same.
+    #[default]
+    Default,
+    /// At random.
+    Random,
+    /// By a Maglev table.
+    Maglev,
+}
+
+impl Service {
+    /// A Service without addresses and ports: what is not asked for.
+    #[must_use]
+    pub const fn new(name: ObjectName) -> Self {
+        Self {
+            name,
+            cluster_addresses: Vec::new(),
+            external_addresses: Vec::new(),
+            balancer_addresses: Vec::new(),
+            families: Vec::new(),
+            ports: Vec::new(),
+            affinity: Affinity::None,
+            internal_policy: TrafficPolicy::Cluster,
+            external_policy: TrafficPolicy::Cluster,
+            source_ranges: Vec::new(),
+            health_check_port: None,
+            algorithm: Algorithm::Default,
+            misunderstood: Vec::new(),
+        }
+    }
 }
 
 /// One port of a Service.
@@ -93,6 +153,17 @@ pub struct Endpoint {
     pub node: Option<NodeName>,
     /// The Pod behind it, where the slice says so.
     pub pod: Option<ObjectName>,
+    /// Whom it should serve, where the slice says so.
+    pub hints: Hints,
+}
+
+/// For whom an endpoint is meant (KEP-2433; KEP-3015 for nodes). Empty = nothing is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// Zones (`topology.kubernetes.io/zone`).
+    pub zones: Vec<Box<str>>,
+    /// Nodes.
+    pub nodes: Vec<NodeName>,
 }
 
 /// What an endpoint can take; better ones are greater (KEP-1672).

@@ -26,6 +26,7 @@ pub fn from_kubernetes(object: &core::Node) -> Option<Node> {
             .filter_map(|a| a.address.parse::<IpAddr>().ok())
             .collect(),
         pod_ranges: ranges.into_iter().flatten().filter_map(|cidr| cidr.parse().ok()).collect(),
+        zone: object.metadata.labels.as_ref().and_then(|l| l.get(ZONE)).map(|zone| zone.as_str().into()),
     })
 }
 
@@ -34,6 +35,8 @@ pub fn from_kubernetes(object: &core::Node) -> Option<Node> {
 struct Remembered {
     addresses: Vec<IpAddr>,
     pod_ranges: Vec<ipnet::IpNet>,
+    #[serde(default)]
+    zone: Option<Box<str>>,
 }
 
 /// Name of the file in the state folder.
@@ -72,6 +75,7 @@ pub async fn own_node(client: &kube::Client, name: &str, state_dir: &Path) -> Re
                 name: name.into(),
                 addresses: known.addresses.clone(),
                 pod_ranges: known.pod_ranges.clone(),
+                zone: known.zone.clone(),
             });
         }
         if said != missing {
@@ -94,7 +98,8 @@ fn recall(path: &Path) -> Result<Option<Remembered>, Error> {
 
 /// Written beside and renamed over, so that a crash leaves the old file or the new one.
 fn remember(path: &Path, node: &Node) -> Result<(), Error> {
-    let known = Remembered { addresses: node.addresses.clone(), pod_ranges: node.pod_ranges.clone() };
+    let known =
+        Remembered { addresses: node.addresses.clone(), pod_ranges: node.pod_ranges.clone(), zone: node.zone.clone() };
     let bytes = serde_json::to_vec(&known).map_err(|source| Error::Content { path: path.to_owned(), source })?;
     let beside = path.with_extension("json.new");
     std::fs::write(&beside, bytes).map_err(Error::file("write", &beside))?;
@@ -125,6 +130,8 @@ pub async fn report_ready(client: &kube::Client, name: &str) -> Result<(), kube:
     api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch)).await.map(drop)
 }
 
+/// Label of a Node that names its zone.
+const ZONE: &str = "topology.kubernetes.io/zone";
 const NETWORK_UNAVAILABLE: &str = "NetworkUnavailable";
 const REASON: &str = "MallaIsUp";
 
@@ -156,6 +163,7 @@ mod tests {
             name: "n".into(),
             addresses: vec!["172.18.0.3".parse().unwrap()],
             pod_ranges: vec!["10.244.1.0/24".parse().unwrap()],
+            zone: Some("a".into()),
         };
         remember(&path, &node).unwrap();
         assert_eq!(recall(&path).unwrap().unwrap().pod_ranges, node.pod_ranges);

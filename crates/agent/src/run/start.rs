@@ -120,7 +120,13 @@ fn capacity(profile: ProfileArg) -> Capacity {
         ProfileArg::Lab => map.lab as usize,
         ProfileArg::Node => map.node as usize,
     };
-    Capacity { frontends: room(maps::FRONTENDS), backends: room(maps::BACKENDS) }
+    Capacity {
+        frontends: room(maps::FRONTENDS),
+        backends: room(maps::BACKENDS),
+        maglev: room(maps::MAGLEV),
+        members: room(maps::AFFINITY_MEMBER),
+        ranges: room(maps::SOURCE_RANGES),
+    }
 }
 
 fn pod_network(

@@ -11,12 +11,12 @@ use crate::pods::Pods;
 use crate::server::Question;
 use crate::services::{self, Names, Services};
 use crate::status::{Adoption, Datapath};
-use crate::table::{Table, TableError};
+use crate::table::Table;
 use crate::topology::{self, Desired};
 use crate::watched::Watched;
-use datapath_layouts::{Address, AddressKey, Backend, BackendKey, Endpoint, Frontend, FrontendKey, PrefixKey, Route};
+use datapath_layouts::{Address, AddressKey, Endpoint, PrefixKey, Route};
 use ipnet::IpNet;
-use load_balancer::{Balancer, Capacity, Tables};
+use load_balancer::Capacity;
 use model::{Node, NodeName};
 use netlink::Netlink;
 use std::collections::BTreeMap;
@@ -30,19 +30,7 @@ pub struct Maps {
     /// What is here.
     pub endpoints: Box<dyn Table<AddressKey, Endpoint>>,
     /// Services.
-    pub frontends: Box<dyn Table<FrontendKey, Frontend>>,
-    /// Their backends.
-    pub backends: Box<dyn Table<BackendKey, Backend>>,
-}
-
-impl Maps {
-    /// The state of Services as the maps hold it.
-    ///
-    /// # Errors
-    /// When a map can't be read.
-    pub fn balancer(&self, capacity: Capacity) -> Result<Balancer, TableError> {
-        Ok(Balancer::recover(Tables::new(self.frontends.entries()?, self.backends.entries()?), capacity))
-    }
+    pub services: services::Maps,
 }
 
 /// What the loop is made of.
@@ -106,7 +94,7 @@ impl State {
     /// # Errors
     /// When a map can't be read.
     pub fn new(parts: Parts) -> Result<Self, Error> {
-        let balancer = parts.maps.balancer(parts.capacity)?;
+        let balancer = parts.maps.services.balancer(parts.capacity)?;
         Ok(Self {
             services: Services::new(balancer),
             nodes: Watched::default(),
@@ -209,9 +197,8 @@ impl State {
 
     fn settle_services(&mut self) -> Result<(), Error> {
         while let Some((plan, purges)) = self.services.next(&self.parts.own) {
-            let maps = &self.parts.maps;
-            let target = services::Apply { frontends: &*maps.frontends, backends: &*maps.backends };
-            if let Err(error) = services::apply(&target, &plan) {
+            let maps = &self.parts.maps.services;
+            if let Err(error) = services::apply(maps, &plan) {
                 // How far it came is in the maps; the next tick goes on from there.
                 self.services.recover(maps.balancer(self.parts.capacity)?);
                 return Err(error.into());

@@ -6,8 +6,9 @@ use crate::pods::Programs;
 use crate::status::{MapUsage, State as Word};
 use crate::table::memory::MemoryTable;
 use crate::watched::Told;
+use datapath_layouts::{Backend, BackendKey, Frontend, FrontendKey};
 use datapath_layouts::{NodeConfig, Routing, StatsValue};
-use model::{Affinity, Endpoint as Member, EndpointSlice, EndpointState, Family, ObjectName, Protocol, Service};
+use model::{Endpoint as Member, EndpointSlice, EndpointState, Family, Hints, ObjectName, Protocol, Service};
 use std::sync::Mutex;
 
 struct Fake {
@@ -78,6 +79,7 @@ fn node(n: u8) -> Node {
         name: format!("worker-{n}").as_str().into(),
         addresses: vec![format!("172.18.0.{}", n + 2).parse().unwrap()],
         pod_ranges: vec![format!("10.244.{n}.0/24").parse().unwrap()],
+        zone: None,
     }
 }
 
@@ -110,10 +112,15 @@ fn fixture(backends: usize) -> Fixture {
         maps: Maps {
             ipcache: Box::new(ipcache.clone()),
             endpoints: empty(),
-            frontends: Box::new(frontends.clone()),
-            backends: Box::new(backends.clone()),
+            services: services::Maps {
+                frontends: Box::new(frontends.clone()),
+                backends: Box::new(backends.clone()),
+                maglev: empty(),
+                members: empty(),
+                ranges: empty(),
+            },
         },
-        capacity: Capacity { frontends: 99, backends: 99 },
+        capacity: Capacity::each(99),
         netlink: None,
         loaded: fake.clone(),
         pods: Arc::new(Pods::new(empty(), fake.clone(), collector.clone())),
@@ -130,12 +137,10 @@ fn fixture(backends: usize) -> Fixture {
 
 fn spink() -> Service {
     Service {
-        name: ObjectName::new("default", "spink"),
         cluster_addresses: vec!["10.96.0.7".parse().unwrap()],
-        external_addresses: vec![],
         families: vec![Family::V4],
         ports: vec![model::ServicePort { name: "".into(), protocol: Protocol::Tcp, port: 80, node_port: Some(30080) }],
-        affinity: Affinity::None,
+        ..Service::new(ObjectName::new("default", "spink"))
     }
 }
 
@@ -152,6 +157,7 @@ fn slice(pods: &[&str]) -> EndpointSlice {
                 state: EndpointState::Ready,
                 node: None,
                 pod: Some(ObjectName::new("default", &format!("pod-{address}"))),
+                hints: Hints::default(),
             })
             .collect(),
     }
@@ -182,7 +188,7 @@ fn before_the_api_speaks_own_routes_are_there_and_nothing_is_removed() {
     assert_eq!(fixture.state.status().state, Word::Starting);
     tell(&mut fixture.state, &[node(1), node(2)], &["10.244.2.2"]);
     assert!(fixture.ipcache.get(&stale).unwrap().is_none(), "stale once all nodes are known");
-    assert_eq!((fixture.frontends.entries().unwrap().len(), fixture.backends.entries().unwrap().len()), (2, 1));
+    assert_eq!((fixture.frontends.entries().unwrap().len(), fixture.backends.entries().unwrap().len()), (3, 1));
     let status = fixture.state.status();
     assert_eq!((status.state, status.problems), (Word::Ok, vec![]));
     assert_eq!((status.counts.nodes, status.counts.services, status.counts.backends), (2, 1, 1));

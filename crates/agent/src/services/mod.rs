@@ -1,9 +1,9 @@
-//! Services and EndpointSlices → the maps `frontends` and `backends`.
+//! Services and EndpointSlices → the maps of Services.
 
 mod apply;
 mod plan;
 mod registry;
 
-pub use apply::{Apply, apply};
+pub use apply::{Maps, apply};
 pub use plan::{Purge, ServiceStatus, Services};
 pub use registry::Names;

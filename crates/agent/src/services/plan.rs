@@ -1,7 +1,7 @@
 //! Which Services to plan anew, what their plans are, and which flows are to be forgotten. Pure.
 
 use crate::watched::{Difference, Told, Watched};
-use load_balancer::{Balancer, Change, Gone, Locality, Plan, desired};
+use load_balancer::{Balancer, Change, Gone, Locality, Plan, Wanted, desired};
 use model::{EndpointSlice, Node, ObjectName, Service};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -119,7 +119,7 @@ impl Services {
         };
         let wanted = match self.services.get(&name) {
             Some(service) => desired(service, self.slices_of(&name), Locality { node: own }),
-            None => Vec::new(),
+            None => Wanted::default(),
         };
         let plan = match self.balancer.set(&name, &wanted) {
             Ok(plan) => plan,
@@ -129,13 +129,15 @@ impl Services {
                 return Some((Plan::default(), Vec::new()));
             }
         };
-        match plan.conflicts.first() {
-            Some(conflict) => {
-                let key = conflict.frontend;
-                let text = format!("{}:{} belongs to Service {}", key.address, key.port, conflict.owner);
-                self.problems.insert(name.clone(), text);
-            }
-            None => drop(self.problems.remove(&name)),
+        let conflicts = plan.conflicts.iter().map(|conflict| {
+            let key = conflict.frontend;
+            format!("{}:{} belongs to Service {}", key.address, key.port, conflict.owner)
+        });
+        let problems: Vec<String> = conflicts.chain(wanted.problems).collect();
+        if problems.is_empty() {
+            self.problems.remove(&name);
+        } else {
+            self.problems.insert(name.clone(), problems.join("; "));
         }
         self.waiting.extend(plan.again.iter().cloned());
         self.try_those_without_room(&plan);

@@ -1,14 +1,14 @@
-use super::super::apply::{Apply, apply};
+use super::super::apply::{self, apply};
 use super::*;
-use crate::table::{Table, memory::MemoryTable};
-use datapath_layouts::{Address, Backend, BackendKey, Frontend, FrontendKey};
-use load_balancer::{Capacity, Tables};
-use model::{Affinity, Endpoint, EndpointState, Family, Protocol, ServicePort, SlicePort};
+use crate::table::memory::MemoryTable;
+use datapath_layouts::{Address, FrontendKey};
+use load_balancer::Capacity;
+use model::{Endpoint, EndpointState, Family, Hints, Protocol, ServicePort, SlicePort};
 
-const ROOM: Capacity = Capacity { frontends: 100, backends: 100 };
+const ROOM: Capacity = Capacity::each(100);
 
 fn own() -> Node {
-    Node { name: "worker-1".into(), addresses: vec![], pod_ranges: vec!["10.244.1.0/24".parse().unwrap()] }
+    Node { name: "worker-1".into(), addresses: vec![], pod_ranges: vec!["10.244.1.0/24".parse().unwrap()], zone: None }
 }
 
 fn name() -> ObjectName {
@@ -17,12 +17,10 @@ fn name() -> ObjectName {
 
 fn service() -> Service {
     Service {
-        name: name(),
         cluster_addresses: vec!["10.96.0.7".parse().unwrap()],
-        external_addresses: vec![],
         families: vec![Family::V4],
         ports: vec![ServicePort { name: "".into(), protocol: Protocol::Tcp, port: 80, node_port: None }],
-        affinity: Affinity::None,
+        ..Service::new(name())
     }
 }
 
@@ -39,30 +37,46 @@ fn slice(endpoints: &[(&str, EndpointState)]) -> EndpointSlice {
                 state: *state,
                 node: None,
                 pod: None,
+                hints: Hints::default(),
             })
             .collect(),
     }
 }
 
-struct Maps {
-    frontends: MemoryTable<FrontendKey, Frontend>,
-    backends: MemoryTable<BackendKey, Backend>,
+struct Maps(apply::Maps);
+
+impl std::ops::Deref for Maps {
+    type Target = apply::Maps;
+
+    fn deref(&self) -> &apply::Maps {
+        &self.0
+    }
 }
 
 impl Maps {
     fn new() -> Self {
-        Self { frontends: MemoryTable::with_capacity(100), backends: MemoryTable::with_capacity(100) }
+        Self::with_room_for(100)
+    }
+
+    fn with_room_for(backends: usize) -> Self {
+        Self(apply::Maps {
+            frontends: Box::new(MemoryTable::with_capacity(100)),
+            backends: Box::new(MemoryTable::with_capacity(backends)),
+            maglev: Box::new(MemoryTable::with_capacity(100)),
+            members: Box::new(MemoryTable::with_capacity(100)),
+            ranges: Box::new(MemoryTable::with_capacity(100)),
+        })
     }
 
     fn balancer(&self) -> Balancer {
-        Balancer::recover(Tables::new(self.frontends.entries().unwrap(), self.backends.entries().unwrap()), ROOM)
+        self.0.balancer(ROOM).unwrap()
     }
 
     /// Runs all plans; answers with the number of changes and the flows to forget.
     fn run(&self, services: &mut Services) -> (usize, Vec<Purge>) {
         let mut out = (0, Vec::new());
         while let Some((plan, purges)) = services.next(&own()) {
-            apply(&Apply { frontends: &self.frontends, backends: &self.backends }, &plan).unwrap();
+            apply(&self.0, &plan).unwrap();
             out.0 += plan.changes.len();
             out.1.extend(purges);
         }
@@ -163,19 +177,18 @@ fn a_deleted_service_and_one_deleted_while_nobody_looked_are_removed() {
 
 #[test]
 fn a_failed_write_is_recovered_from_the_maps() {
-    let maps = Maps { frontends: MemoryTable::with_capacity(100), backends: MemoryTable::with_capacity(2) };
+    let maps = Maps::with_room_for(2);
     let mut services = Services::new(maps.balancer());
     let three = slice(&["10.244.1.2", "10.244.1.3", "10.244.1.4"].map(|a| (a, EndpointState::Ready)));
     sync(&mut services, &[service()], &[three]);
     assert_eq!(services.next(&own()).unwrap().0.changes, [], "nothing was written ahead");
     let (plan, _) = services.next(&own()).unwrap();
-    assert!(apply(&Apply { frontends: &maps.frontends, backends: &maps.backends }, &plan).is_err());
+    assert!(apply(&maps.0, &plan).is_err());
     assert_eq!(maps.count(), None, "no frontend counts a slot that is not there");
     // What the failed plan left fills the map; the sweep makes room, and the Service is tried again.
     let one = slice(&[("10.244.1.3", EndpointState::Ready)]);
     services.take_slice(Told::Set(one.name.clone(), Some(one)));
-    let tables = Tables::new(maps.frontends.entries().unwrap(), maps.backends.entries().unwrap());
-    services.recover(Balancer::recover(tables, Capacity { frontends: 100, backends: 2 }));
+    services.recover(maps.0.balancer(Capacity { backends: 2, ..ROOM }).unwrap());
     maps.run(&mut services);
     assert_eq!((maps.count(), maps.backends.entries().unwrap().len()), (Some(1), 1));
     assert!(services.problems().is_empty());

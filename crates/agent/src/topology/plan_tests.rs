@@ -5,6 +5,7 @@ fn node(n: u8) -> Node {
         name: format!("worker-{n}").as_str().into(),
         addresses: vec![format!("172.18.0.{}", n + 2).parse().unwrap(), format!("fc00::{}", n + 2).parse().unwrap()],
         pod_ranges: vec![format!("10.244.{n}.0/24").parse().unwrap(), format!("fd00:10:244:{n}::/64").parse().unwrap()],
+        zone: None,
     }
 }
 
