@@ -27,6 +27,18 @@ pub fn node_port_key(address: &Address, port: u16, protocol: u8) -> FrontendKey 
     FrontendKey { address: any, port, protocol, cluster: 0 }
 }
 
+/// Whom a Pod that reaches itself by a service sees: link-local (RFC 3927), the address that Cilium takes for this.
+pub const HAIRPIN_V4: Address = Address::from_v4([169, 254, 42, 1]);
+/// The same for IPv6, of the prefix that nobody routes (RFC 6666).
+pub const HAIRPIN_V6: Address = Address([1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x2a, 1]);
+
+/// Whether this is one of them.
+#[must_use]
+#[inline(always)]
+pub fn is_hairpin(address: &Address) -> bool {
+    address.same(&HAIRPIN_V4) || address.same(&HAIRPIN_V6)
+}
+
 /// A frontend as one side sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {

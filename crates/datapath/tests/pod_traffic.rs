@@ -89,6 +89,33 @@ fn a_node_port_whose_backend_is_elsewhere() {
     }
 }
 
+/// Per packet: its kernel would drop a packet from its own address.
+#[test]
+fn a_pod_reaches_itself_by_its_service() {
+    let t = Topology::new();
+    for f in BOTH {
+        put_service(t.datapath().maps(), f, &[backend(f.pod(), 1)]);
+        let service = SocketAddr::from((f.service(), SERVICE_PORT));
+        let listener = t.pod.run(|| TcpListener::bind((f.pod(), TARGET_PORT))).unwrap().unwrap();
+        let mut client = t.pod.run(|| TcpStream::connect_timeout(&service, PATIENCE)).unwrap().unwrap();
+        let (mut served, peer) = listener.accept().unwrap();
+        assert_ne!(peer.ip(), f.pod());
+        assert_eq!(peer.port(), client.local_addr().unwrap().port());
+        client.write_all(&[7; 40_000]).unwrap();
+        let mut all = vec![0; 40_000];
+        served.read_exact(&mut all).unwrap();
+        served.write_all(b"answer").unwrap();
+        client.read_exact(&mut all[..6]).unwrap();
+        assert_eq!(&all[..6], b"answer");
+        let server = socket_in(&t.pod, (f.pod(), TARGET_PORT));
+        let client = socket_in(&t.pod, (f.pod(), CLIENT));
+        client.send_to(b"question", service).unwrap();
+        let (_, peer) = server.recv_from(&mut all).expect("the question");
+        server.send_to(b"answer", peer).unwrap();
+        assert_eq!(client.recv_from(&mut all).expect("the answer"), (6, service));
+    }
+}
+
 #[test]
 fn errors_that_the_pods_kernel_understands() {
     let t = Topology::new();

@@ -8,9 +8,10 @@ use datapath_layouts::endpoint::FLAG_HOST;
 use datapath_layouts::flow::flow_flags;
 use datapath_layouts::{DropReason, ObservationPoint, RouteKind, identity, stats};
 use datapath_logic::delivery::{Way, way};
+use datapath_logic::service;
 use packet_headers::{Packet, flags, is_neighbour_chatter, protocol};
 
-use super::{IS_ARP, IS_IP, IS_OTHER, Served, find_flow, open_flow, read, translate_service};
+use super::{IS_ARP, IS_IP, IS_OTHER, Served, find_flow, open_flow, read, return_to_itself, translate_service};
 use crate::code::{self, Code};
 use crate::scratch::{Scratch, endpoint_of, route_of};
 use crate::skb::Skb;
@@ -76,6 +77,9 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
         }
     }
     let reply = found && s.known.reply;
+    if reply && service::is_hairpin(&s.headers.destination) && !s.headers.is(flags::ICMP_ERROR) {
+        return_to_itself(skb, s)?;
+    }
     if reply && s.known.is(flow_flags::VIA_ENTRY) {
         // The client waits at the node through which it came in, for an answer from the address it called.
         s.tunnel = s.known.entry_node;

@@ -12,7 +12,7 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use datapath_layouts::event::event_flags;
 use datapath_layouts::flow::flow_flags;
 use datapath_layouts::{DropReason, ObservationPoint};
-use datapath_logic::conntrack;
+use datapath_logic::{conntrack, service};
 use packet_headers::{Content, ETHERNET_HEADER, Headers, Packet, flags, parse_outer, parse_quoted};
 
 use crate::code::{self, Code};
@@ -112,10 +112,29 @@ fn translate_service(skb: Skb, s: &mut Scratch, destination_is_node: bool) -> Re
                 s.known.reply = false;
                 return Ok(Served::Known);
             }
+            if s.headers.source.same(&s.headers.destination) {
+                hide_from_itself(skb, s)?;
+            }
             s.set_tuple();
             Ok(if track::find(skb, s) { Served::Known } else { Served::New })
         }
     }
+}
+
+/// A Pod that reaches itself by a service: no kernel accepts a packet from its own address, so it comes from another.
+#[inline(always)]
+fn hide_from_itself(skb: Skb, s: &mut Scratch) -> Result<(), DropReason> {
+    s.chosen = if s.headers.is(flags::V6) { service::HAIRPIN_V6 } else { service::HAIRPIN_V4 };
+    s.chosen_port = u32::from(s.headers.source_port);
+    translate(skb, s, End::Source)
+}
+
+/// The answer to [`hide_from_itself`]: back to the Pod that it comes from.
+#[inline(always)]
+fn return_to_itself(skb: Skb, s: &mut Scratch) -> Result<(), DropReason> {
+    s.chosen = s.tuple.source;
+    s.chosen_port = u32::from(s.headers.destination_port);
+    translate(skb, s, End::Destination)
 }
 
 /// Opens the flow that `s.opening` describes and reports it as having passed towards `point`.
