@@ -94,6 +94,20 @@ pub const PACKAGES: &[Package] = &[
         how: How::Install,
     },
     Package {
+        name: "procps",
+        shows: "kill",
+        since: Purpose::Test,
+        why: "tests end the processes that they started",
+        how: How::Install,
+    },
+    Package {
+        name: "bind9-dnsutils",
+        shows: "dig",
+        since: Purpose::Test,
+        why: "judges the lab's DNS",
+        how: How::Install,
+    },
+    Package {
         name: "tcpdump",
         shows: "tcpdump",
         since: Purpose::Test,

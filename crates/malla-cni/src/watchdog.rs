@@ -15,8 +15,8 @@ pub(crate) fn start() {
         // STATUS has a code of its own for "not now" (CNI 1.1, STATUS).
         let is_status = std::env::var_os("CNI_COMMAND").is_some_and(|command| command == "STATUS");
         let code = if is_status { ErrorCode::NOT_AVAILABLE } else { ErrorCode::TRY_AGAIN_LATER };
-        let error = CniError::new(code, "malla-cni gave up waiting")
-            .with_details(format!("after {} s", LIMIT.as_secs()));
+        let error =
+            CniError::new(code, "malla-cni gave up waiting").with_details(format!("after {} s", LIMIT.as_secs()));
         output::line(&error.to_json(Version::CURRENT).to_string());
         std::mem::forget(held);
         std::process::exit(1);

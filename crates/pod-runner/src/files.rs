@@ -3,7 +3,7 @@
 //! ```text
 //! <pods>/<uid>/sandbox.json            who the Pod is, its CNI attachment and result
 //!             /netns                   its network namespace
-//!             /hosts resolv.conf hostname
+//!             /etc/hosts resolv.conf hostname
 //!             /<container>/<attempt>/  config.json, running.json, ready, exit.json, lock, shim.log
 //!             /<container>/<attempt>.log   and .log.1: what it wrote
 //! ```
@@ -40,19 +40,25 @@ impl PodDir {
         self.0.join("netns")
     }
 
+    /// Files that the Pod's containers see in their `/etc`, and nothing else.
+    #[must_use]
+    pub fn etc(&self) -> PathBuf {
+        self.0.join("etc")
+    }
+
     #[must_use]
     pub fn hosts(&self) -> PathBuf {
-        self.0.join("hosts")
+        self.etc().join("hosts")
     }
 
     #[must_use]
     pub fn resolv_conf(&self) -> PathBuf {
-        self.0.join("resolv.conf")
+        self.etc().join("resolv.conf")
     }
 
     #[must_use]
     pub fn hostname(&self) -> PathBuf {
-        self.0.join("hostname")
+        self.etc().join("hostname")
     }
 
     #[must_use]

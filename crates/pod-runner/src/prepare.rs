@@ -92,6 +92,7 @@ pub fn shim_config(preparation: &Preparation<'_>, spec: &Spec, attempt: u32) -> 
     let of_pod = pod_spec.security_context.as_ref();
     let of_container = spec.security_context.as_ref();
     let id = |own: Option<i64>, pods: Option<i64>| own.or(pods).and_then(|id| u32::try_from(id).ok());
+    let (mounts, etc_over) = etc_files(dir, host_network);
     Ok(ShimConfig {
         id: random_id(),
         argv,
@@ -99,7 +100,8 @@ pub fn shim_config(preparation: &Preparation<'_>, spec: &Spec, attempt: u32) -> 
         working_dir: spec.working_dir.clone().filter(|folder| !folder.is_empty()).map(PathBuf::from),
         netns: if host_network { options.node_netns.clone() } else { dir.netns() },
         hostname: Some(if host_network { options.node_name.clone() } else { hostname(pod, &pod_spec) }),
-        mounts: mounts(dir, host_network),
+        mounts,
+        etc_over,
         own_sysfs: !host_network,
         hide: options.lab_dir.clone(),
         cgroup: options
@@ -191,15 +193,22 @@ fn environment(
     environment::build(base, spec, &sources)
 }
 
-fn mounts(dir: &PodDir, host_network: bool) -> Vec<Mount> {
+/// What the containers see of the Pod's own files in /etc: mounts over the machine's, or the folder of all of them where
+/// the machine lacks one (a mount needs something to lie on, and the machine's own /etc is not ours to add to).
+fn etc_files(dir: &PodDir, host_network: bool) -> (Vec<Mount>, Option<PathBuf>) {
     let own = [(dir.hosts(), "/etc/hosts"), (dir.resolv_conf(), "/etc/resolv.conf"), (dir.hostname(), "/etc/hostname")];
-    own.into_iter()
+    let exists = |(_, target): &(PathBuf, &str)| std::path::Path::new(target).exists();
+    if !host_network && !own.iter().all(exists) {
+        return (Vec::new(), Some(dir.etc()));
+    }
+    let mounts = own
+        .into_iter()
         // On the host network only the resolver may differ from the node's.
         .filter(|(_, target)| !host_network || *target == "/etc/resolv.conf")
-        // A mount needs something to lie on, and the machine's own /etc is not ours to add to.
-        .filter(|(_, target)| std::path::Path::new(target).exists())
+        .filter(exists)
         .map(|(source, target)| Mount { source, target: target.into(), read_only: false })
-        .collect()
+        .collect();
+    (mounts, None)
 }
 
 /// As kubelet's `containerLogMaxSize`.

@@ -63,7 +63,7 @@ impl Sandbox {
 
     /// Writes the record; whatever is attached later can be found again from here on.
     pub fn save(&self, dir: &PodDir) -> Result<(), SandboxError> {
-        fs::create_dir_all(&dir.0).map_err(file("create", &dir.0))?;
+        fs::create_dir_all(dir.etc()).map_err(file("create", &dir.etc()))?;
         write_json(&dir.sandbox(), self).map_err(file("write", &dir.sandbox()))
     }
 
@@ -85,7 +85,8 @@ impl Sandbox {
     /// Makes the namespace and attaches it. Safe to repeat: whatever an earlier try left is removed first.
     pub async fn set_up(&mut self, dir: &PodDir, network: &Network) -> Result<(), SandboxError> {
         if self.is_ready() {
-            return Ok(());
+            // On the host network there is nothing to make but the record.
+            return self.save(dir);
         }
         self.clear_network(dir, network).await?;
         self.save(dir)?;

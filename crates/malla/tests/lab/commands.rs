@@ -128,6 +128,16 @@ pub fn malla_as_nobody(arguments: &[&str]) -> Output {
     Command::new(copy).args(arguments).uid(65_534).gid(65_534).output().unwrap()
 }
 
+/// The machine's kubectl, or the one that `make setup` unpacks.
+pub fn kubectl_path() -> PathBuf {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&paths).map(|folder| folder.join("kubectl")).find(|program| program.is_file());
+    let target = malla_path().parent().and_then(Path::parent).unwrap().to_owned();
+    let program = on_path.unwrap_or_else(|| target.join("debian/usr/bin/kubectl"));
+    assert!(program.is_file(), "{} is missing: run `make setup`", program.display());
+    program
+}
+
 pub fn malla_path() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_malla"))
 }

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::commands::{Lab, text};
+use crate::commands::{Lab, kubectl_path, text};
 
 fn example(file: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples/spink").join(file)
@@ -32,14 +32,14 @@ fn spink_lab() -> (Lab, SocketAddr) {
 }
 
 fn kubectl(lab: &Lab, arguments: &[&str]) -> String {
-    let output = Command::new("kubectl")
+    let output = Command::new(kubectl_path())
         .arg("--kubeconfig")
         .arg(lab.folder().join("kubeconfig"))
         .args(arguments)
         .env("NO_PROXY", "127.0.0.1")
         .stdin(Stdio::null())
         .output()
-        .expect("kubectl: `make setup` installs it");
+        .expect("run kubectl");
     assert!(output.status.success(), "kubectl {arguments:?}: {}\n{}", text(&output), lab.logs());
     text(&output)
 }

@@ -6,7 +6,7 @@
 #[allow(dead_code, reason = "the lab's own tests use the rest")]
 mod commands;
 
-use commands::{Lab, malla, malla_path, text};
+use commands::{Lab, kubectl_path, malla, malla_path, text};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -26,14 +26,14 @@ fn json(output: &Output) -> Value {
 }
 
 fn kubectl(lab: &Lab, arguments: &[&str]) {
-    let output = Command::new("kubectl")
+    let output = Command::new(kubectl_path())
         .arg("--kubeconfig")
         .arg(lab.folder().join("kubeconfig"))
         .args(arguments)
         .env("NO_PROXY", "127.0.0.1")
         .stdin(Stdio::null())
         .output()
-        .expect("kubectl: `make setup` installs it");
+        .expect("run kubectl");
     assert!(output.status.success(), "kubectl {arguments:?}: {}\n{}", text(&output), lab.logs());
 }
 

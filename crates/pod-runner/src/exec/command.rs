@@ -7,13 +7,15 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::{ffi::OsStrExt, process::CommandExt},
     },
+    path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use rustix::{
+    fs::{Mode, OFlags},
     io::write,
-    process::{Signal, chdir, ioctl_tiocsctty, setsid},
+    process::{Signal, chdir, chroot, fchdir, ioctl_tiocsctty, setsid},
     thread::{ThreadNameSpaceType, move_into_thread_name_spaces},
 };
 use tokio::{io::AsyncReadExt, time::timeout};
@@ -45,6 +47,10 @@ pub fn spawn(
     };
     let folder = CString::new(working_dir(target).as_os_str().as_bytes())
         .map_err(|_| failed("name its working directory", io::ErrorKind::InvalidInput.into()))?;
+    // A mount namespace is entered at its own root, which is not the container's where the lab itself lives in a chroot.
+    let root = PathBuf::from(format!("/proc/{}/root", target.running.container.pid));
+    let root = rustix::fs::open(&root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| failed("open its root", errno.into()))?;
     let inner = pidfd.try_clone().map_err(|source| failed("duplicate its process", source))?;
 
     let mut command = Command::new(program);
@@ -65,7 +71,8 @@ pub fn spawn(
             | ThreadNameSpaceType::NETWORK
             | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME;
         move_into_thread_name_spaces(inner.as_fd(), spaces)?;
-        // Entering a mount namespace leaves one at its root.
+        fchdir(&root)?;
+        chroot(c".")?;
         chdir(folder.as_c_str())?;
         Ok(())
     };

@@ -28,6 +28,7 @@ pub struct Child {
     pub failed_step: OwnedFd,
     pub hostname: Option<String>,
     pub mounts: Vec<Mount>,
+    pub etc_over: Option<PathBuf>,
     pub own_sysfs: bool,
     pub hide: PathBuf,
     pub user: Option<u32>,
@@ -53,6 +54,7 @@ impl Child {
             failed_step,
             hostname: config.hostname.clone(),
             mounts: config.mounts.clone(),
+            etc_over: config.etc_over.clone(),
             own_sysfs: config.own_sysfs,
             hide: config.hide.clone(),
             user: config.user,
@@ -84,6 +86,9 @@ impl Child {
         if self.own_sysfs {
             let flags = flags | MountFlags::RDONLY;
             step("mount /sys", mount("sysfs", "/sys", "sysfs", flags, None).map_err(Into::into))?;
+        }
+        if let Some(folder) = &self.etc_over {
+            step("lay the Pod's files over /etc", etc_overlay(folder))?;
         }
         for bind in &self.mounts {
             step(&format!("mount {}", bind.target.display()), bind_mount(bind))?;
@@ -124,6 +129,13 @@ fn unshare_mount_and_uts() -> io::Result<()> {
     if unsafe { libc::unshare(libc::CLONE_NEWNS | libc::CLONE_NEWUTS) } == -1 {
         return Err(io::Error::last_os_error());
     }
+    Ok(())
+}
+
+/// Two lower layers and no upper one: nothing is ever written (kernel: `Documentation/filesystems/overlayfs.rst`).
+fn etc_overlay(folder: &Path) -> io::Result<()> {
+    let layers = CString::new(format!("lowerdir={}:/etc", folder.display()))?;
+    mount("overlay", "/etc", "overlay", MountFlags::RDONLY, Some(layers.as_c_str()))?;
     Ok(())
 }
 

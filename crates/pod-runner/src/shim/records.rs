@@ -22,6 +22,10 @@ pub struct ShimConfig {
     pub hostname: Option<String>,
     /// Files and folders to see elsewhere.
     pub mounts: Vec<Mount>,
+    /// A folder whose files are seen in `/etc`, before the machine's own: for where the machine has no file that `mounts`
+    /// could cover. `/etc` can't be written to then.
+    #[serde(default)]
+    pub etc_over: Option<PathBuf>,
     /// Show the interfaces of the container's network namespace in /sys.
     pub own_sysfs: bool,
     /// Mounts at and below this folder are taken out of the container's sight: a copy of another Pod's namespace
