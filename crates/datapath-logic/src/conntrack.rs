@@ -12,6 +12,8 @@ pub const TCP_ESTABLISHED_NS: u64 = 6 * 3600 * SECOND;
 pub const TCP_TRANSITORY_NS: u64 = 60 * SECOND;
 /// UDP both ways (RFC 4787 REQ-5 asks for at least 2 min).
 pub const UDP_REPLIED_NS: u64 = 180 * SECOND;
+/// SCTP both ways: a few of its heartbeats, which come every 30 s (RFC 9260 §16), as Linux has it.
+pub const SCTP_REPLIED_NS: u64 = 210 * SECOND;
 /// Anything one-sided, and ICMP (RFC 5508 REQ-1: 60 s).
 pub const OTHER_NS: u64 = 60 * SECOND;
 
@@ -51,6 +53,7 @@ pub const fn lifetime_ns(flow_protocol: u8, state: u8) -> u64 {
         (protocol::TCP, flow_state::ESTABLISHED) => TCP_ESTABLISHED_NS,
         (protocol::TCP, _) => TCP_TRANSITORY_NS,
         (protocol::UDP, flow_state::ESTABLISHED) => UDP_REPLIED_NS,
+        (protocol::SCTP, flow_state::ESTABLISHED) => SCTP_REPLIED_NS,
         _ => OTHER_NS,
     }
 }

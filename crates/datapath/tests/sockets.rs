@@ -19,7 +19,7 @@ use datapath_layouts::service::{
     FRONTEND_LOCAL_EXTERNAL, FRONTEND_LOCAL_INTERNAL, FRONTEND_MAGLEV, FRONTEND_MAGLEV_EXTERNAL,
     FRONTEND_SOURCE_RANGES, MAGLEV_SIZE,
 };
-use datapath_layouts::{AffinityKey, AffinityMemberKey, Frontend, MaglevTable, Routing};
+use datapath_layouts::{AffinityKey, AffinityMemberKey, Frontend, MaglevTable, Routing, SourceRangeKey};
 use netlink::{AddressOptions, Netlink};
 use network_namespace::NetNs;
 
@@ -306,16 +306,28 @@ fn traffic_policy(datapath: &Datapath) {
     }
 }
 
-/// Who asks is known only by the packet.
+/// The host's processes ask with its address; which Pod asks is known only by the packet.
 fn source_ranges(datapath: &Datapath) {
+    let maps = datapath.maps();
     for f in BOTH {
-        put_frontend(
-            datapath.maps(),
-            f,
-            Frontend { flags: FRONTEND_SOURCE_RANGES, ..Frontend::with_row(SERVICE_ID, 1) },
-        );
-        let error = TcpStream::connect_timeout(&(f.service(), SERVICE_PORT).into(), PATIENCE).unwrap_err();
-        assert_ne!(error.kind(), ErrorKind::ConnectionRefused, "untranslated, and there is no route");
+        let listener = TcpListener::bind((f.pod(), TARGET_PORT)).unwrap();
+        let service = SocketAddr::from((f.service(), SERVICE_PORT));
+        put_row(maps, SERVICE_ID, &[backend(f.pod(), 1)]);
+        put_frontend(maps, f, Frontend { flags: FRONTEND_SOURCE_RANGES, ..Frontend::with_row(SERVICE_ID, 1) });
+        let other = SourceRangeKey::from_ip(SERVICE_ID + 1, f.node(), 8);
+        maps.source_ranges.insert(&other, &1).unwrap();
+        assert_eq!(TcpStream::connect(service).unwrap_err().kind(), ErrorKind::PermissionDenied);
+        let own = SourceRangeKey::from_ip(SERVICE_ID, f.node(), if f == V4 { 32 } else { 128 });
+        maps.source_ranges.insert(&own, &1).unwrap();
+        assert_eq!(connected(service, &listener).0, service);
+        let known = maps.socket_reverse.entries().unwrap().len();
+        let pod = NetNs::create().unwrap();
+        let error = pod.run(|| TcpStream::connect_timeout(&service, PATIENCE)).unwrap().unwrap_err();
+        assert_ne!(error.kind(), ErrorKind::PermissionDenied);
+        assert_eq!(maps.socket_reverse.entries().unwrap().len(), known, "untranslated");
+        for key in [other, own] {
+            maps.source_ranges.remove(&key).unwrap();
+        }
     }
 }
 

@@ -14,12 +14,15 @@ use packet_headers::protocol;
 use crate::backends;
 use crate::config::config;
 use crate::maps::SOCKET_REVERSE;
+use crate::scratch::in_source_ranges;
 use crate::services;
 
 /// Let the call go on.
 const PROCEED: i32 = 1;
 /// End the call with the error set by `bpf_set_retval`.
 const REFUSE: i32 = 0;
+/// `-EPERM`, what a firewall of the host itself says.
+const NOT_PERMITTED: i32 = -1;
 /// `-ECONNREFUSED`.
 const CONNECTION_REFUSED: i32 = -111;
 
@@ -137,7 +140,16 @@ fn outward<const V6: bool>(ctx: *mut bpf_sock_addr, call: Call) -> i32 {
         return if speaks && services::is_of_services(&to) { refuse() } else { PROCEED };
     };
     if found.flags & FRONTEND_SOURCE_RANGES != 0 {
-        return PROCEED; // the packet will tell who asks
+        // SAFETY: the helper takes this context.
+        if unsafe { bpf_get_netns_cookie(ctx.cast()) } != config!(host_netns_cookie) {
+            return PROCEED; // the packet will tell which Pod asks
+        }
+        let node = if to.is_v4() { config!(node_ipv4) } else { config!(node_ipv6) };
+        if !in_source_ranges(found.service_id, &node) {
+            // SAFETY: plain helper call.
+            unsafe { bpf_set_retval(NOT_PERMITTED) };
+            return REFUSE;
+        }
     }
     let mut backend = Affinity::ZERO;
     match choose(ctx, &found, cookie, &mut backend) {
