@@ -120,6 +120,18 @@ impl Folders {
         self.root.join("pods")
     }
 
+    /// The names that the outside host's DNS knows.
+    #[must_use]
+    pub fn outside_zone(&self) -> PathBuf {
+        self.root.join("outside.zone")
+    }
+
+    /// Where the nodes look names up: what is /etc/resolv.conf on a real one.
+    #[must_use]
+    pub fn node_resolv_conf(&self) -> PathBuf {
+        self.root.join("resolv.conf")
+    }
+
     /// Makes the folders that exist from the start; only root may look inside.
     pub fn create(&self) -> io::Result<()> {
         for folder in ["", "logs", "processes", "bpf", "pki", "api", "pods", "nodes"] {

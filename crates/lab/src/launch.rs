@@ -2,10 +2,18 @@
 
 use std::{
     ffi::OsString,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
 
-use crate::{cgroup::LabCgroup, files::Folders, name::CONTROL_PLANE, plan::DEVICE, state::LabState};
+use crate::{
+    cgroup::LabCgroup,
+    files::Folders,
+    name::{CONTROL_PLANE, OUTSIDE},
+    plan::DEVICE,
+    state::LabState,
+    subnets::outside_host,
+};
 
 /// One process that the supervisor starts and keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +89,42 @@ pub fn agent_name(node: &str) -> String {
     format!("agent-{node}")
 }
 
+/// The cluster's DNS, at the control plane's own addresses; Service `kube-dns` leads there.
+///
+/// Like the agents it is in no node's cgroup, and it reaches the API by the node's address: no service table between.
+#[must_use]
+pub fn cluster_dns(state: &LabState, folders: &Folders, malla: &Path) -> Launch {
+    let subnets = &state.spec.subnets;
+    let (v4, v6) = subnets.node(0);
+    let mut arguments = Arguments::of("dns");
+    arguments
+        .listen([v4.into(), v6.into()])
+        .option("--kubeconfig", folders.node_kubeconfig())
+        .option("--domain", CLUSTER_DOMAIN)
+        .option("--server-address", comma_separated(subnets.nth_service(DNS_SERVICE)))
+        .option("--reverse-range", format!("{},{}", subnets.services.comma_separated(), subnets.pods.comma_separated()))
+        .option("--upstream", comma_separated(outside_host().map(at_dns_port)));
+    Launch {
+        name: CLUSTER_DNS.to_owned(),
+        program: malla.to_owned(),
+        arguments: arguments.0,
+        namespace: state.spec.name.namespace(CONTROL_PLANE),
+    }
+}
+
+/// The outside host's DNS: what the Internet's names are in a lab. Knows what is in a file, and denies all else.
+#[must_use]
+pub fn outside_dns(state: &LabState, folders: &Folders, malla: &Path) -> Launch {
+    let mut arguments = Arguments::of("dns");
+    arguments.listen(outside_host()).option("--zone-file", folders.outside_zone());
+    Launch {
+        name: OUTSIDE_DNS.to_owned(),
+        program: malla.to_owned(),
+        arguments: arguments.0,
+        namespace: state.spec.name.namespace(OUTSIDE),
+    }
+}
+
 /// The CNI configuration of a node, as a container runtime reads it (CNI 1.1, "Configuration format").
 #[must_use]
 pub fn cni_config(folders: &Folders, node: &str) -> serde_json::Value {
@@ -89,6 +133,14 @@ pub fn cni_config(folders: &Folders, node: &str) -> serde_json::Value {
         "name": "malla",
         "plugins": [{ "type": "malla-cni", "socket": folders.node(node).join("cni.sock") }],
     })
+}
+
+fn at_dns_port(address: IpAddr) -> SocketAddr {
+    SocketAddr::new(address, DNS_PORT)
+}
+
+fn comma_separated<T: ToString>(all: [T; 2]) -> String {
+    all.map(|one| one.to_string()).join(",")
 }
 
 struct Arguments(Vec<OsString>);
@@ -104,6 +156,12 @@ impl Arguments {
         self
     }
 
+    fn listen(&mut self, addresses: [IpAddr; 2]) -> &mut Self {
+        addresses
+            .into_iter()
+            .fold(self, |arguments, address| arguments.option("--listen", at_dns_port(address).to_string()))
+    }
+
     fn kubeconfig(&mut self, file: &Path, url: String) -> &mut Self {
         let mut value = file.as_os_str().to_owned();
         value.push("=");
@@ -112,6 +170,13 @@ impl Arguments {
     }
 }
 
+/// What the DNS processes are called in files and reports.
+pub const CLUSTER_DNS: &str = "cluster-dns";
+pub const OUTSIDE_DNS: &str = "outside-dns";
+pub const CLUSTER_DOMAIN: &str = "cluster.local";
+pub const DNS_PORT: u16 = 53;
+/// Which address of the Service ranges is the DNS' (kubeadm).
+pub const DNS_SERVICE: u32 = 10;
 /// Kubernetes' default.
 const NODE_PORTS: &str = "30000-32767";
 
@@ -138,6 +203,19 @@ mod tests {
         ] {
             assert!(api.contains(part), "{api}");
         }
+        let dns = text(&cluster_dns(&state, &folders, Path::new("/bin/malla")));
+        for part in [
+            "dns --listen 172.18.0.2:53 --listen [fc00:f853:ccd:e793::2]:53 --kubeconfig /run/malla/malla/kubeconfig.node",
+            "--domain cluster.local --server-address 10.96.0.10,fd00:10:96::a --reverse-range 10.96.0.0/12,fd00:10:96::/112,10.244.0.0/16,fd00:10:244::/56",
+            "--upstream 203.0.113.2:53,[2001:db8:113::2]:53 in malla-control-plane",
+        ] {
+            assert!(dns.contains(part), "{dns}");
+        }
+        let outside = text(&outside_dns(&state, &folders, Path::new("/bin/malla")));
+        assert_eq!(
+            outside,
+            "dns --listen 203.0.113.2:53 --listen [2001:db8:113::2]:53 --zone-file /run/malla/malla/outside.zone in malla-outside"
+        );
         if let Ok(cgroup) = LabCgroup::of(&state.spec.name) {
             let agent = text(&agent(&state, &folders, &cgroup, Path::new("/bin/malla"), "worker-1"));
             assert!(agent.starts_with("agent --node-name worker-1 --kubeconfig /run/malla/malla/kubeconfig.node --state-dir /run/malla/malla/nodes/worker-1 --bpf-dir /run/malla/malla/bpf/worker-1 --cgroup "), "{agent}");

@@ -12,7 +12,7 @@ use crate::{
     apply,
     cli::{Output, StatusArgs},
     files::Folders,
-    launch::agent_name,
+    launch::{CLUSTER_DNS, OUTSIDE_DNS, agent_name},
     preflight::require_root,
     process::ProcessId,
     ready::is_ready,
@@ -33,6 +33,7 @@ struct Status {
     supervisor: ProcessStatus,
     api: ApiStatus,
     nodes: Vec<NodeStatus>,
+    dns: DnsStatus,
     forwards: Vec<ForwardReport>,
     tasks: Vec<TaskReport>,
     /// What is broken, in sentences.
@@ -55,6 +56,13 @@ struct ApiStatus {
     kubeconfig: String,
     answers: bool,
     process: ProcessStatus,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DnsStatus {
+    cluster: ProcessStatus,
+    outside: ProcessStatus,
 }
 
 #[derive(Debug, Serialize)]
@@ -117,6 +125,7 @@ async fn gather(state: &LabState, folders: &Folders) -> Status {
             process: process("apiserver"),
         },
         nodes,
+        dns: DnsStatus { cluster: process(CLUSTER_DNS), outside: process(OUTSIDE_DNS) },
         forwards: report.as_ref().map(|report| report.forwards.clone()).unwrap_or_default(),
         tasks: report.map(|report| report.tasks).unwrap_or_default(),
         problems: Vec::new(),
@@ -176,6 +185,13 @@ fn problems(status: &Status) -> Vec<String> {
             problems.push(format!("the agent of {} does not run ({how})", node.name));
         }
     }
+    for (what, process) in [("the cluster's DNS", &status.dns.cluster), ("the outside host's DNS", &status.dns.outside)]
+    {
+        if !process.running {
+            let how = process.last_end.as_deref().unwrap_or("not started");
+            problems.push(format!("{what} does not run ({how})"));
+        }
+    }
     for task in status.tasks.iter().filter(|task| task.restarts > 0) {
         let why = task.last_error.as_deref().unwrap_or("unknown");
         problems.push(format!("{} was restarted {} times, last: {why}", task.name, task.restarts));
@@ -196,6 +212,7 @@ fn print_table(status: &Status) {
     println!("Supervisor  {}", process(&status.supervisor));
     let answers = if status.api.answers { "answers" } else { "does not answer" };
     println!("API         {}, {answers} at {}", process(&status.api.process), status.api.url);
+    println!("DNS         {}", process(&status.dns.cluster));
     println!("Kubeconfig  {}\n", status.api.kubeconfig);
     let mut table = Table::new();
     table.load_style(NOTHING).set_header(["NODE", "STATUS", "PODS", "AGENT", "ADDRESSES", "POD RANGES"]);

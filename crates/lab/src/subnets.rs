@@ -113,6 +113,12 @@ impl Subnets {
         (nth_v4(self.nodes.v4, offset), nth_v6(self.nodes.v6, u128::from(offset)))
     }
 
+    /// The `n`th address of each Service range: the API is the first, the DNS the tenth (kubeadm).
+    #[must_use]
+    pub fn nth_service(&self, n: u32) -> [IpAddr; 2] {
+        [nth_v4(self.services.v4, n).into(), nth_v6(self.services.v6, u128::from(n)).into()]
+    }
+
     /// The Pod ranges of the node at `index`: a /24 and a /64.
     #[must_use]
     pub fn pod_ranges(&self, index: usize) -> Dual {

@@ -42,6 +42,9 @@ enum Command {
     Apiserver(kubernetes_api::cli::ApiserverArgs),
     /// The agent of a node (started by `malla lab up`)
     Agent(agent::cli::AgentArgs),
+    /// The lab's DNS: the cluster's names, and those of the outside host
+    #[command(hide = true)]
+    Dns(cluster_dns::cli::DnsArgs),
     /// What a built-in image executes.
     #[command(hide = true)]
     Workload(workloads::cli::WorkloadArgs),
@@ -70,6 +73,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Completion(args) => completion::run::<Malla>(&args),
         Command::Lab(args) => lab::cli::run(args),
         Command::Apiserver(args) => kubernetes_api::cli::run(args),
+        Command::Dns(args) => cluster_dns::cli::run(args),
         Command::Workload(args) => workloads::cli::run(args),
         Command::ContainerShim(args) => pod_runner::cli::run(args),
     }?;

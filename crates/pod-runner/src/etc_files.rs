@@ -46,9 +46,9 @@ impl Resolver {
         }
     }
 
-    /// For `dnsPolicy: Default`: what the machine itself uses (resolv.conf(5)).
+    /// For `dnsPolicy: Default`: what the node itself uses (resolv.conf(5)).
     #[must_use]
-    pub fn of_machine(resolv_conf: &str) -> Self {
+    pub fn of_node(resolv_conf: &str) -> Self {
         let mut resolver = Self::default();
         for line in resolv_conf.lines() {
             let mut words = line.split_ascii_whitespace();
@@ -86,14 +86,21 @@ impl Resolver {
         self
     }
 
-    /// The text of resolv.conf.
+    /// The text of resolv.conf, within what resolvers read and kubelet passes on (`dns.go`): 3 servers, 32 searches in
+    /// 2048 characters.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();
-        if !self.searches.is_empty() {
-            let _ = writeln!(text, "search {}", self.searches.join(" "));
+        let mut length = 0;
+        let fitting = self.searches.iter().take(MOST_SEARCHES).take_while(|search| {
+            length += search.len() + 1;
+            length <= LONGEST_SEARCHES + 1
+        });
+        let searches: Vec<&str> = fitting.map(String::as_str).collect();
+        if !searches.is_empty() {
+            let _ = writeln!(text, "search {}", searches.join(" "));
         }
-        for server in &self.servers {
+        for server in self.servers.iter().take(MOST_SERVERS) {
             let _ = writeln!(text, "nameserver {server}");
         }
         if !self.options.is_empty() {
@@ -102,6 +109,11 @@ impl Resolver {
         text
     }
 }
+
+/// `MaxDNSNameservers`, `MaxDNSSearchPaths` and `MaxDNSSearchListChars` of Kubernetes' validation.
+const MOST_SERVERS: usize = 3;
+const MOST_SEARCHES: usize = 32;
+const LONGEST_SEARCHES: usize = 2048;
 
 #[cfg(test)]
 mod tests {
@@ -129,8 +141,24 @@ mod tests {
             cluster.with(Some(&config)).text(),
             "search shop.svc.cluster.local svc.cluster.local cluster.local x.org\nnameserver 10.96.0.10\noptions ndots:2\n"
         );
-        let machine =
-            Resolver::of_machine("# me\nnameserver 192.0.2.53\nsearch a b\noptions timeout:1\nnameserver rubbish\n");
-        assert_eq!(machine.text(), "search a b\nnameserver 192.0.2.53\noptions timeout:1\n");
+        let node =
+            Resolver::of_node("# me\nnameserver 192.0.2.53\nsearch a b\noptions timeout:1\nnameserver rubbish\n");
+        assert_eq!(node.text(), "search a b\nnameserver 192.0.2.53\noptions timeout:1\n");
+    }
+
+    #[test]
+    fn no_more_than_resolvers_read() {
+        let many = |n: usize| (0..n).map(|i| format!("s{i}.{}", "x".repeat(100)));
+        let resolver = Resolver {
+            servers: (0..5).map(|i| IpAddr::from([192, 0, 2, i])).collect(),
+            searches: many(40).collect(),
+            options: vec![],
+        };
+        let text = resolver.text();
+        assert_eq!(text.matches("nameserver").count(), 3);
+        let searches = text.lines().next().unwrap().strip_prefix("search ").unwrap();
+        assert!(searches.len() <= 2048 && searches.split(' ').count() >= 19, "{}", searches.len());
+        let short = Resolver { searches: (0..40).map(|i| format!("s{i}")).collect(), ..Resolver::default() };
+        assert_eq!(short.text().split_ascii_whitespace().count(), 33);
     }
 }

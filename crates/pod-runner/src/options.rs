@@ -35,6 +35,8 @@ pub struct RunnerOptions {
     pub cluster_dns: Vec<IpAddr>,
     /// Usually `cluster.local`.
     pub cluster_domain: String,
+    /// What the node itself asks: the file that Pods with `dnsPolicy: Default` take after (kubelet's `resolvConf`).
+    pub resolv_conf: PathBuf,
     /// Where Pods find the API: the `kubernetes` Service.
     pub kubernetes_service: SocketAddr,
     /// The rest is for the Node object, made when it is not there yet.

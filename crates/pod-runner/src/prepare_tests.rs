@@ -19,6 +19,7 @@ fn options() -> RunnerOptions {
         malla: "/opt/malla".into(),
         cluster_dns: vec![],
         cluster_domain: "cluster.local".into(),
+        resolv_conf: "/etc/resolv.conf".into(),
         kubernetes_service: "10.96.0.1:443".parse().unwrap(),
         node: NodeTemplate::default(),
     }

@@ -9,7 +9,10 @@ use std::{
 use kube::Client;
 
 use super::{nodes, parts::Parts, tasks};
-use crate::apply::namespace_path;
+use crate::{
+    apply::namespace_path,
+    launch::{CLUSTER_DOMAIN, DNS_SERVICE},
+};
 
 impl Parts {
     /// The controllers, kept.
@@ -51,9 +54,11 @@ impl Parts {
             agent_sockets: spec.nodes.iter().map(|node| self.folders.node(&node.name).join("agent.sock")).collect(),
             host_ips: vec![IpAddr::V4(v4), IpAddr::V6(v6)],
             malla: self.malla.clone(),
-            cluster_dns: vec![nth_service(spec.subnets.services.v4, 10)],
-            cluster_domain: "cluster.local".to_owned(),
-            kubernetes_service: SocketAddr::new(nth_service(spec.subnets.services.v4, 1), 443),
+            // One address, as kubeadm has it: with both, some resolvers would ask everything twice.
+            cluster_dns: vec![spec.subnets.nth_service(DNS_SERVICE)[0]],
+            cluster_domain: CLUSTER_DOMAIN.to_owned(),
+            resolv_conf: self.folders.node_resolv_conf(),
+            kubernetes_service: SocketAddr::new(spec.subnets.nth_service(1)[0], 443),
             node: pod_runner::NodeTemplate {
                 labels: nodes::labels(spec, index),
                 taints: nodes::taints(spec, index),
@@ -61,9 +66,4 @@ impl Parts {
             },
         }
     }
-}
-
-/// The API is the first address of the Service range, the DNS the tenth (kubeadm).
-fn nth_service(range: ipnet::Ipv4Net, n: u32) -> IpAddr {
-    IpAddr::V4((u32::from(range.network()).wrapping_add(n)).into())
 }

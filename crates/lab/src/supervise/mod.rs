@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! forwarder ← machine's loopback          apiserver ┐ processes of their own: they outlive the supervisor, and the
-//! controllers, Pod runners (tasks)        agents    ┘ next one adopts them by their files
+//! controllers, Pod runners (tasks)        agents    │ next one adopts them by their files
+//!                                         DNS       ┘
 //! ```
 //! SIGTERM ends the supervisor alone; ending the rest is `malla lab down`'s.
 
 mod backoff;
 pub mod child;
 mod cluster;
+mod dns;
 pub mod nodes;
 pub mod parts;
 pub mod report;
@@ -89,6 +91,8 @@ async fn start(
     let parts = parts::Parts::new(state, folders, reporter, cancel)?;
     let _forwarder = parts.forwarder().await?;
     kept.spawn(parts.child(launch::apiserver(state, folders, &parts.malla)));
+    dns::write_files(folders)?;
+    kept.spawn(parts.child(launch::outside_dns(state, folders, &parts.malla)));
     let client = wait_for_api(folders).await?;
 
     reporter.update(|report| report.phase = Phase::CreatingNodes);
@@ -96,6 +100,11 @@ async fn start(
         tracing::warn!(%error, "create the nodes");
         tokio::time::sleep(RETRY).await;
     }
+    while let Err(error) = dns::publish(&client, &state.spec).await {
+        tracing::warn!(%error, "publish the Service of the DNS");
+        tokio::time::sleep(RETRY).await;
+    }
+    kept.spawn(parts.child(launch::cluster_dns(state, folders, &parts.malla)));
     for node in &state.spec.nodes {
         parts.write_cni_config(&node.name)?;
         kept.spawn(parts.child(launch::agent(state, folders, &parts.cgroup, &parts.malla, &node.name)));

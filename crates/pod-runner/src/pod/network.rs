@@ -35,7 +35,7 @@ impl PodContext {
 
     /// Whether it succeeded; false when the Pod was stopped before.
     pub(super) async fn set_up_sandbox(&self) -> bool {
-        if self.sandbox().is_ready() {
+        if self.sandbox().attachment.is_some() && self.sandbox().is_ready() {
             // Taken over; only the files may be missing, if the runner before died between the two.
             return self.write_etc_files(&self.addresses()).is_ok();
         }
@@ -111,14 +111,14 @@ impl PodContext {
             .map(|subdomain| format!("{subdomain}.{namespace}.svc.{}", options.cluster_domain));
         let aliases = self.spec.host_aliases.as_deref().unwrap_or(&[]);
         let hosts = etc_files::hosts(addresses, &hostname, domain.as_deref(), aliases);
-        let machine = || Resolver::of_machine(&fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
+        let node = || Resolver::of_node(&fs::read_to_string(&options.resolv_conf).unwrap_or_default());
         let resolver = match self.spec.dns_policy.as_deref() {
             Some("None") => Resolver::default(),
-            Some("Default") => machine(),
+            Some("Default") => node(),
             Some("ClusterFirstWithHostNet") => {
                 Resolver::cluster_first(&options.cluster_dns, namespace, &options.cluster_domain)
             }
-            _ if self.is_on_host_network() => machine(),
+            _ if self.is_on_host_network() => node(),
             _ => Resolver::cluster_first(&options.cluster_dns, namespace, &options.cluster_domain),
         };
         let resolv_conf = resolver.with(self.spec.dns_config.as_ref()).text();

@@ -93,6 +93,36 @@ async fn containers_have_their_own_world() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pod_on_the_host_network_is_the_nodes_and_outlives_its_runner() {
+    let mut bed = Testbed::new();
+    bed.start_runner();
+    bed.create("host", json!({ "hostNetwork": true, "dnsPolicy": "ClusterFirstWithHostNet" }));
+    bed.create(
+        "hosts-names",
+        json!({ "hostNetwork": true, "restartPolicy": "Never", "dnsPolicy": "ClusterFirst",
+        "containers": [{"name": "c", "image": "malla.dev/host", "command": ["cat", "/etc/resolv.conf"]}]}),
+    );
+    let before = bed.ready("host").await;
+    assert_eq!(before["status"]["podIP"], before["status"]["hostIP"]);
+    assert!(!bed.diary().contains("ADD "), "it needs no address of its own");
+    bed.until("hosts-names", "the end", |pod| pod["status"]["phase"] == "Succeeded").await;
+    let mut text = Vec::new();
+    logs(&bed.options.pods_dir, "default", "hosts-names", &LogOptions::default(), &mut text).unwrap();
+    assert!(
+        !String::from_utf8(text).unwrap().contains("10.96.0.10"),
+        "on the host network the node's servers are asked"
+    );
+
+    bed.stop_runner().await;
+    bed.start_runner();
+    let after = bed.ready("host").await;
+    assert_eq!(container(&after)["containerID"], container(&before)["containerID"]);
+    bed.api.delete_pod("host", 5);
+    bed.until("host", "deletion", serde_json::Value::is_null).await;
+    bed.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_runner_takes_over_what_runs() {
     let mut bed = Testbed::new();
     bed.start_runner();

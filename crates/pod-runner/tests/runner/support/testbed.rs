@@ -84,6 +84,7 @@ impl Testbed {
             malla: env!("CARGO_BIN_EXE_malla-pod").into(),
             cluster_dns: vec!["10.96.0.10".parse().unwrap()],
             cluster_domain: "cluster.local".into(),
+            resolv_conf: "/etc/resolv.conf".into(),
             kubernetes_service: "10.96.0.1:443".parse().unwrap(),
             node: NodeTemplate { pod_cidrs: vec!["10.99.0.0/24".into()], ..NodeTemplate::default() },
         };

@@ -1,0 +1,6 @@
+//! The server as a process, an API server as another, and `dig` (package bind9-dnsutils) as the judge. Loopback only.
+#![forbid(unsafe_code)]
+
+mod outside;
+mod processes;
+mod specification;
