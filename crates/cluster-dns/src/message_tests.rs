@@ -94,6 +94,9 @@ fn what_is_no_question_is_refused_with_its_reason_or_met_with_silence() {
     assert_eq!(refused(&with(2, 0x29)), (0xa9, ResponseCode::NotImp), "UPDATE");
     assert_eq!(refused(&with(5, 0)).1, ResponseCode::FormErr, "no question");
     assert_eq!(refused(&with(4, 0xff)).1, ResponseCode::FormErr, "65,281 questions");
+    let mut two = query("a.example.", RecordType::A, None);
+    two.queries.push(two.queries[0].clone());
+    assert_eq!(refused(&two.to_vec().unwrap()).1, ResponseCode::FormErr, "two questions");
     assert_eq!(refused(&with(HEADER, 0x80)).1, ResponseCode::FormErr, "a label of no kind");
     assert_eq!(refused(&plain[..plain.len() - 1]).1, ResponseCode::FormErr, "cut short");
     assert_eq!(refused(&query("a.example.", RecordType::AXFR, None).to_vec().unwrap()).1, ResponseCode::Refused);

@@ -25,7 +25,7 @@ impl Drop for Running {
 pub struct Dns {
     pub port: u16,
     pub folder: TempDir,
-    _process: Running,
+    process: Running,
 }
 
 /// What `dig` printed.
@@ -51,7 +51,7 @@ impl Dns {
         }
         all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         let process = spawn(&folder, "dns", &all);
-        let dns = Self { port, folder, _process: process };
+        let dns = Self { port, folder, process };
         dns.until("it answers", &["+tcp", "anything.", "A"], |answer| !answer.status.is_empty());
         dns
     }
@@ -81,6 +81,11 @@ impl Dns {
             .output()
             .expect("dig: `make setup` installs bind9-dnsutils");
         parse(&String::from_utf8_lossy(&output.stdout))
+    }
+
+    /// Whether the process that was started is still the one that runs.
+    pub fn is_the_same_process(&mut self) -> bool {
+        self.process.0.try_wait().unwrap().is_none()
     }
 
     pub fn until(&self, what: &str, arguments: &[&str], holds: impl Fn(&Answer) -> bool) -> Answer {
