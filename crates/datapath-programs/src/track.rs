@@ -135,6 +135,32 @@ fn find_entry(skb: Skb, s: &mut Scratch) -> Option<()> {
     Some(())
 }
 
+/// The client of a flow that [`find`] just found came in by `s.tunnel`'s node before, or by this one when `s.original` is
+/// set: a load balancer's address may move. Answers go by the way of its last packet. A SYN moves nothing: from the same
+/// port by another node it is another connection.
+#[inline(always)]
+pub fn follow_client(s: &mut Scratch) {
+    let syn = s.tuple.protocol == protocol::TCP && s.headers.tcp_flags & protocol::tcp::SYN != 0;
+    let entered_elsewhere = s.known.is(flow_flags::VIA_ENTRY) && !s.known.entry_node.same(&s.tunnel);
+    if entered_elsewhere && !s.known.reply && !syn && !s.headers.is(flags::ICMP_ERROR) {
+        move_entry(s);
+    }
+}
+
+#[inline(never)]
+fn move_entry(s: &mut Scratch) -> u32 {
+    let Some(entry) = CONNTRACK.get_ptr_mut(&s.key).or_else(|| HALF_OPEN.get_ptr_mut(&s.key)) else { return 0 };
+    // SAFETY: as in `find_entry`.
+    let flow = unsafe { &mut *entry };
+    flow.entry_node = s.tunnel;
+    if s.original_port != 0 {
+        flow.service_address = s.original;
+        flow.service_port = s.original_port;
+        flow.flags = flow.flags & !flow_flags::VIA_ENTRY | flow_flags::SERVICE;
+    }
+    1
+}
+
 /// Makes an entry for `s.tuple` (whose key [`find`] left in `s.key`), with the packet counted in. The caller has asked
 /// [`conntrack::may_open`].
 #[inline(always)]

@@ -58,6 +58,7 @@ fn frames_of_the_overlay() {
         let server = socket_in(&t.pod, (any(f), SERVER));
         arrives_and_is_answered(&mut t, f, &other, &server, V4.node());
         a_client_that_entered_elsewhere(&mut t, f, &other, &server);
+        a_client_that_enters_by_another_node(&mut t, f, &other, &server);
         refused(&mut t, f, &other, &server);
         the_host(&mut t, f, &other);
     }
@@ -93,6 +94,29 @@ fn a_client_that_entered_elsewhere(t: &mut Topology, f: Family, other: &UdpSocke
     assert_eq!(vni, POD_IDENTITY);
     assert_eq!(ends(&frame), ((f.pod(), SERVER), (f.world(), CLIENT)), "the answer goes back by the node it came from");
     checksum::check(&frame).unwrap();
+}
+
+/// A load balancer's address went to another node, and with it the client's way in.
+fn a_client_that_enters_by_another_node(t: &mut Topology, f: Family, other: &UdpSocket, server: &UdpSocket) {
+    let address = wire_addresses()[2];
+    let second = socket_in(&t.wire, (address, VXLAN_PORT));
+    let key = PrefixKey::from_ip(address, 32);
+    let node = Route { tunnel: address.into(), kind: RouteKind::RemoteNode as u8, ..Route::ZERO };
+    t.datapath().maps().ipcache.insert(&key, &node).unwrap();
+    let mut buffer = [0; 100];
+    for by in [other, &second, other] {
+        send(by, V4.node(), identity::WORLD, &Packet::udp((f.world(), CLIENT), (f.pod(), SERVER)));
+        let (_, client) = server.recv_from(&mut buffer).expect("the client's packet in the Pod");
+        server.send_to(b"answer", client).unwrap();
+        assert_eq!(ends(&receive(by).1).1, (f.world(), CLIENT), "the answer follows the client");
+    }
+    // Who is no node moves nothing.
+    t.datapath().maps().ipcache.remove(&key).unwrap();
+    t.forget_events();
+    send(&second, V4.node(), identity::WORLD, &Packet::udp((f.world(), CLIENT), (f.pod(), SERVER)));
+    assert_eq!(t.next_drop(), DropReason::UnknownSender as u8);
+    server.send_to(b"answer", (f.world(), CLIENT)).unwrap();
+    assert_eq!(ends(&receive(other).1).1, (f.world(), CLIENT));
 }
 
 /// A frame that must not arrive: what is wrong, outer source, VNI, inner source and destination, and the reason.

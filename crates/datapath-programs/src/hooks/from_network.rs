@@ -15,7 +15,7 @@ use crate::code::{self, Code};
 use crate::config::config;
 use crate::scratch::{Scratch, endpoint_of, route_of};
 use crate::skb::Skb;
-use crate::{deliver, fragments, masquerade, refusal, services};
+use crate::{deliver, fragments, masquerade, refusal, services, track};
 
 #[classifier]
 pub fn from_network(ctx: TcContext) -> i32 {
@@ -96,6 +96,9 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
         Served::Known => false,
         Served::New => true,
     };
+    if !new {
+        track::follow_client(s);
+    }
     let target = endpoint_of(&s.headers.destination);
     let route = if target.is_some() { None } else { route_of(&s.headers.destination) };
     s.destination_identity = target.map_or_else(|| route.map_or(0, |r| r.identity), |e| e.identity);
@@ -159,7 +162,7 @@ fn refuse_large(s: &mut Scratch, is_node: bool) -> Result<(), DropReason> {
         return Ok(());
     }
     datapath_logic::tuple::flow_key(&s.tuple, &mut s.service_key);
-    let local = match crate::track::service_flow(s) {
+    let local = match track::service_flow(s) {
         Some(flow) => endpoint_of(&flow.address).is_some(),
         None => false,
     };

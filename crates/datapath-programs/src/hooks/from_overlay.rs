@@ -16,7 +16,7 @@ use crate::code::{self, Code};
 use crate::config::config;
 use crate::scratch::{Scratch, endpoint_of, route_of};
 use crate::skb::Skb;
-use crate::{deliver, events, fragments};
+use crate::{deliver, events, fragments, track};
 
 /// `PACKET_HOST` of `linux/if_packet.h`.
 const PACKET_HOST: u32 = 0;
@@ -99,6 +99,9 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
     unsafe { bpf_skb_change_type(skb.0, PACKET_HOST) };
 
     let found = find_flow(skb, s)?;
+    if found && from_world {
+        track::follow_client(s);
+    }
     let target = endpoint_of(&s.headers.destination);
     let route = if target.is_some() { None } else { route_of(&s.headers.destination) };
     match (way(target, route), target, route) {
