@@ -21,7 +21,9 @@ const SPINK: [&str; 2] = [
 /// Addresses of Service kube-dns.
 const SERVERS: [&str; 2] = ["10.96.0.10", "fd00:10:96::a"];
 const OUTSIDE_PORT: &str = "18080";
-const CLIENTS: [From; 3] = [From::Pod("client-1"), From::Pod("client-2"), From::Node("worker-1")];
+/// The server's own node is one of them: there the Service leads to the node itself.
+const CLIENTS: [From; 4] =
+    [From::Pod("client-1"), From::Pod("client-2"), From::Node("worker-1"), From::Node("control-plane")];
 
 #[test]
 fn names_lead_everywhere_and_the_machine_notices_nothing() {
@@ -37,6 +39,18 @@ fn names_lead_everywhere_and_the_machine_notices_nothing() {
     every_policy_has_its_file(&cluster);
     a_killed_server_is_back(&cluster);
     assert_eq!(own_resolver(), machine, "the machine's own resolv.conf is as it was");
+}
+
+#[test]
+fn routed_natively_they_lead_there_too() {
+    let cluster = Cluster::up(&["--routing", "native"]);
+    for manifest in SPINK.iter().chain([&PODS]) {
+        cluster.apply(manifest);
+    }
+    cluster.kubectl(&["wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s"]);
+    the_seeds_command_works(&cluster);
+    both_families_over_udp_and_tcp_say_the_same(&cluster);
+    names_of_others_come_from_the_outside_host(&cluster);
 }
 
 fn the_seeds_command_works(cluster: &Cluster) {
