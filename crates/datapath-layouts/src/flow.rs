@@ -100,6 +100,8 @@ pub mod flow_flags {
     pub const END_REPORTED: u16 = 64;
     /// Picked up in the middle: no handshake was seen.
     pub const MIDSTREAM: u16 = 128;
+    /// The client has another port here than it uses itself (with [`VIA_ENTRY`]).
+    pub const ALIASED: u16 = 256;
 }
 
 layout! {

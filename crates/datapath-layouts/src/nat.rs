@@ -6,6 +6,11 @@ use crate::{Address, layout};
 pub const OUTWARD: u8 = 0;
 /// [`NatKey::direction`]: from the world back.
 pub const INWARD: u8 = 1;
+/// [`NatKey::direction`]: a client (`local`) that came in by another node (`remote`, with the backend's port) and has
+/// another port towards the backend, whose address the mapping carries.
+pub const ENTERED: u8 = 2;
+/// [`NatKey::direction`]: the same, back: from the port that it has here to its own.
+pub const ENTERED_BACK: u8 = 3;
 
 layout! {
     /// Outward: Pod's address and port with the remote end's. Inward: the node's address and the port it gave out.

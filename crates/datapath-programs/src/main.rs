@@ -11,6 +11,7 @@
 #![no_std]
 #![no_main]
 
+mod alias;
 mod backends;
 mod code;
 mod config;

@@ -135,16 +135,28 @@ fn find_entry(skb: Skb, s: &mut Scratch) -> Option<()> {
     Some(())
 }
 
-/// The client of a flow that [`find`] just found came in by `s.tunnel`'s node before, or by this one when `s.original` is
-/// set: a load balancer's address may move. Answers go by the way of its last packet. A SYN moves nothing: from the same
-/// port by another node it is another connection.
+/// Whether the client of the flow that [`find`] just found came in by another way than it does now: by another node than
+/// `s.tunnel`.
+#[inline(always)]
+pub fn entered_elsewhere(s: &Scratch) -> bool {
+    let elsewhere = s.known.is(flow_flags::VIA_ENTRY) && !s.known.entry_node.same(&s.tunnel);
+    elsewhere && !s.known.reply && !s.headers.is(flags::ICMP_ERROR)
+}
+
+/// A client has moved from one way in to another (a load balancer's address may): `s.tunnel`'s node, or this one when
+/// `s.original` is set. Answers go by the way of its last packet. A SYN moves nothing: from the same port by another node
+/// it is another connection.
 #[inline(always)]
 pub fn follow_client(s: &mut Scratch) {
-    let syn = s.tuple.protocol == protocol::TCP && s.headers.tcp_flags & protocol::tcp::SYN != 0;
-    let entered_elsewhere = s.known.is(flow_flags::VIA_ENTRY) && !s.known.entry_node.same(&s.tunnel);
-    if entered_elsewhere && !s.known.reply && !syn && !s.headers.is(flags::ICMP_ERROR) {
+    if entered_elsewhere(s) && !is_syn(s) {
         move_entry(s);
     }
+}
+
+/// A TCP packet that begins a connection, or answers one that does.
+#[inline(always)]
+pub fn is_syn(s: &Scratch) -> bool {
+    s.tuple.protocol == protocol::TCP && s.headers.tcp_flags & protocol::tcp::SYN != 0
 }
 
 #[inline(never)]

@@ -3,10 +3,11 @@
 
 mod bench;
 
-use std::net::{IpAddr, UdpSocket};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{IpAddr, TcpListener, UdpSocket};
 
 use bench::checksum;
-use bench::packet::{ETHERNET, Packet};
+use bench::packet::{ACK, ETHERNET, Packet, RST, SYN};
 use bench::topology::{PATIENCE, Topology, VXLAN_PORT, socket_in, wire_addresses};
 use bench::world::{BOTH, Family, POD_IDENTITY, REMOTE_IDENTITY, V4, V6};
 use datapath_layouts::route::FLAG_TUNNEL;
@@ -59,6 +60,7 @@ fn frames_of_the_overlay() {
         arrives_and_is_answered(&mut t, f, &other, &server, V4.node());
         a_client_that_entered_elsewhere(&mut t, f, &other, &server);
         a_client_that_enters_by_another_node(&mut t, f, &other, &server);
+        one_port_by_two_nodes(&mut t, f, &other);
         refused(&mut t, f, &other, &server);
         the_host(&mut t, f, &other);
     }
@@ -117,6 +119,48 @@ fn a_client_that_enters_by_another_node(t: &mut Topology, f: Family, other: &Udp
     assert_eq!(t.next_drop(), DropReason::UnknownSender as u8);
     server.send_to(b"answer", (f.world(), CLIENT)).unwrap();
     assert_eq!(ends(&receive(other).1).1, (f.world(), CLIENT));
+}
+
+/// One client, one of its ports, the NodePorts of two nodes, and one backend: two connections.
+fn one_port_by_two_nodes(t: &mut Topology, f: Family, first: &UdpSocket) {
+    let address = wire_addresses()[2];
+    let second = socket_in(&t.wire, (address, VXLAN_PORT));
+    let key = PrefixKey::from_ip(address, 32);
+    let node = Route { tunnel: address.into(), kind: RouteKind::RemoteNode as u8, ..Route::ZERO };
+    t.datapath().maps().ipcache.insert(&key, &node).unwrap();
+    let listener = t.pod.run(|| TcpListener::bind((f.pod(), SERVER))).unwrap().unwrap();
+    let segment = |flags| Packet::tcp((f.world(), CLIENT), (f.pod(), SERVER), flags);
+    let word = |frame: &[u8], at: usize| {
+        let at = ETHERNET + if f == V4 { 20 } else { 40 } + at;
+        u32::from_be_bytes(frame[at..at + 4].try_into().unwrap())
+    };
+    let mut peers = Vec::new();
+    let mut open = Vec::new();
+    for by in [first, &second] {
+        send(by, V4.node(), identity::WORLD, &segment(SYN).numbers(1000, 0));
+        let (_, frame) = receive(by);
+        assert_eq!(ends(&frame), ((f.pod(), SERVER), (f.world(), CLIENT)), "SYN and ACK to the client's own port");
+        assert_eq!(word(&frame, 8), 1001);
+        checksum::check(&frame).unwrap();
+        let theirs = word(&frame, 4).wrapping_add(1);
+        send(by, V4.node(), identity::WORLD, &segment(ACK).numbers(1001, theirs));
+        let (stream, peer) = listener.accept().unwrap();
+        assert_eq!(peer.ip(), f.world());
+        peers.push(peer.port());
+        open.push((by, stream, theirs));
+    }
+    assert!(peers[0] == CLIENT && peers[1] != CLIENT, "{peers:?}");
+    // Each says something, and ends, without the other.
+    for (by, mut stream, theirs) in open {
+        stream.write_all(b"hello").unwrap();
+        let (_, frame) = receive(by);
+        assert_eq!((ends(&frame).1, word(&frame, 4)), ((f.world(), CLIENT), theirs));
+        checksum::check(&frame).unwrap();
+        send(by, V4.node(), identity::WORLD, &segment(RST | ACK).numbers(1001, theirs));
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert_eq!(stream.read(&mut [0; 9]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    }
+    t.datapath().maps().ipcache.remove(&key).unwrap();
 }
 
 /// A frame that must not arrive: what is wrong, outer source, VNI, inner source and destination, and the reason.

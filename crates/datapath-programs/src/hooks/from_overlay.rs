@@ -9,14 +9,14 @@ use datapath_layouts::event::event_flags;
 use datapath_layouts::flow::flow_flags;
 use datapath_layouts::{Address, DropReason, ObservationPoint, RouteKind, identity, stats};
 use datapath_logic::delivery::{Way, overlay_claim, way};
-use packet_headers::flags;
+use packet_headers::{flags, protocol};
 
 use super::{IS_IP, IS_OTHER, find_flow, open_flow, read};
 use crate::code::{self, Code};
 use crate::config::config;
 use crate::scratch::{Scratch, endpoint_of, route_of};
 use crate::skb::Skb;
-use crate::{deliver, events, fragments, track};
+use crate::{alias, deliver, events, fragments, track};
 
 /// `PACKET_HOST` of `linux/if_packet.h`.
 const PACKET_HOST: u32 = 0;
@@ -98,11 +98,18 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
     // SAFETY: plain helper call. The inner MAC is nobody's here; without this the stack would ignore the packet.
     unsafe { bpf_skb_change_type(skb.0, PACKET_HOST) };
 
-    let found = find_flow(skb, s)?;
-    if found && from_world {
-        track::follow_client(s);
-    }
     let target = endpoint_of(&s.headers.destination);
+    let connects = from_world && s.headers.protocol == protocol::TCP && target.is_some_and(|e| e.ifindex != 0);
+    let mut aliased = connects && alias::apply(skb, s)?;
+    let mut found = find_flow(skb, s)?;
+    if found && from_world {
+        if connects && track::is_syn(s) && track::entered_elsewhere(s) {
+            alias::make(skb, s)?;
+            (aliased, found) = (true, false);
+        } else {
+            track::follow_client(s);
+        }
+    }
     let route = if target.is_some() { None } else { route_of(&s.headers.destination) };
     match (way(target, route), target, route) {
         (Way::World, _, Some(route)) if found && s.known.reply && s.known.is(flow_flags::FORWARDED) => {
@@ -117,6 +124,9 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
                     return Err(DropReason::StaleOrUnroutable);
                 }
                 opening(s, from_world);
+                if aliased {
+                    s.opening.flags |= flow_flags::ALIASED;
+                }
                 open_flow(skb, s, ObservationPoint::ToEndpoint)?;
             }
             deliver::to_pod(skb, s, endpoint, false)

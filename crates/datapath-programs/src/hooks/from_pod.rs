@@ -15,7 +15,7 @@ use super::{IS_ARP, IS_IP, IS_OTHER, Served, find_flow, open_flow, read, return_
 use crate::code::{self, Code};
 use crate::scratch::{Scratch, endpoint_of, route_of};
 use crate::skb::Skb;
-use crate::{deliver, events, fragments, masquerade, refusal};
+use crate::{alias, deliver, events, fragments, masquerade, refusal};
 
 #[classifier]
 pub fn from_pod(ctx: TcContext) -> i32 {
@@ -82,6 +82,9 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
     }
     if reply && s.known.is(flow_flags::VIA_ENTRY) {
         // The client waits at the node through which it came in, for an answer from the address it called.
+        if s.known.is(flow_flags::ALIASED) && !s.headers.is(flags::ICMP_ERROR) {
+            alias::undo(skb, s)?;
+        }
         s.tunnel = s.known.entry_node;
         return deliver::to_overlay(skb, s, own.identity);
     }

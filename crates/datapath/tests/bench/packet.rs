@@ -78,6 +78,14 @@ impl Packet {
         Self::new(source.0, destination.0, TCP, t)
     }
 
+    /// TCP's sequence and acknowledgement numbers.
+    #[must_use]
+    pub fn numbers(mut self, sequence: u32, acknowledged: u32) -> Self {
+        self.transport[4..8].copy_from_slice(&sequence.to_be_bytes());
+        self.transport[8..12].copy_from_slice(&acknowledged.to_be_bytes());
+        self
+    }
+
     /// The answer of a host without a listener to what [`Self::tcp`] makes.
     pub fn reset(about: &Self) -> Self {
         let word = |at: usize| u32::from_be_bytes(about.transport[at..at + 4].try_into().unwrap());
