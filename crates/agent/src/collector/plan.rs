@@ -5,6 +5,7 @@ use datapath_layouts::flow::{flow_flags, flow_state};
 use datapath_layouts::nat::{INWARD, OUTWARD};
 use datapath_layouts::{Address, Flow, FlowKey, FragmentPorts, NatKey, NatMapping, ServiceFlow};
 use datapath_logic::conntrack;
+use datapath_logic::service::is_hairpin;
 use datapath_logic::tuple::{Tuple, flow_key};
 use std::collections::{HashMap, HashSet};
 
@@ -125,6 +126,7 @@ const fn silence_ns(protocol: u8) -> u64 {
     match protocol {
         TCP => conntrack::TCP_ESTABLISHED_NS,
         UDP => conntrack::UDP_REPLIED_NS,
+        SCTP => conntrack::SCTP_REPLIED_NS,
         _ => conntrack::OTHER_NS,
     }
 }
@@ -151,7 +153,10 @@ pub fn service_flow_of(key: &FlowKey, flow: &Flow) -> Option<FlowKey> {
     if flow.flags & flow_flags::SERVICE == 0 {
         return None;
     }
-    let client = initiator(key, flow);
+    let mut client = initiator(key, flow);
+    if is_hairpin(&client.source) {
+        client.source = client.destination; // a Pod that reaches itself
+    }
     let tuple = Tuple { destination: flow.service_address, destination_port: flow.service_port, ..client };
     let mut out = FlowKey::ZERO;
     flow_key(&tuple, &mut out);
@@ -194,6 +199,7 @@ fn initiator(key: &FlowKey, flow: &Flow) -> Tuple {
 const ICMP: u8 = 1;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+const SCTP: u8 = 132;
 const ICMPV6: u8 = 58;
 
 #[cfg(test)]
@@ -269,7 +275,19 @@ mod tests {
         };
         assert!(!after(TCP, 6 * 3600) && after(TCP, 6 * 3600 + 1));
         assert!(!after(UDP, 180) && after(UDP, 181));
+        assert!(!after(SCTP, 210) && after(SCTP, 211));
         assert!(!after(ICMP, 60) && after(ICMP, 61));
+    }
+
+    #[test]
+    fn a_flow_of_a_pod_to_itself_leads_to_its_translation() {
+        let mut tracked = FlowKey::ZERO;
+        let source = datapath_logic::service::HAIRPIN_V4;
+        let tuple = Tuple { source, destination: POD, source_port: 4000, destination_port: 8080, protocol: TCP };
+        let high = flow_key(&tuple, &mut tracked);
+        let flags = flow_flags::SERVICE | if high { flow_flags::INITIATOR_HIGH } else { 0 };
+        let flow = Flow { flags, service_address: CLUSTER_IP, service_port: 80, ..Flow::ZERO };
+        assert_eq!(service_flow_of(&tracked, &flow), Some(key(TCP)));
     }
 
     #[test]
