@@ -16,6 +16,7 @@ pub mod collector;
 pub mod error;
 pub mod events;
 pub mod facts;
+mod health_checks;
 mod kernel;
 mod kernel_datapath;
 pub mod loaded;

@@ -5,6 +5,7 @@ mod agents;
 mod bpf;
 mod completion;
 mod monitor;
+mod service;
 mod status;
 mod units;
 
@@ -34,6 +35,9 @@ enum Command {
     /// What is in the pinned maps, with or without an agent
     #[command(after_help = bpf::EXAMPLES)]
     Bpf(bpf::BpfArgs),
+    /// What Services have and serve, which backend a client gets, and why
+    #[command(after_help = service::EXAMPLES)]
+    Service(service::ServiceArgs),
     /// Print a script that completes commands in a shell
     #[command(after_help = completion::EXAMPLES)]
     Completion(completion::CompletionArgs),
@@ -70,6 +74,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Monitor(args) => monitor::run(&args),
         Command::Agent(args) => agent::cli::run(args),
         Command::Bpf(args) => bpf::run(&args),
+        Command::Service(args) => service::run(&args),
         Command::Completion(args) => completion::run::<Malla>(&args),
         Command::Lab(args) => lab::cli::run(args),
         Command::Apiserver(args) => kubernetes_api::cli::run(args),

@@ -7,6 +7,7 @@ use crate::collector::Collector;
 use crate::error::Error;
 use crate::events::{self, Hub};
 use crate::facts::{self, Facts};
+use crate::health_checks::{self, Trouble};
 use crate::kernel_datapath::{Kernel, Ring, collected_maps, endpoints, failed, loop_maps};
 use crate::node_config::{Choices, node_config, pod_mtu};
 use crate::pods::{Adapter, Pods, local_pod};
@@ -23,7 +24,7 @@ use pod_network::{Config, DEFAULT_REST, PodNetwork};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock};
 use tokio::net::UnixListener;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// What the loop runs on.
 pub(super) struct Started {
@@ -61,6 +62,8 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     read_events(&datapath, &hub, &names, node)?;
     serve_cni(args, &network)?;
     let questions = serve_agent(server::bind(&args.state_dir.join("agent.sock"))?, &hub);
+    let (health, health_trouble) = (watch::Sender::default(), Trouble::default());
+    tokio::spawn(health_checks::serve(health.subscribe(), health_trouble.clone()));
     let watches = Watches::default();
     let inputs = cluster::start(&client, &watches);
     let state = State::new(Parts {
@@ -79,6 +82,8 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
         collected,
         hub,
         names,
+        health,
+        health_trouble,
         watches,
     })?;
     Ok(Started { state, client, inputs, questions, pods_changed, network })

@@ -5,11 +5,12 @@ use crate::collector::{Handle, Totals};
 use crate::error::{Error, chain};
 use crate::events::Hub;
 use crate::facts::{self, Facts};
+use crate::health_checks::Trouble;
 use crate::loaded::Loaded;
 use crate::node_config::{Choices, node_config};
 use crate::pods::Pods;
 use crate::server::Question;
-use crate::services::{self, Names, Services};
+use crate::services::{self, HealthChecks, Names, Services};
 use crate::status::{Adoption, Datapath};
 use crate::table::Table;
 use crate::topology::{self, Desired};
@@ -22,6 +23,7 @@ use netlink::Netlink;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// The maps that the loop writes.
 pub struct Maps {
@@ -61,6 +63,10 @@ pub struct Parts {
     pub hub: Arc<Hub>,
     /// Names for events.
     pub names: Arc<RwLock<Names>>,
+    /// What the node says to load balancers.
+    pub health: watch::Sender<HealthChecks>,
+    /// And where it can't.
+    pub health_trouble: Trouble,
     /// How the watches do.
     pub watches: Watches,
     /// What was found at the start.
@@ -205,6 +211,9 @@ impl State {
             }
             self.parts.collector.backends(purges);
         }
+        if let Some(health) = self.services.new_health() {
+            self.parts.health.send_replace(health.clone());
+        }
         if self.services.is_settled() && !std::mem::replace(&mut self.cleared, true) {
             self.parts.collector.present(self.services.present());
         }
@@ -248,6 +257,9 @@ impl State {
             Question::References(address, sender) => {
                 let (references, last_resort) = self.services.references(address);
                 let _ = sender.send(crate::status::References { references, last_resort });
+            }
+            Question::Services(only, sender) => {
+                let _ = sender.send(self.services.view(&self.parts.own, only.as_ref()));
             }
             Question::Listening => {
                 self.attempt("tracing", Self::adjust_tracing);

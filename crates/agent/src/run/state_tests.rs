@@ -128,6 +128,8 @@ fn fixture(backends: usize) -> Fixture {
         collected,
         hub: hub.clone(),
         names: Arc::clone(&names),
+        health: watch::Sender::default(),
+        health_trouble: Trouble::default(),
         watches: Watches::default(),
         adoption: Adoption::default(),
         datapath: Datapath::default(),

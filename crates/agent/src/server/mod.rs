@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::events::Hub;
+use crate::services::View;
 use crate::status::{References, Status};
 use axum::body::Body;
 use axum::extract::{Path as UrlPath, Query, State};
@@ -10,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use futures::StreamExt;
+use model::ObjectName;
 use serde::Deserialize;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -28,6 +30,8 @@ pub enum Question {
     Status(oneshot::Sender<Status>),
     /// Who still sends new flows to an address.
     References(IpAddr, oneshot::Sender<References>),
+    /// All Services or one, with their endpoints' standing.
+    Services(Option<ObjectName>, oneshot::Sender<Vec<View>>),
     /// Somebody listens to events now: names are wanted, and maybe single packets.
     Listening,
 }
@@ -73,6 +77,8 @@ fn router(context: Context) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/monitor", get(monitor))
         .route("/v1/backends/{address}", get(backends))
+        .route("/v1/services", get(services))
+        .route("/v1/services/{namespace}/{name}", get(service))
         .with_state(context)
 }
 
@@ -97,6 +103,21 @@ async fn backends(State(context): State<Context>, UrlPath(address): UrlPath<Stri
     };
     match ask(&context, |answer| Question::References(address, answer)).await {
         Some(references) => Json(references).into_response(),
+        None => gone(),
+    }
+}
+
+async fn services(State(context): State<Context>) -> Response {
+    match ask(&context, |answer| Question::Services(None, answer)).await {
+        Some(services) => Json(services).into_response(),
+        None => gone(),
+    }
+}
+
+async fn service(State(context): State<Context>, UrlPath((namespace, name)): UrlPath<(String, String)>) -> Response {
+    let name = ObjectName::new(&namespace, &name);
+    match ask(&context, |answer| Question::Services(Some(name), answer)).await {
+        Some(services) => Json(services).into_response(),
         None => gone(),
     }
 }

@@ -1,5 +1,6 @@
 //! Which Services to plan anew, what their plans are, and which flows are to be forgotten. Pure.
 
+use super::health::{self, HealthChecks};
 use crate::watched::{Difference, Told, Watched};
 use load_balancer::{Balancer, Change, Gone, Locality, Plan, Wanted, desired};
 use model::{EndpointSlice, Node, ObjectName, Service};
@@ -28,6 +29,8 @@ pub struct Services {
     /// Backends without a slot whose Pods still end their connections.
     draining: HashMap<ObjectName, HashSet<Gone>>,
     problems: ServiceStatus,
+    health: HealthChecks,
+    health_changed: bool,
     /// Services that did not fit; tried again whenever something is removed.
     without_room: BTreeSet<ObjectName>,
     /// The maps may hold what a plan wrote ahead.
@@ -47,6 +50,8 @@ impl Services {
             waiting: BTreeSet::new(),
             draining: HashMap::new(),
             problems: BTreeMap::new(),
+            health: BTreeMap::new(),
+            health_changed: false,
             without_room: BTreeSet::new(),
             interrupted: true,
             swept: false,
@@ -117,6 +122,7 @@ impl Services {
             self.try_those_without_room(&plan);
             return Some((plan, purges));
         };
+        self.check_health(&name, own);
         let wanted = match self.services.get(&name) {
             Some(service) => desired(service, self.slices_of(&name), Locality { node: own }),
             None => Wanted::default(),
@@ -143,6 +149,18 @@ impl Services {
         self.try_those_without_room(&plan);
         let purges = self.purges(&name, &plan.gone);
         Some((plan, purges))
+    }
+
+    fn check_health(&mut self, name: &ObjectName, own: &Node) {
+        let service = self.services.get(name);
+        let asked = service.filter(|service| service.health_check_port.is_some());
+        let local = asked.map_or(0, |_| health::local_endpoints(self.slices_of(name), own));
+        self.health_changed |= health::update(&mut self.health, name, service, local);
+    }
+
+    /// What the node's health checks say, when it is something else than at the last call.
+    pub fn new_health(&mut self) -> Option<&HealthChecks> {
+        std::mem::take(&mut self.health_changed).then_some(&self.health)
     }
 
     fn try_those_without_room(&mut self, plan: &Plan) {
@@ -178,7 +196,10 @@ impl Services {
         out
     }
 
-    fn slices_of<'a>(&'a self, service: &ObjectName) -> impl Iterator<Item = &'a EndpointSlice> + Clone + use<'a> {
+    pub(super) fn slices_of<'a>(
+        &'a self,
+        service: &ObjectName,
+    ) -> impl Iterator<Item = &'a EndpointSlice> + Clone + use<'a> {
         self.slices_of.get(service).into_iter().flatten().filter_map(|name| self.slices.get(name))
     }
 
@@ -206,6 +227,12 @@ impl Services {
     /// Every slice.
     pub fn slices(&self) -> impl Iterator<Item = &EndpointSlice> {
         self.slices.values()
+    }
+
+    /// The Service with this name, if it has addresses.
+    #[must_use]
+    pub fn service(&self, name: &ObjectName) -> Option<&Service> {
+        self.services.get(name)
     }
 
     /// Every Service that has addresses.

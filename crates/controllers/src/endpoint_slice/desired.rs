@@ -4,7 +4,7 @@ use crate::pod;
 use k8s_openapi::{
     api::{
         core::v1::{Pod, Service, ServicePort},
-        discovery::v1::{Endpoint, EndpointConditions, EndpointPort},
+        discovery::v1::{Endpoint, EndpointConditions, EndpointHints, EndpointPort, ForNode, ForZone},
     },
     apimachinery::pkg::util::intstr::IntOrString,
 };
@@ -174,16 +174,19 @@ fn endpoint(service: &Service, pod: &Pod, address: IpAddr, zones: &HashMap<Strin
     let serving = pod::is_ready(pod);
     let terminating = meta.deletion_timestamp.is_some();
     let node = pod::node(pod);
+    let zone = node.and_then(|node| zones.get(node).cloned());
+    let ready = publish_all || serving && !terminating;
     Endpoint {
         addresses: vec![address.to_string()],
         conditions: Some(EndpointConditions {
-            ready: Some(publish_all || serving && !terminating),
+            ready: Some(ready),
             serving: Some(serving),
             terminating: Some(terminating),
         }),
         hostname: hostname(service, pod),
         node_name: node.map(str::to_owned),
-        zone: node.and_then(|node| zones.get(node).cloned()),
+        hints: hints(service, node, zone.as_deref()).filter(|_| ready),
+        zone,
         target_ref: Some(k8s_openapi::api::core::v1::ObjectReference {
             kind: Some("Pod".into()),
             namespace: meta.namespace.clone(),
@@ -193,6 +196,22 @@ fn endpoint(service: &Service, pod: &Pod, address: IpAddr, zones: &HashMap<Strin
         }),
         ..Default::default()
     }
+}
+
+/// For whom an endpoint is meant, as `trafficDistribution` wants it (KEP-4444, KEP-3015): every endpoint for its own zone
+/// or node. What nodes make of it, and when they don't, is theirs to decide.
+fn hints(service: &Service, node: Option<&str>, zone: Option<&str>) -> Option<EndpointHints> {
+    let wish = service.spec.as_ref()?.traffic_distribution.as_deref()?;
+    let for_zones = zone.map(|zone| vec![ForZone { name: zone.to_owned() }]);
+    let hints = match wish {
+        "PreferClose" | "PreferSameZone" => EndpointHints { for_zones, for_nodes: None },
+        "PreferSameNode" => {
+            let for_nodes = node.map(|node| vec![ForNode { name: node.to_owned() }]);
+            EndpointHints { for_zones, for_nodes }
+        }
+        _ => return None,
+    };
+    (hints != EndpointHints::default()).then_some(hints)
 }
 
 /// The Pod's own DNS name below the Service, if it asks for one.

@@ -145,6 +145,23 @@ fn conditions_follow_kep_1672() {
 }
 
 #[test]
+fn traffic_distribution_becomes_hints_of_ready_endpoints() {
+    let unready = json!({"status": {"conditions": [{"type": "Ready", "status": "False"}]}});
+    let check = |wish: Option<&str>, pod_change: Value, expected: Value| {
+        let mut world = World::new(service(json!({"spec": {"trafficDistribution": wish}})), vec![pod(2, pod_change)]);
+        world.step();
+        let hints = serde_json::to_value(&world.slices[0].endpoints[0].hints).expect("hints");
+        assert_eq!(hints, expected, "{wish:?}");
+    };
+    let (zone, node) = (json!([{"name": "zone-a"}]), json!([{"name": "worker-1"}]));
+    check(None, json!({}), Value::Null);
+    check(Some("PreferClose"), json!({}), json!({"forZones": zone}));
+    check(Some("PreferSameZone"), json!({}), json!({"forZones": zone}));
+    check(Some("PreferSameNode"), json!({}), json!({"forZones": zone, "forNodes": node}));
+    check(Some("PreferSameNode"), unready, Value::Null);
+}
+
+#[test]
 fn pods_without_address_or_life_are_left_out_and_host_network_pods_are_in() {
     let mut world = World::new(
         service(json!({})),

@@ -1,0 +1,205 @@
+//! Health checks of Services for load balancers (`spec.healthCheckNodePort`): each node says how many endpoints of its
+//! own it has, word for word as kube-proxy does (pkg/proxy/healthcheck/service_health.go).
+
+use crate::services::{Health, HealthChecks};
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::AbortHandle;
+
+/// What could not be listened at, in words, for status. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Trouble(Arc<Mutex<Vec<String>>>);
+
+impl Trouble {
+    /// All of it now.
+    #[must_use]
+    pub fn now(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, all: Vec<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = all;
+    }
+}
+
+/// Listens wherever something is to be said, until the sender is gone.
+pub async fn serve(mut checks: watch::Receiver<HealthChecks>, trouble: Trouble) {
+    let mut listening: HashMap<u16, AbortHandle> = HashMap::new();
+    loop {
+        let wanted: Vec<u16> = checks.borrow_and_update().keys().copied().collect();
+        listening.retain(|port, task| {
+            let stays = wanted.contains(port);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        let mut failed = Vec::new();
+        for port in wanted {
+            if listening.contains_key(&port) {
+                continue;
+            }
+            match listen(port).await {
+                Ok(listener) => {
+                    let task = tokio::spawn(accept(listener, port, checks.clone()));
+                    listening.insert(port, task.abort_handle());
+                }
+                Err(error) => failed.push(format!("health check at port {port}: {error}")),
+            }
+        }
+        let again = !failed.is_empty();
+        if again && trouble.now() != failed {
+            tracing::warn!("{}", failed.join("; "));
+        }
+        trouble.set(failed);
+        let changed = if again {
+            // Whoever has the port may give it back.
+            tokio::time::timeout(RETRY, checks.changed()).await.unwrap_or(Ok(()))
+        } else {
+            checks.changed().await
+        };
+        if changed.is_err() {
+            listening.values().for_each(AbortHandle::abort);
+            return;
+        }
+    }
+}
+
+/// Both families by one socket; only IPv4 where the node has no IPv6.
+async fn listen(port: u16) -> std::io::Result<TcpListener> {
+    match TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).await {
+        Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+            TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await
+        }
+        other => other,
+    }
+}
+
+async fn accept(listener: TcpListener, port: u16, checks: watch::Receiver<HealthChecks>) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(permit) = room.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let checks = checks.clone();
+                tokio::spawn(async move {
+                    // Whoever is slower than this is no load balancer.
+                    let _ = tokio::time::timeout(PATIENCE, speak(stream, port, checks)).await;
+                    drop(permit);
+                });
+            }
+            // No descriptors left, or the client went at once.
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+async fn speak(stream: TcpStream, port: u16, checks: watch::Receiver<HealthChecks>) {
+    let service = service_fn(move |_| {
+        let health = checks.borrow().get(&port).cloned();
+        async move { Ok::<_, Infallible>(response(health.as_ref())) }
+    });
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(BUFFER).keep_alive(false);
+    // It ends as the client likes.
+    let _ = http.serve_connection(TokioIo::new(stream), service).await;
+}
+
+fn response(health: Option<&Health>) -> Response<Full<Bytes>> {
+    let Some(health) = health else {
+        let mut gone = Response::new(Full::default());
+        *gone.status_mut() = StatusCode::NOT_FOUND;
+        return gone;
+    };
+    let count = health.local_endpoints;
+    let mut response = Response::new(Full::from(body(health)));
+    *response.status_mut() = if count > 0 { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert("x-load-balancing-endpoint-weight", HeaderValue::from(count));
+    response
+}
+
+/// With kube-proxy's own tabs. Names of objects need no escapes.
+fn body(health: &Health) -> String {
+    let (namespace, name, count) = (&health.service.namespace, &health.service.name, health.local_endpoints);
+    format!(
+        "{{\n\t\"service\": {{\n\t\t\"namespace\": \"{namespace}\",\n\t\t\"name\": \"{name}\"\n\t}},\n\t\
+         \"localEndpoints\": {count},\n\t\"serviceProxyHealthy\": true\n}}"
+    )
+}
+
+/// Connections at once per port.
+const CONNECTIONS: usize = 64;
+/// For a whole connection.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two attempts to listen.
+const RETRY: Duration = Duration::from_secs(2);
+/// Largest request head, bytes.
+const BUFFER: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::ObjectName;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    async fn ask(port: u16) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: n\r\n\r\n").await?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await?;
+        Ok(text)
+    }
+
+    fn checks(port: u16, local_endpoints: usize) -> HealthChecks {
+        HealthChecks::from([(port, Health { service: ObjectName::new("default", "spink"), local_endpoints })])
+    }
+
+    async fn until(holds: impl AsyncFn() -> bool) {
+        for _ in 0..100 {
+            if holds().await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("not in time");
+    }
+
+    #[tokio::test]
+    async fn the_answer_is_kube_proxys_and_the_port_closes_with_its_service() {
+        let taken = TcpListener::bind("[::]:0").await.unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let (sender, receiver) = watch::channel(checks(port, 2));
+        let trouble = Trouble::default();
+        tokio::spawn(serve(receiver, trouble.clone()));
+        until(async || trouble.now().len() == 1).await;
+        drop(taken);
+        until(async || ask(port).await.is_ok_and(|text| !text.is_empty())).await;
+        let text = ask(port).await.unwrap();
+        assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+        for header in
+            ["content-type: application/json", "x-content-type-options: nosniff", "x-load-balancing-endpoint-weight: 2"]
+        {
+            assert!(text.contains(header), "{text}");
+        }
+        let expected = "{\n\t\"service\": {\n\t\t\"namespace\": \"default\",\n\t\t\"name\": \"spink\"\n\t},\n\t\"localEndpoints\": 2,\n\t\"serviceProxyHealthy\": true\n}";
+        assert!(text.ends_with(expected), "{text}");
+        sender.send(checks(port, 0)).unwrap();
+        assert!(ask(port).await.unwrap().starts_with("HTTP/1.1 503 Service Unavailable\r\n"));
+        sender.send(HealthChecks::new()).unwrap();
+        until(async || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err()).await;
+        until(async || trouble.now().is_empty()).await;
+    }
+}
