@@ -345,6 +345,58 @@ fn a_table_that_is_not_its_rows_is_written_anew_after_a_restart() {
     maps.assert_nothing_left();
 }
 
+/// Service `n` of many, with a NodePort in each tenth, and three backends of its own.
+fn one_of_many(n: u32, backends: u8) -> (ObjectName, Wanted) {
+    let [_, high, middle, low] = n.to_be_bytes();
+    let mut wanted = want(1, 80, n.is_multiple_of(10).then_some(n as u16), &[]);
+    let name = ObjectName::new("default", &format!("service-{n}"));
+    let address = Address::from_v4([10, 96 | high, middle, low]);
+    wanted.addresses = vec![address];
+    let port = &mut wanted.ports[0];
+    port.port.service = name.clone();
+    port.frontends[0].key.address = address;
+    let target =
+        |last: u16| Target { address: Address::from_v4([10, 128 | high, middle, low]), port: 8000 + last, flags: 0 };
+    port.rows[0] = Some(WantedRow {
+        backends: (0..backends).map(|last| target(last.into())).collect(),
+        maglev: n.is_multiple_of(10),
+    });
+    (name, wanted)
+}
+
+#[test]
+fn fifty_thousand_services_cost_what_they_are_and_one_change_costs_itself() {
+    const MANY: u32 = 50_000;
+    let capacity = Capacity::each(1_000_000);
+    let mut balancer = Balancer::recover(Tables::default(), capacity);
+    let mut maps = Maps::default();
+    let started = std::time::Instant::now();
+    for n in 0..MANY {
+        let (name, wanted) = one_of_many(n, 3);
+        balancer.set(&name, &wanted).unwrap().changes.iter().for_each(|change| maps.apply(change));
+    }
+    let planned = started.elapsed();
+    assert!(planned.as_secs() < 20, "{planned:?} for all of them");
+    let (name, wanted) = one_of_many(25_003, 4);
+    let started = std::time::Instant::now();
+    let plan = balancer.set(&name, &wanted).unwrap();
+    let one = started.elapsed();
+    assert_eq!(plan.changes.len(), 2, "a slot, a count");
+    assert!(one.as_millis() < 5, "{one:?} for one among them");
+    // A restart plans nothing for what is as it was.
+    let started = std::time::Instant::now();
+    let mut again = Balancer::recover(maps.tables(), capacity);
+    assert_eq!(again.clear_uncounted(), Plan::default());
+    for n in 0..MANY {
+        let (name, wanted) = one_of_many(n, 3);
+        assert_eq!(again.set(&name, &wanted).unwrap(), Plan::default());
+    }
+    assert_eq!(again.sweep(), Plan::default());
+    let restarted = started.elapsed();
+    assert!(restarted.as_secs() < 20, "{restarted:?} after a restart");
+    println!("all {planned:?}, one {one:?}, restart {restarted:?}");
+}
+
 type Service = (Option<u16>, Vec<(u8, u8)>, Extra);
 type Step = (u8, Option<Service>, bool);
 

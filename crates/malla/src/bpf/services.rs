@@ -3,7 +3,10 @@
 use super::listing::{Entry, Listing, socket};
 use agent::events::protocol_name;
 use datapath::maps::Maps;
-use datapath_layouts::service::{BACKEND_LOCAL, BACKEND_TERMINATING, FRONTEND_NODE_PORT};
+use datapath_layouts::service::{
+    BACKEND_LOCAL, BACKEND_TERMINATING, FRONTEND_ADDRESS, FRONTEND_LOCAL_EXTERNAL, FRONTEND_LOCAL_INTERNAL,
+    FRONTEND_NODE_PORT,
+};
 use datapath_layouts::{Backend, BackendKey, Frontend, FrontendKey};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -22,22 +25,17 @@ fn listing(mut frontends: Vec<(FrontendKey, Frontend)>, backends: Vec<(BackendKe
 }
 
 fn entry(key: &FrontendKey, frontend: &Frontend, slots: &BTreeMap<(u32, u32), Backend>) -> Entry {
+    if frontend.flags & FRONTEND_ADDRESS != 0 {
+        return whole_address(key);
+    }
     let node_port = frontend.flags & FRONTEND_NODE_PORT != 0;
     let kind = if node_port { "NodePort" } else { "Address" };
-    let of_service = slots.range((frontend.service_id, 0)..(frontend.service_id, frontend.backends));
-    let backends: Vec<&Backend> = of_service.map(|(_, backend)| backend).collect();
-    let shown = backends.iter().map(|b| {
-        let ending = if b.flags & BACKEND_TERMINATING != 0 { " (terminating)" } else { "" };
-        let here = if b.flags & BACKEND_LOCAL != 0 { " (local)" } else { "" };
-        format!("{}{here}{ending}", socket(b.address, b.port))
-    });
-    let mut text = shown.collect::<Vec<_>>().join("\n");
-    if text.is_empty() {
-        text = "none: refused".to_owned();
-    }
-    let missing = frontend.backends as usize - backends.len();
-    if missing > 0 {
-        text.push_str(&format!("\n{missing} slots missing"));
+    let inside = row(slots, frontend.service_id, frontend.backends);
+    let outside = row(slots, frontend.external_id, frontend.external_backends);
+    let mut text = listed(&inside, frontend.backends, frontend.flags & FRONTEND_LOCAL_INTERNAL != 0);
+    if frontend.external_id != frontend.service_id {
+        let outside = listed(&outside, frontend.external_backends, frontend.flags & FRONTEND_LOCAL_EXTERNAL != 0);
+        text = format!("{text}\nfrom outside: {}", outside.replace('\n', "\n              "));
     }
     let affinity =
         if frontend.affinity_seconds == 0 { "-".to_owned() } else { format!("{}s", frontend.affinity_seconds) };
@@ -51,15 +49,52 @@ fn entry(key: &FrontendKey, frontend: &Frontend, slots: &BTreeMap<(u32, u32), Ba
             text,
         ],
         object: json!({
-            "service_id": frontend.service_id, "type": kind, "address": key.address.to_ip(), "port": key.port,
-            "protocol": protocol_name(key.protocol), "cluster": key.cluster, "affinity_seconds": frontend.affinity_seconds,
-            "missing_slots": missing,
-            "backends": backends.iter().map(|b| json!({
-                "id": b.id, "address": b.address.to_ip(), "port": b.port,
-                "local": b.flags & BACKEND_LOCAL != 0, "terminating": b.flags & BACKEND_TERMINATING != 0,
-            })).collect::<Vec<_>>(),
+            "service_id": frontend.service_id, "external_id": frontend.external_id, "type": kind,
+            "address": key.address.to_ip(), "port": key.port, "protocol": protocol_name(key.protocol),
+            "cluster": key.cluster, "flags": frontend.flags, "affinity_seconds": frontend.affinity_seconds,
+            "missing_slots": frontend.backends as usize - inside.len(),
+            "backends": objects(&inside), "external_backends": objects(&outside),
         }),
     }
+}
+
+/// An address whose other ports are refused.
+fn whole_address(key: &FrontendKey) -> Entry {
+    let row = ["-", "Address", &key.address.to_string(), "any", "-", "any other port: refused"].map(str::to_owned);
+    let object = json!({"type": "WholeAddress", "address": key.address.to_ip(), "cluster": key.cluster});
+    Entry { row: row.to_vec(), object }
+}
+
+fn row(slots: &BTreeMap<(u32, u32), Backend>, id: u32, count: u32) -> Vec<Backend> {
+    slots.range((id, 0)..(id, count)).map(|(_, backend)| *backend).collect()
+}
+
+fn objects(backends: &[Backend]) -> Vec<serde_json::Value> {
+    let object = |b: &Backend| {
+        json!({
+            "id": b.id, "address": b.address.to_ip(), "port": b.port,
+            "local": b.flags & BACKEND_LOCAL != 0, "terminating": b.flags & BACKEND_TERMINATING != 0,
+        })
+    };
+    backends.iter().map(object).collect()
+}
+
+/// `dropped`: what an empty row means.
+fn listed(backends: &[Backend], count: u32, dropped: bool) -> String {
+    let shown = backends.iter().map(|b| {
+        let ending = if b.flags & BACKEND_TERMINATING != 0 { " (terminating)" } else { "" };
+        let here = if b.flags & BACKEND_LOCAL != 0 { " (local)" } else { "" };
+        format!("{}{here}{ending}", socket(b.address, b.port))
+    });
+    let mut text = shown.collect::<Vec<_>>().join("\n");
+    if text.is_empty() {
+        text = if dropped { "none here: dropped" } else { "none: refused" }.to_owned();
+    }
+    let missing = count as usize - backends.len();
+    if missing > 0 {
+        text.push_str(&format!("\n{missing} slots missing"));
+    }
+    text
 }
 
 #[cfg(test)]
@@ -95,5 +130,25 @@ mod tests {
         );
         assert_eq!(listing.entries[1].row[1..3], ["NodePort", "0.0.0.0:30080"]);
         assert_eq!(listing.entries[2].row[5], "none: refused");
+    }
+
+    #[test]
+    fn another_row_for_outside_and_whole_addresses_are_told() {
+        let address = Address::from_v4([10, 96, 0, 7]);
+        let local = Frontend {
+            external_id: 5,
+            external_backends: 0,
+            flags: FRONTEND_LOCAL_EXTERNAL,
+            ..Frontend::with_row(4, 1)
+        };
+        let frontends = vec![
+            (FrontendKey { address, port: 80, protocol: 6, cluster: 0 }, local),
+            (FrontendKey::whole_address(address), Frontend { flags: FRONTEND_ADDRESS, ..Frontend::ZERO }),
+        ];
+        let backend = Backend { address: Address::from_v4([10, 244, 1, 2]), port: 8080, id: 1, flags: 0, cluster: 0 };
+        let listing = listing(frontends, vec![(BackendKey { service_id: 4, slot: 0 }, backend)]);
+        assert_eq!(listing.entries[0].row[2..], ["10.96.0.7", "any", "-", "any other port: refused"]);
+        assert_eq!(listing.entries[1].row[5], "10.244.1.2:8080\nfrom outside: none here: dropped");
+        assert_eq!(listing.entries[1].object["external_backends"], json!([]));
     }
 }
