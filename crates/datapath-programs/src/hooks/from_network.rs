@@ -75,6 +75,10 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
         return deliver::to_pod(skb, s, endpoint, false);
     }
 
+    if unmasked {
+        return answer_for_client(skb, s);
+    }
+
     // A service of ours? Asked before the flow tables, because a service packet's own tuple is never in them.
     if s.headers.is(flags::ICMP_ERROR) {
         s.set_quoted_tuple();
@@ -132,8 +136,33 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
             s.tunnel = route.tunnel;
             deliver::to_overlay(skb, s, identity::WORLD)
         }
+        (Way::World, _, Some(route)) => {
+            // An endpoint outside of the cluster knows no way back by us but our own address.
+            if new {
+                s.opening.plain(false, false);
+                s.opening.flags = flow_flags::FORWARDED;
+                open_flow(skb, s, ObservationPoint::ToNetwork)?;
+            }
+            masquerade::outward(skb, s)?;
+            deliver::to_next_hop(skb, s, route)
+        }
         (Way::Drop(reason), _, _) => Err(reason),
         _ => Err(DropReason::StaleOrUnroutable),
+    }
+}
+
+/// What came to a port of masquerade and is no Pod's: the answer of an endpoint outside to a client outside, who asked
+/// this node.
+#[inline(always)]
+fn answer_for_client(skb: Skb, s: &mut Scratch) -> Result<i32, DropReason> {
+    if !find_flow(skb, s)? || !s.known.reply || !s.known.is(flow_flags::FORWARDED) {
+        return Err(DropReason::StaleOrUnroutable);
+    }
+    match route_of(&s.headers.destination) {
+        Some(route) if route.kind == RouteKind::World as u8 && route.ifindex != 0 => {
+            deliver::to_next_hop(skb, s, route)
+        }
+        _ => Err(DropReason::NoNextHop),
     }
 }
 
