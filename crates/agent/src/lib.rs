@@ -24,6 +24,7 @@ pub mod node_config;
 pub mod pods;
 pub mod run;
 pub mod server;
+mod service_events;
 pub mod services;
 pub mod settings_file;
 pub mod status;

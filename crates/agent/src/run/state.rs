@@ -10,6 +10,7 @@ use crate::loaded::Loaded;
 use crate::node_config::{Choices, node_config};
 use crate::pods::Pods;
 use crate::server::Question;
+use crate::service_events::Complaint;
 use crate::services::{self, HealthChecks, Names, Services};
 use crate::status::{Adoption, Datapath};
 use crate::table::Table;
@@ -23,7 +24,7 @@ use netlink::Netlink;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// The maps that the loop writes.
 pub struct Maps {
@@ -63,6 +64,8 @@ pub struct Parts {
     pub hub: Arc<Hub>,
     /// Names for events.
     pub names: Arc<RwLock<Names>>,
+    /// Who tells a Service's owner what is wrong with it.
+    pub complaints: mpsc::Sender<Complaint>,
     /// What the node says to load balancers.
     pub health: watch::Sender<HealthChecks>,
     /// And where it can't.
@@ -210,6 +213,10 @@ impl State {
                 return Err(error.into());
             }
             self.parts.collector.backends(purges);
+        }
+        for complaint in self.services.complaints() {
+            // When many wait already, status alone says so.
+            let _ = self.parts.complaints.try_send(complaint);
         }
         if let Some(health) = self.services.new_health() {
             self.parts.health.send_replace(health.clone());

@@ -128,6 +128,7 @@ fn fixture(backends: usize) -> Fixture {
         collected,
         hub: hub.clone(),
         names: Arc::clone(&names),
+        complaints: mpsc::channel(8).0,
         health: watch::Sender::default(),
         health_trouble: Trouble::default(),
         watches: Watches::default(),

@@ -29,6 +29,8 @@ pub struct Services {
     /// Backends without a slot whose Pods still end their connections.
     draining: HashMap<ObjectName, HashSet<Gone>>,
     problems: ServiceStatus,
+    /// Problems that came up since they were last asked for.
+    complaints: Vec<(ObjectName, String)>,
     health: HealthChecks,
     health_changed: bool,
     /// Services that did not fit; tried again whenever something is removed.
@@ -50,6 +52,7 @@ impl Services {
             waiting: BTreeSet::new(),
             draining: HashMap::new(),
             problems: BTreeMap::new(),
+            complaints: Vec::new(),
             health: BTreeMap::new(),
             health_changed: false,
             without_room: BTreeSet::new(),
@@ -130,7 +133,7 @@ impl Services {
         let plan = match self.balancer.set(&name, &wanted) {
             Ok(plan) => plan,
             Err(full) => {
-                self.problems.insert(name.clone(), full.to_string());
+                self.set_problem(&name, full.to_string());
                 self.without_room.insert(name);
                 return Some((Plan::default(), Vec::new()));
             }
@@ -140,15 +143,26 @@ impl Services {
             format!("{}:{} belongs to Service {}", key.address, key.port, conflict.owner)
         });
         let problems: Vec<String> = conflicts.chain(wanted.problems).collect();
-        if problems.is_empty() {
-            self.problems.remove(&name);
-        } else {
-            self.problems.insert(name.clone(), problems.join("; "));
-        }
+        self.set_problem(&name, problems.join("; "));
         self.waiting.extend(plan.again.iter().cloned());
         self.try_those_without_room(&plan);
         let purges = self.purges(&name, &plan.gone);
         Some((plan, purges))
+    }
+
+    /// An empty text is no problem.
+    fn set_problem(&mut self, name: &ObjectName, text: String) {
+        if text.is_empty() {
+            self.problems.remove(name);
+        } else if self.problems.get(name) != Some(&text) {
+            self.problems.insert(name.clone(), text.clone());
+            self.complaints.push((name.clone(), text));
+        }
+    }
+
+    /// Problems that came up since the last call.
+    pub fn complaints(&mut self) -> Vec<(ObjectName, String)> {
+        std::mem::take(&mut self.complaints)
     }
 
     fn check_health(&mut self, name: &ObjectName, own: &Node) {

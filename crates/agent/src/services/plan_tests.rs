@@ -193,3 +193,23 @@ fn a_failed_write_is_recovered_from_the_maps() {
     assert_eq!((maps.count(), maps.backends.entries().unwrap().len()), (Some(1), 1));
     assert!(services.problems().is_empty());
 }
+
+#[test]
+fn what_does_not_fit_is_complained_about_once_and_others_are_served() {
+    let maps = Maps::new();
+    let mut services = Services::new(maps.0.balancer(Capacity { frontends: 2, ..ROOM }).unwrap());
+    let other = Service { cluster_addresses: vec!["10.96.0.8".parse().unwrap()], ..service() };
+    let other = Service { name: ObjectName::new("default", "zz"), ..other };
+    sync(&mut services, &[service(), other.clone()], &[]);
+    maps.run(&mut services);
+    let complaints = services.complaints();
+    assert_eq!(complaints.len(), 1, "{complaints:?}");
+    assert!(complaints[0].0 == other.name && complaints[0].1.contains("frontends"), "{complaints:?}");
+    assert_eq!(maps.count(), Some(0), "the first one is there");
+    services.plan_all_again();
+    maps.run(&mut services);
+    assert!(services.complaints().is_empty() && services.problems().len() == 1, "said once, true still");
+    services.take_service(Told::Gone(name()));
+    maps.run(&mut services);
+    assert!(services.problems().is_empty(), "there is room now");
+}

@@ -321,6 +321,17 @@ fn commands(cluster: &Cluster, findings: &mut Findings) {
     says(&["explain", "10.244.1.9", &entry, "--node", "worker-1"], &["dropped", "DENIED_BY_LB_SRC_RANGE_CHECK"]);
     let unused = at(&cluster.cluster_ips("everywhere")[0], 81);
     says(&["explain", "10.244.1.9", &unused, "--node", "worker-1"], &["refused"]);
+    let problem = "SCTP port 80";
+    says(&["get", "half", "--node", "worker-1"], &["default/half", "Problem", problem]);
+    let mut events = String::new();
+    for _ in 0..50 {
+        events = cluster.kubectl(&["get", "events", "-o", "jsonpath={.items[*].message}"]);
+        if events.contains(problem) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    findings.check("the Event of a Service that is not served whole", events.contains(problem), &events);
     // What is foretold comes true: the same client port means the same backend, on whichever node it enters.
     let server = cluster.pod_addresses("server-1");
     let other = cluster.pod_addresses("server-2");
