@@ -43,6 +43,12 @@ pub struct AgentArgs {
     /// Sizes of the maps: `lab` is small, `node` is for production
     #[arg(long, value_enum, default_value_t)]
     pub profile: ProfileArg,
+    /// A node that did not renew its Lease for so many seconds loses the Service addresses that it announces
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=3600), value_name = "SECONDS")]
+    pub l2_lease_duration: u32,
+    /// Milliseconds between two renewals of such a Lease; at most half of its duration
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(50..), value_name = "MILLISECONDS")]
+    pub l2_lease_renew: u32,
 }
 
 /// How Pods of other nodes are reached.

@@ -10,6 +10,7 @@
 //! before the API has told everything; a killed agent leaves traffic as it is, and its successor goes on from the pins.
 #![deny(unsafe_code)]
 
+mod announcing;
 pub mod cli;
 pub mod cluster;
 pub mod collector;

@@ -196,6 +196,12 @@ impl Election {
         self.answers.is_some_and(|until| until >= now)
     }
 
+    /// Whether it goes on without the API: then the segment is asked whether somebody else has the addresses by now.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.alone
+    }
+
     /// Whether the Lease, as far as is known, names this node.
     #[must_use]
     pub fn is_mine(&self) -> bool {

@@ -108,6 +108,27 @@ pub fn answer(address: IpAddr, own: Mac, to: Mac, asker: IpAddr) -> Option<Vec<u
     }
 }
 
+/// Asks who has `address`, on behalf of `asker` at `own`. An unspecified asker is a probe (RFC 5227 §2.1.1, RFC 4862 §5.4):
+/// nobody learns anything from it, and whoever has the address answers.
+#[must_use]
+pub fn question(address: IpAddr, own: Mac, asker: IpAddr) -> Option<Vec<u8>> {
+    match (address, asker) {
+        (IpAddr::V4(address), IpAddr::V4(asker)) => Some(arp(ARP_REQUEST, (own, asker), ([0; 6], address), BROADCAST)),
+        (IpAddr::V6(address), IpAddr::V6(asker)) => {
+            let group = solicited_node(address);
+            let mut message = vec![SOLICITATION, 0, 0, 0, 0, 0, 0, 0];
+            message.extend(address.octets());
+            if !asker.is_unspecified() {
+                message.extend([OPTION_SOURCE, 1]);
+                message.extend(own);
+            }
+            let [.., a, b, c, d] = group.octets();
+            Some(neighbour([0x33, 0x33, a, b, c, d], own, (asker, group), message))
+        }
+        _ => None,
+    }
+}
+
 /// Tells everybody that `address` is at `own` from now on: a gratuitous ARP request (RFC 5227 §3, what most systems
 /// accept), or an unsolicited advertisement with the override flag (RFC 4861 §7.2.6).
 #[must_use]
@@ -141,14 +162,18 @@ fn advertisement(address: Ipv6Addr, own: Mac, to: Mac, asker: Ipv6Addr) -> Vec<u
     message.extend([OPTION_TARGET, 1]);
     message.extend(own);
     // From the address itself: it is the one thing that every node may say about it.
-    let sum = checksum(address, destination, &message).to_be_bytes();
+    neighbour(to, own, (address, destination), message)
+}
+
+fn neighbour(to: Mac, own: Mac, (source, destination): (Ipv6Addr, Ipv6Addr), mut message: Vec<u8>) -> Vec<u8> {
+    let sum = checksum(source, destination, &message).to_be_bytes();
     message[2..4].copy_from_slice(&sum);
     let mut frame = Vec::with_capacity(14 + 40 + message.len());
     frame.extend(to);
     frame.extend(own);
     frame.extend(ETHERTYPE_IPV6.to_be_bytes());
     frame.extend([0x60, 0, 0, 0, 0, message.len() as u8, ICMPV6, 255]);
-    frame.extend(address.octets());
+    frame.extend(source.octets());
     frame.extend(destination.octets());
     frame.extend(message);
     frame

@@ -13,23 +13,12 @@ fn v6(text: &str) -> Ipv6Addr {
     text.parse().unwrap()
 }
 
-/// What a Linux host sends when it looks for `target`.
+/// What a Linux host sends when it looks for `target`, or, to the address itself, when it probes a known neighbour.
 fn solicitation(target: Ipv6Addr, source: Ipv6Addr, destination: Ipv6Addr) -> Vec<u8> {
-    let mut message = vec![SOLICITATION, 0, 0, 0, 0, 0, 0, 0];
-    message.extend(target.octets());
-    if !source.is_unspecified() {
-        message.extend([OPTION_SOURCE, 1]);
-        message.extend(ASKER);
-    }
-    let sum = checksum(source, destination, &message).to_be_bytes();
-    message[2..4].copy_from_slice(&sum);
-    let mut frame = [[0x33, 0x33, 0xff, 0, 0, 1], ASKER].concat();
-    frame.extend(ETHERTYPE_IPV6.to_be_bytes());
-    frame.extend([0x60, 0, 0, 0, 0, message.len() as u8, ICMPV6, 255]);
-    frame.extend(source.octets());
-    frame.extend(destination.octets());
-    frame.extend(message);
-    frame
+    let mut frame = question(target.into(), ASKER, source.into()).unwrap();
+    let mut message = frame.split_off(54);
+    message[2..4].fill(0);
+    neighbour(frame[..6].try_into().unwrap(), ASKER, (source, destination), message)
 }
 
 #[test]

@@ -11,8 +11,8 @@
 //! has. What outlives the agent are the flows and the Service tables, which every node has.
 //!
 //! A holder that can't reach the API goes on answering, since else every address would go away with the API. It yields as
-//! soon as it hears another node announce the address (what a new holder does first), or learns that the Lease is
-//! another's.
+//! soon as it hears another node claim the address (a new holder announces it, and answers the probes that a holder
+//! without the API sends), or learns that the Lease is another's.
 //!
 //! Invariant: two parts decide, and both are pure: [`wanted`] what this node stands for, [`election`] whether it has it.
 
@@ -22,7 +22,7 @@ pub mod election;
 mod error;
 pub mod frames;
 mod leases;
-mod packet_socket;
+pub mod packet_socket;
 mod responder;
 mod run;
 pub mod wanted;

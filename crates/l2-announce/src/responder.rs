@@ -9,7 +9,7 @@ use crate::{
 use std::{
     collections::BTreeMap,
     io,
-    net::{IpAddr, Ipv6Addr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
@@ -73,6 +73,18 @@ impl Responder {
         let socket = if address.is_ipv4() { &self.arp } else { &self.neighbours };
         if let Err(error) = socket.send(&frames::announcement(address, self.device.mac)) {
             tracing::debug!(device = self.device.name, %address, %error, "announce");
+        }
+    }
+
+    /// Asks whether another node has the address. Its answer is a claim.
+    pub fn probe(&self, address: IpAddr) {
+        let (socket, nobody) = match address {
+            IpAddr::V4(_) => (&self.arp, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            IpAddr::V6(_) => (&self.neighbours, IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+        };
+        let probe = frames::question(address, self.device.mac, nobody);
+        if let Some(Err(error)) = probe.map(|probe| socket.send(&probe)) {
+            tracing::debug!(device = self.device.name, %address, %error, "probe");
         }
     }
 

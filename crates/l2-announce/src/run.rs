@@ -291,6 +291,13 @@ impl Announcer {
             if candidacy.election.answers(now) {
                 by(now + self.settings.timing.renew / 2);
             }
+            if candidacy.election.is_alone() {
+                for (address, device) in &candidacy.places {
+                    if let Some(responder) = self.responders.get(device) {
+                        responder.probe(*address);
+                    }
+                }
+            }
             if candidacy.writing {
                 continue;
             }

@@ -86,18 +86,23 @@ pub fn plan(pools: &[Pool], requests: &[Request]) -> Plan {
         grants.insert(&request.name, Grant { addresses, verdict: Verdict::Satisfied });
     }
     let (certain, any): (Vec<&Request>, Vec<&Request>) = by_age.into_iter().partition(|one| !one.wanted.is_empty());
-    for request in certain.into_iter().chain(any) {
+    for request in &certain {
         if let Some(grant) = grants.get_mut(&request.name) {
-            let missed = if request.wanted.is_empty() {
-                planning.give_any(request, &mut grant.addresses)
-            } else {
-                planning.give_wanted(request, &mut grant.addresses)
-            };
-            grant.verdict = match (missed, &request.unreadable) {
-                (Some(missed), _) => missed,
-                (None, Some(text)) => unsatisfied("invalid_ip", format!("{text:?} is no address")),
-                (None, None) => Verdict::Satisfied,
-            };
+            planning.give_wanted(request, &mut grant.addresses);
+        }
+    }
+    for request in any {
+        if let Some(grant) = grants.get_mut(&request.name) {
+            let missed = planning.give_any(request, &mut grant.addresses);
+            grant.verdict = judged(request, missed);
+        }
+    }
+    // Who is in the way is told last: by then everybody has what they will have, in this plan and in the next.
+    for request in certain {
+        if let Some(grant) = grants.get_mut(&request.name) {
+            let mut missing = request.wanted.iter().filter(|address| !grant.addresses.contains(address));
+            let missed = missing.find_map(|address| planning.refusal(request, *address));
+            grant.verdict = judged(request, missed);
         }
     }
     let report = |(index, pool): (usize, &Pool)| {
@@ -148,38 +153,34 @@ impl<'a> Planning<'a> {
         kept
     }
 
-    fn give_wanted(&mut self, request: &'a Request, addresses: &mut Vec<IpAddr>) -> Option<Verdict> {
-        let mut missed = None;
+    fn give_wanted(&mut self, request: &'a Request, addresses: &mut Vec<IpAddr>) {
         for address in request.wanted.iter().copied() {
-            if addresses.contains(&address) {
-                continue;
-            }
-            let giving: Vec<&Pool> =
-                self.giving().map(|(_, pool)| pool).filter(|pool| pool.contains(address)).collect();
-            let verdict = if giving.is_empty() {
-                unsatisfied("no_pool", format!("No pool that gives addresses contains {address}"))
-            } else if !giving.iter().any(|pool| pool.selects(&request.metadata)) {
-                unsatisfied(
-                    "pool_selector_mismatch",
-                    format!("The pool that contains {address} doesn't select this Service"),
-                )
-            } else if let Some((holder, why)) = self.obstacle(request, address) {
-                let holder = &holder.name;
-                match request.sharing_key {
-                    None => unsatisfied("already_allocated", format!("{address} belongs to Service {holder}")),
-                    Some(_) => unsatisfied(
-                        "already_allocated_incompatible_service",
-                        format!("{address} can't be shared with Service {holder}: {why}"),
-                    ),
-                }
-            } else {
+            if !addresses.contains(&address) && self.refusal(request, address).is_none() {
                 self.take(request, address);
                 addresses.push(address);
-                continue;
-            };
-            missed = missed.or(Some(verdict));
+            }
         }
-        missed
+    }
+
+    /// Why the Service does not get an address that it asks for.
+    fn refusal(&self, request: &Request, address: IpAddr) -> Option<Verdict> {
+        let giving: Vec<&Pool> = self.giving().map(|(_, pool)| pool).filter(|pool| pool.contains(address)).collect();
+        if giving.is_empty() {
+            return Some(unsatisfied("no_pool", format!("No pool that gives addresses contains {address}")));
+        }
+        if !giving.iter().any(|pool| pool.selects(&request.metadata)) {
+            let message = format!("The pool that contains {address} doesn't select this Service");
+            return Some(unsatisfied("pool_selector_mismatch", message));
+        }
+        let (holder, why) = self.obstacle(request, address)?;
+        let holder = &holder.name;
+        Some(match request.sharing_key {
+            None => unsatisfied("already_allocated", format!("{address} belongs to Service {holder}")),
+            Some(_) => unsatisfied(
+                "already_allocated_incompatible_service",
+                format!("{address} can't be shared with Service {holder}: {why}"),
+            ),
+        })
     }
 
     fn give_any(&mut self, request: &'a Request, addresses: &mut Vec<IpAddr>) -> Option<Verdict> {
@@ -249,7 +250,8 @@ impl<'a> Planning<'a> {
     /// Who has the address and does not share it with this Service, and why not.
     fn obstacle(&self, request: &Request, address: IpAddr) -> Option<(&'a Request, &'static str)> {
         let holders = self.taken.get(&address)?;
-        holders.iter().find_map(|holder| Some((*holder, sharing::obstacle(holder, request)?)))
+        let obstacles = holders.iter().filter_map(|holder| Some((*holder, sharing::obstacle(holder, request)?)));
+        obstacles.min_by(|(a, _), (b, _)| a.name.cmp(&b.name))
     }
 
     fn take(&mut self, request: &'a Request, address: IpAddr) {
@@ -257,6 +259,14 @@ impl<'a> Planning<'a> {
         if let Some(key) = &request.sharing_key {
             self.shared.entry(key).or_default().insert(address);
         }
+    }
+}
+
+fn judged(request: &Request, missed: Option<Verdict>) -> Verdict {
+    match (missed, &request.unreadable) {
+        (Some(missed), _) => missed,
+        (None, Some(text)) => unsatisfied("invalid_ip", format!("{text:?} is no address")),
+        (None, None) => Verdict::Satisfied,
     }
 }
 

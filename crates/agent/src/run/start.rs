@@ -13,7 +13,7 @@ use crate::node_config::{Choices, node_config, pod_mtu};
 use crate::pods::{Adapter, Pods, local_pod};
 use crate::services::Names;
 use crate::status;
-use crate::{kernel, server, service_events, settings_file};
+use crate::{announcing, kernel, server, service_events, settings_file};
 use anyhow::Context;
 use datapath::{Datapath, Profile, Settings};
 use datapath_layouts::{Routing, maps};
@@ -46,6 +46,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     let facts = facts::read(&netlink, &args.device, underlay)?;
     let choices = choices(args)?;
     let datapath = load(args, &own, &facts, &choices)?;
+    announcing::start(args, &facts.network)?;
     settings_file::write(&args.state_dir, &datapath.config())?;
     let kernel = Arc::new(Kernel { datapath: datapath.clone(), state_dir: args.state_dir.clone() });
 

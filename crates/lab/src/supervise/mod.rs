@@ -95,6 +95,10 @@ async fn start(
     kept.spawn(parts.child(launch::outside_dns(state, folders, &parts.malla)));
     let client = wait_for_api(folders).await?;
 
+    while let Err(error) = custom_resources::install(&client).await {
+        tracing::warn!(%error, "install the custom resource definitions");
+        tokio::time::sleep(RETRY).await;
+    }
     reporter.update(|report| report.phase = Phase::CreatingNodes);
     while let Err(error) = nodes::create_all(&client, &state.spec).await {
         tracing::warn!(%error, "create the nodes");
