@@ -94,6 +94,13 @@ pub const PACKAGES: &[Package] = &[
         how: How::Install,
     },
     Package {
+        name: "iputils-ping",
+        shows: "ping",
+        since: Purpose::Test,
+        why: "speaks ICMP in tests",
+        how: How::Install,
+    },
+    Package {
         name: "procps",
         shows: "kill",
         since: Purpose::Test,

@@ -71,7 +71,9 @@ fn event(mut child: Child, mut traffic: impl FnMut()) -> Value {
 
 fn in_namespace(lab: &Lab, place: &str, command: &[&str]) -> Output {
     let namespace = format!("{}-{place}", lab.name);
-    Command::new("ip").args(["netns", "exec", &namespace]).args(command).output().unwrap()
+    let output = Command::new("ip").args(["netns", "exec", &namespace]).args(command).output().unwrap();
+    assert_ne!(output.status.code(), Some(255), "{command:?} does not run: {}", text(&output));
+    output
 }
 
 #[test]

@@ -22,7 +22,8 @@ fn two_five_one_under_load() {
     cluster.kubectl(&["wait", "--for=condition=Ready", "pod/client", "--timeout=60s"]);
     let cluster_ip = cluster.kubectl(&["get", "service", "spink", "-o", "jsonpath={.spec.clusterIP}"]);
     let node_port = "http://172.18.0.2:30080/".to_owned();
-    let cluster_ip = format!("http://{cluster_ip}/");
+    // With its port: without one, wrk wants /etc/services to know what http is.
+    let cluster_ip = format!("http://{cluster_ip}:80/");
 
     let started = Instant::now();
     let kept = [
