@@ -5,6 +5,7 @@
 mod cgroup;
 mod packets;
 mod services;
+mod updates;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -23,12 +24,15 @@ enum What {
     Services(services::ServicesArgs),
     /// Nanoseconds per packet in the Pod's program, by the number of Services and backends
     Packets(packets::PacketsArgs),
+    /// From lists and events of the API to the kernel's maps: the first time, after a restart, one change
+    Updates(updates::UpdatesArgs),
 }
 
 fn main() -> ExitCode {
     let done = match Bench::parse().what {
         What::Services(args) => services::run(&args),
         What::Packets(args) => packets::run(&args),
+        What::Updates(args) => updates::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

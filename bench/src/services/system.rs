@@ -69,12 +69,12 @@ fn address(ip: Ipv4Addr) -> Address {
     Address::from_v4(ip.octets())
 }
 
-/// Malla's programs and tables on this thread's node.
-pub fn malla(node: &Node, services: Services) -> Result<Datapath> {
-    let config = NodeConfig {
+/// The node's settings.
+pub fn config(network: u32) -> NodeConfig {
+    NodeConfig {
         node_ipv4: address(NODE),
         tunnel_source: address(NODE),
-        network_ifindex: node.network,
+        network_ifindex: network,
         routing: Routing::Native as u32,
         network_mtu: 1500,
         overlay_mtu: 1450,
@@ -84,8 +84,16 @@ pub fn malla(node: &Node, services: Services) -> Result<Datapath> {
         nat_port_last: 65_535,
         network_mac: [2, 0, 0, 0, 0, 1],
         ..NodeConfig::ZERO
-    };
-    let datapath = Datapath::start(&Settings { bpf_dir: PathBuf::from("/mnt"), config, profile: Profile::Node })?;
+    }
+}
+
+/// Malla's programs and tables on this thread's node.
+pub fn malla(node: &Node, services: Services) -> Result<Datapath> {
+    let datapath = Datapath::start(&Settings {
+        bpf_dir: PathBuf::from("/mnt"),
+        config: config(node.network),
+        profile: Profile::Node,
+    })?;
     let maps = datapath.maps();
     for (pod, ip, id) in [(&node.client, CLIENT, 10), (&node.server, SERVER, 11)] {
         maps.endpoints.insert(&AddressKey::local(address(ip)), &endpoint(pod, id))?;

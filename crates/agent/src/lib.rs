@@ -19,7 +19,7 @@ pub mod events;
 pub mod facts;
 mod health_checks;
 mod kernel;
-mod kernel_datapath;
+pub mod kernel_datapath;
 pub mod loaded;
 pub mod node_config;
 pub mod pods;
