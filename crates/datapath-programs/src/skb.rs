@@ -42,6 +42,13 @@ impl Skb {
         // SAFETY: as above.
         unsafe { (*self.0).ifindex }
     }
+    /// The frame was addressed to another MAC (`PACKET_OTHERHOST`, `linux/if_packet.h`).
+    #[inline(always)]
+    pub fn is_for_another_machine(self) -> bool {
+        const OTHER_HOST: u32 = 3;
+        // SAFETY: as above.
+        unsafe { (*self.0).pkt_type == OTHER_HOST }
+    }
     #[inline(always)]
     pub fn mark(self) -> u32 {
         // SAFETY: as above.

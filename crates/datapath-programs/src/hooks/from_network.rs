@@ -20,6 +20,9 @@ use crate::{deliver, fragments, masquerade, refusal, services, track};
 #[classifier]
 pub fn from_network(ctx: TcContext) -> i32 {
     let skb = Skb(ctx.skb.skb);
+    if skb.is_for_another_machine() {
+        return TC_ACT_OK as i32; // flooded by a switch, or the device is promiscuous: the kernel drops it
+    }
     let Some(s) = Scratch::take() else { return TC_ACT_SHOT as i32 };
     let code = read(skb, s, ObservationPoint::FromNetwork);
     match code::decode_verdict(stages(skb, s, code)) {

@@ -56,7 +56,8 @@ impl Packet {
     fn new(source: IpAddr, destination: IpAddr, protocol: u8, transport: Vec<u8>) -> Self {
         Self {
             source_mac: [2, 0, 0, 0, 0, 0xee],
-            destination_mac: [2, 0, 0, 0, 0, 0xdd],
+            // That of the node's device, or what arrives would be for another machine.
+            destination_mac: [2, 0, 0, 0, 0, 1],
             source,
             destination,
             ttl: 64,
