@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper::body::{Body, Frame};
 use serde_json::Value;
 use std::convert::Infallible;
+use std::time::Duration;
 
 /// Every answer's body: whole, or a stream that never fails (a watch ends instead).
 pub type ApiBody = UnsyncBoxBody<Bytes, Infallible>;
@@ -74,6 +75,7 @@ where
         let frame = frame.map_err(|error| ApiError::bad_request(format!("reading the body: {error}")))?;
         if let Ok(data) = frame.into_data() {
             if whole.len() + data.len() > MAX_BODY {
+                drop(tokio::time::timeout(REST, discard(&mut body)).await);
                 let message = format!("Request entity too large: limit is {MAX_BODY}");
                 return Err(ApiError::new(413, "RequestEntityTooLarge", message));
             }
@@ -82,6 +84,23 @@ where
     }
     Ok(whole.freeze())
 }
+
+/// Reads the rest of a body that is too large, up to a bound: a client that still writes when the connection closes may
+/// never see the answer.
+async fn discard<B: Body<Data = Bytes> + Unpin>(body: &mut B) {
+    let mut left = MAX_REST;
+    while let Some(Ok(frame)) = body.frame().await {
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        if length > left {
+            return;
+        }
+        left -= length;
+    }
+}
+
+/// How much of it, bytes, and for how long.
+const MAX_REST: usize = 4 * MAX_BODY;
+const REST: Duration = Duration::from_secs(2);
 
 /// The media type of the body, without parameters.
 pub fn media_type(headers: &HeaderMap) -> &str {
