@@ -8,6 +8,7 @@ use crate::cgroup::Cgroup;
 use anyhow::{Context, Result, anyhow};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// What the client addresses, and from where.
@@ -51,7 +52,9 @@ pub struct Setup {
     pub services: Services,
     /// How long making it took.
     pub made_in: Duration,
-    orders: Sender<(Target, Duration)>,
+    /// `None` once it is to end.
+    orders: Option<Sender<(Target, Duration)>>,
+    thread: Option<JoinHandle<()>>,
     answers: Receiver<Result<Sample>>,
 }
 
@@ -61,7 +64,7 @@ impl Setup {
         let (outbox, answers) = channel();
         let (ready, made) = channel();
         let begin = Instant::now();
-        std::thread::Builder::new().name(system.name().to_owned()).spawn(move || {
+        let thread = std::thread::Builder::new().name(system.name().to_owned()).spawn(move || {
             let running = match Running::new(system, services) {
                 Ok(running) => running,
                 Err(error) => return drop(ready.send(Err(error))),
@@ -72,7 +75,7 @@ impl Setup {
             }
         })?;
         made.recv().context("the set-up's thread")??;
-        Ok(Self { system, services, made_in: begin.elapsed(), orders, answers })
+        Ok(Self { system, services, made_in: begin.elapsed(), orders: Some(orders), thread: Some(thread), answers })
     }
 
     pub fn targets(&self) -> &'static [Target] {
@@ -85,10 +88,21 @@ impl Setup {
     }
 
     pub fn measure(&self, target: Target, time: Duration) -> Result<Sample> {
-        self.orders.send((target, time)).map_err(|_| anyhow!("the set-up is gone"))?;
+        let orders = self.orders.as_ref().context("the set-up is gone")?;
+        orders.send((target, time)).map_err(|_| anyhow!("the set-up is gone"))?;
         let sample = self.answers.recv().context("the set-up is gone")?;
         sample
             .with_context(|| format!("{} with {} services, {}", self.system.name(), self.services.count, target.name()))
+    }
+}
+
+/// Waits for the thread, which gives its cgroup back.
+impl Drop for Setup {
+    fn drop(&mut self) {
+        self.orders = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 
