@@ -6,6 +6,8 @@ mod cgroup;
 mod packets;
 mod services;
 mod updates;
+mod worker;
+mod written;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

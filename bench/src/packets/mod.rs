@@ -8,13 +8,14 @@ use crate::services::load::percentile;
 use crate::services::node::{CLIENT, Node, SERVER, TARGET_PORTS};
 use crate::services::rules::{PORT, Services};
 use crate::services::system;
+use crate::worker::Worker;
+use crate::written;
 use anyhow::{Context, Result};
 use comfy_table::{Table, presets::NOTHING};
 use datapath::{Datapath, sys};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, Sender, channel};
 
 #[derive(clap::Args)]
 pub struct PacketsArgs {
@@ -65,7 +66,12 @@ pub fn run(args: &PacketsArgs) -> Result<()> {
     for &count in &args.sizes {
         for &backends in &args.backends {
             eprintln!("making {count} services, {backends} backends …");
-            setups.push(Setup::new(Services { count }, backends)?);
+            let services = Services { count };
+            setups.push(Worker::start(
+                "node",
+                move || Running::new(services, backends),
+                |running, (way, packets)| running.measure(way, packets),
+            )?);
             rows.extend(WAYS.map(|way| Row { services: count, backends, way, medians: Vec::new() }));
         }
     }
@@ -76,16 +82,14 @@ pub fn run(args: &PacketsArgs) -> Result<()> {
             order.reverse();
         }
         for at in order {
-            let median = setups[at / WAYS.len()].measure(rows[at].way, args.packets)?;
+            let median = setups[at / WAYS.len()].ask((rows[at].way, args.packets))?;
             rows[at].medians.push(median);
             progress.inc(1);
         }
     }
     progress.finish_and_clear();
     print(&rows);
-    std::fs::create_dir_all(&args.out).with_context(|| format!("make folder {}", args.out.display()))?;
-    let json = args.out.join("packets.json");
-    std::fs::write(&json, serde_json::to_vec_pretty(&rows)?).with_context(|| format!("write {}", json.display()))?;
+    let json = written::json(&args.out, "packets", &rows)?;
     println!("\nwritten: {}", json.display());
     Ok(())
 }
@@ -114,37 +118,6 @@ fn print(rows: &[Row]) {
         ]);
     }
     println!("{table}");
-}
-
-/// One datapath on a thread of its own, which is its node.
-struct Setup {
-    orders: Sender<(Way, u32)>,
-    answers: Receiver<Result<u64>>,
-}
-
-impl Setup {
-    fn new(services: Services, backends: u32) -> Result<Self> {
-        let (orders, inbox) = channel();
-        let (outbox, answers) = channel();
-        let (ready, made) = channel();
-        std::thread::Builder::new().name("node".to_owned()).spawn(move || {
-            let running = match Running::new(services, backends) {
-                Ok(running) => running,
-                Err(error) => return drop(ready.send(Err(error))),
-            };
-            let _ = ready.send(Ok(()));
-            for (way, packets) in inbox {
-                let _ = outbox.send(running.measure(way, packets));
-            }
-        })?;
-        made.recv().context("the set-up's thread")??;
-        Ok(Self { orders, answers })
-    }
-
-    fn measure(&self, way: Way, packets: u32) -> Result<u64> {
-        self.orders.send((way, packets)).context("the set-up is gone")?;
-        self.answers.recv().context("the set-up is gone")?
-    }
 }
 
 struct Running {

@@ -12,6 +12,7 @@ pub mod rules;
 mod setup;
 pub mod system;
 
+use crate::written;
 use anyhow::{Context, Result, bail};
 use report::{Report, Row};
 use rules::Services;
@@ -57,9 +58,7 @@ pub fn run(args: &ServicesArgs) -> Result<()> {
     let rows = measure(&setups, args.rounds, Duration::from_millis(args.milliseconds))?;
     let report = Report::new(rows);
     println!("{report}");
-    std::fs::create_dir_all(&args.out).with_context(|| format!("make folder {}", args.out.display()))?;
-    let json = args.out.join("services.json");
-    std::fs::write(&json, serde_json::to_vec_pretty(&report)?).with_context(|| format!("write {}", json.display()))?;
+    let json = written::json(&args.out, "services", &report)?;
     let picture = args.out.join("services.svg");
     plot::write(&report, &picture).with_context(|| format!("draw {}", picture.display()))?;
     println!("\nwritten: {}, {}", json.display(), picture.display());

@@ -5,10 +5,9 @@ use super::node::{NODE, Node, SERVER, TARGET_PORTS};
 use super::rules::{PORT, Services};
 use super::system::{self, Installed, System};
 use crate::cgroup::Cgroup;
-use anyhow::{Context, Result, anyhow};
+use crate::worker::Worker;
+use anyhow::{Context, Result};
 use std::net::{SocketAddr, TcpListener};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// What the client addresses, and from where.
@@ -52,30 +51,18 @@ pub struct Setup {
     pub services: Services,
     /// How long making it took.
     pub made_in: Duration,
-    /// `None` once it is to end.
-    orders: Option<Sender<(Target, Duration)>>,
-    thread: Option<JoinHandle<()>>,
-    answers: Receiver<Result<Sample>>,
+    worker: Worker<(Target, Duration), Sample>,
 }
 
 impl Setup {
     pub fn new(system: System, services: Services) -> Result<Self> {
-        let (orders, inbox) = channel();
-        let (outbox, answers) = channel();
-        let (ready, made) = channel();
         let begin = Instant::now();
-        let thread = std::thread::Builder::new().name(system.name().to_owned()).spawn(move || {
-            let running = match Running::new(system, services) {
-                Ok(running) => running,
-                Err(error) => return drop(ready.send(Err(error))),
-            };
-            let _ = ready.send(Ok(()));
-            for (target, time) in inbox {
-                let _ = outbox.send(running.measure(target, time));
-            }
-        })?;
-        made.recv().context("the set-up's thread")??;
-        Ok(Self { system, services, made_in: begin.elapsed(), orders: Some(orders), thread: Some(thread), answers })
+        let worker = Worker::start(
+            system.name(),
+            move || Running::new(system, services),
+            |running, (target, time)| running.measure(target, time),
+        )?;
+        Ok(Self { system, services, made_in: begin.elapsed(), worker })
     }
 
     pub fn targets(&self) -> &'static [Target] {
@@ -88,21 +75,8 @@ impl Setup {
     }
 
     pub fn measure(&self, target: Target, time: Duration) -> Result<Sample> {
-        let orders = self.orders.as_ref().context("the set-up is gone")?;
-        orders.send((target, time)).map_err(|_| anyhow!("the set-up is gone"))?;
-        let sample = self.answers.recv().context("the set-up is gone")?;
-        sample
-            .with_context(|| format!("{} with {} services, {}", self.system.name(), self.services.count, target.name()))
-    }
-}
-
-/// Waits for the thread, which gives its cgroup back.
-impl Drop for Setup {
-    fn drop(&mut self) {
-        self.orders = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        let what = || format!("{} with {} services, {}", self.system.name(), self.services.count, target.name());
+        self.worker.ask((target, time)).with_context(what)
     }
 }
 

@@ -9,6 +9,7 @@ mod objects;
 use crate::services::load::percentile;
 use crate::services::node::Node as Namespaces;
 use crate::services::system;
+use crate::written;
 use agent::kernel_datapath::loop_maps;
 use agent::services::{Services, apply};
 use agent::watched::Told;
@@ -94,10 +95,7 @@ pub fn run(args: &UpdatesArgs) -> Result<()> {
         ]);
     }
     println!("{table}");
-    std::fs::create_dir_all(&args.out).with_context(|| format!("make folder {}", args.out.display()))?;
-    let json = args.out.join("updates.json");
-    std::fs::write(&json, serde_json::to_vec_pretty(&outcomes)?)
-        .with_context(|| format!("write {}", json.display()))?;
+    let json = written::json(&args.out, "updates", &outcomes)?;
     println!("\nwritten: {}", json.display());
     Ok(())
 }

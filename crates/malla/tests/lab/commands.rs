@@ -4,7 +4,7 @@ use std::{
     fs,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -48,6 +48,20 @@ impl Lab {
     /// `malla lab <command> --name … <arguments>`.
     pub fn lab(&self, command: &str, arguments: &[&str]) -> Output {
         malla(&[&["lab", command, "--name", &self.name], arguments].concat())
+    }
+
+    /// kubectl against this lab; it must succeed.
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        let output = Command::new(kubectl_path())
+            .arg("--kubeconfig")
+            .arg(self.folder().join("kubeconfig"))
+            .args(arguments)
+            .env("NO_PROXY", "127.0.0.1")
+            .stdin(Stdio::null())
+            .output()
+            .expect("run kubectl");
+        assert!(output.status.success(), "kubectl {arguments:?}: {}\n{}", text(&output), self.logs());
+        text(&output)
     }
 
     pub fn status(&self) -> Value {
@@ -129,7 +143,7 @@ pub fn malla_as_nobody(arguments: &[&str]) -> Output {
 }
 
 /// The machine's kubectl, or the one that `make setup` unpacks.
-pub fn kubectl_path() -> PathBuf {
+fn kubectl_path() -> PathBuf {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&paths).map(|folder| folder.join("kubectl")).find(|program| program.is_file());
     let target = malla_path().parent().and_then(Path::parent).unwrap().to_owned();

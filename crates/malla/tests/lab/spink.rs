@@ -6,11 +6,10 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     path::PathBuf,
-    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use crate::commands::{Lab, kubectl_path, text};
+use crate::commands::{Lab, text};
 
 fn example(file: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples/spink").join(file)
@@ -29,19 +28,6 @@ fn spink_lab() -> (Lab, SocketAddr) {
         forwards.iter().find(|f| f["what"] == "control-plane" && f["listen"].as_str().unwrap().starts_with("127."));
     let listen = mapped.unwrap()["listen"].as_str().unwrap().parse().unwrap();
     (lab, listen)
-}
-
-fn kubectl(lab: &Lab, arguments: &[&str]) -> String {
-    let output = Command::new(kubectl_path())
-        .arg("--kubeconfig")
-        .arg(lab.folder().join("kubeconfig"))
-        .args(arguments)
-        .env("NO_PROXY", "127.0.0.1")
-        .stdin(Stdio::null())
-        .output()
-        .expect("run kubectl");
-    assert!(output.status.success(), "kubectl {arguments:?}: {}\n{}", text(&output), lab.logs());
-    text(&output)
 }
 
 /// One connection, one request. `Ok` is the body of a 200.
@@ -63,7 +49,7 @@ fn until<T>(lab: &Lab, what: &str, mut attempt: impl FnMut() -> Result<T, String
         match attempt() {
             Ok(value) => return value,
             Err(why) if Instant::now() > deadline => {
-                panic!("{what}: {why}\n{}\n{}", kubectl(lab, &["get", "pods,svc,endpoints", "-o", "wide"]), lab.logs())
+                panic!("{what}: {why}\n{}\n{}", lab.kubectl(&["get", "pods,svc,endpoints", "-o", "wide"]), lab.logs())
             }
             Err(_) => std::thread::sleep(Duration::from_millis(100)),
         }
@@ -74,10 +60,10 @@ fn until<T>(lab: &Lab, what: &str, mut attempt: impl FnMut() -> Result<T, String
 fn curl_reaches_both_replicas_and_nobody_once_they_are_gone() {
     let (lab, address) = spink_lab();
     for file in ["deployment.yaml", "service-nodeport.yaml"] {
-        kubectl(&lab, &["apply", "-f", example(file).to_str().unwrap()]);
+        lab.kubectl(&["apply", "-f", example(file).to_str().unwrap()]);
     }
-    kubectl(&lab, &["rollout", "status", "deployment/spink", "--timeout=60s"]);
-    let names = kubectl(&lab, &["get", "pods", "-l", "app=spink", "-o", "jsonpath={.items[*].metadata.name}"]);
+    lab.kubectl(&["rollout", "status", "deployment/spink", "--timeout=60s"]);
+    let names = lab.kubectl(&["get", "pods", "-l", "app=spink", "-o", "jsonpath={.items[*].metadata.name}"]);
     let pods: BTreeSet<&str> = names.split_whitespace().collect();
     assert_eq!(pods.len(), 2, "{names}");
 
@@ -101,7 +87,7 @@ fn curl_reaches_both_replicas_and_nobody_once_they_are_gone() {
     let missing = lab.lab("exec", &["nobody", "--", "true"]);
     assert!(!missing.status.success() && text(&missing).contains("nobody"), "{}", text(&missing));
 
-    kubectl(&lab, &["delete", "deployment", "spink"]);
+    lab.kubectl(&["delete", "deployment", "spink"]);
     until(&lab, "nobody answers", || match get(address, "/") {
         Ok(body) => Err(body),
         Err(error) => {

@@ -6,7 +6,7 @@
 #[allow(dead_code, reason = "the lab's own tests use the rest")]
 mod commands;
 
-use commands::{Lab, kubectl_path, malla, malla_path, text};
+use commands::{Lab, malla, malla_path, text};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -23,18 +23,6 @@ fn code(output: &Output) -> i32 {
 
 fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(output)))
-}
-
-fn kubectl(lab: &Lab, arguments: &[&str]) {
-    let output = Command::new(kubectl_path())
-        .arg("--kubeconfig")
-        .arg(lab.folder().join("kubeconfig"))
-        .args(arguments)
-        .env("NO_PROXY", "127.0.0.1")
-        .stdin(Stdio::null())
-        .output()
-        .expect("run kubectl");
-    assert!(output.status.success(), "kubectl {arguments:?}: {}\n{}", text(&output), lab.logs());
 }
 
 fn until(what: &str, mut attempt: impl FnMut() -> bool) {
@@ -145,9 +133,9 @@ fn a_flow_and_a_drop_are_told_with_names() {
     let lab = Lab::up(&[]);
     let examples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples/spink");
     for file in ["deployment.yaml", "service-nodeport.yaml"] {
-        kubectl(&lab, &["apply", "-f", examples.join(file).to_str().unwrap()]);
+        lab.kubectl(&["apply", "-f", examples.join(file).to_str().unwrap()]);
     }
-    kubectl(&lab, &["rollout", "status", "deployment/spink", "--timeout=60s"]);
+    lab.kubectl(&["rollout", "status", "deployment/spink", "--timeout=60s"]);
 
     let listening = monitor(&lab, "worker-1", &["--type", "flow", "--to", "default/spink"]);
     let flow = event(listening, || {
