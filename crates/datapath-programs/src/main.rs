@@ -12,6 +12,7 @@
 #![no_main]
 
 mod alias;
+mod answer;
 mod backends;
 mod code;
 mod config;

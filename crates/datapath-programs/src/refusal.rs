@@ -1,11 +1,12 @@
 //! Refusing at once what nothing serves: a TCP client gets a reset, as from a host without a listener (RFC 9293
 //! §3.10.7.1), any other "port unreachable". Clients know both as "connection refused".
 
-use aya_ebpf::helpers::generated::{bpf_csum_diff, bpf_redirect, bpf_redirect_peer, bpf_skb_change_tail};
-use datapath_layouts::{DropReason, ObservationPoint};
+use aya_ebpf::helpers::generated::bpf_skb_change_tail;
+use datapath_layouts::DropReason;
 use packet_headers::protocol::{self, tcp};
 use packet_headers::{ETHERNET_HEADER, Packet, flags};
 
+use crate::answer::{begun_checksum, fold, send_back, sum};
 use crate::code;
 use crate::events;
 use crate::icmp_error;
@@ -68,7 +69,7 @@ fn reset(skb: Skb, s: &mut Scratch, reason: DropReason) -> Result<i32, DropReaso
         let received = u32::from_be_bytes([s3, s2, s1, s0]).wrapping_add(data).wrapping_add(marks);
         (0, received, tcp::RST | tcp::ACK)
     };
-    let partial = leaves_checksum_to_device(skb, l4 + CHECKSUM)?;
+    let partial = begun_checksum(skb, l4 + CHECKSUM)?.is_some();
     // SAFETY: plain helper call; the packet has this many bytes, for its TCP header was read.
     if unsafe { bpf_skb_change_tail(skb.0, l4 + TCP_HEADER, 0) } != 0 {
         return Err(reason);
@@ -98,16 +99,6 @@ fn reset(skb: Skb, s: &mut Scratch, reason: DropReason) -> Result<i32, DropReaso
     send_back(skb, s)
 }
 
-/// Whether the packet carries only the start of its checksum, for a device to complete (CHECKSUM_PARTIAL,
-/// `include/linux/skbuff.h`). Nothing tells a program that, but the kernel takes up a change of the data into a finished
-/// checksum only. The field is written anew afterwards.
-#[inline(always)]
-fn leaves_checksum_to_device(skb: Skb, field: u32) -> Result<bool, DropReason> {
-    let before = skb.load::<2>(field);
-    skb.replace_port(field, 0, 1, false)?;
-    Ok(skb.load::<2>(field) == before)
-}
-
 /// Sum over the pseudo header (RFC 9293 §3.1, RFC 8200 §8.1) of a TCP header alone, which direction ever.
 #[inline(always)]
 fn pseudo_sum(s: &Scratch) -> Result<u32, DropReason> {
@@ -117,34 +108,4 @@ fn pseudo_sum(s: &Scratch) -> Result<u32, DropReason> {
     }
     let addresses = sum(&s.headers.source.v4_octets(), sum(&s.headers.destination.v4_octets(), 0)?)?;
     sum(&tail, addresses)
-}
-
-/// One's complement sum of `bytes` (a multiple of four) on top of `seed`.
-#[inline(always)]
-fn sum<const N: usize>(bytes: &[u8; N], seed: u32) -> Result<u32, DropReason> {
-    // SAFETY: `bytes` holds N readable bytes; nothing is subtracted.
-    let result = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, bytes.as_ptr().cast_mut().cast(), N as u32, seed) };
-    if result < 0 { Err(DropReason::L4Checksum) } else { Ok(result as u32) }
-}
-
-#[inline(always)]
-const fn fold(sum: u32) -> u16 {
-    let sum = (sum & 0xffff) + (sum >> 16);
-    ((sum & 0xffff) + (sum >> 16)) as u16
-}
-
-/// With the MAC addresses swapped, to where it came from.
-#[inline(always)]
-fn send_back(skb: Skb, s: &Scratch) -> Result<i32, DropReason> {
-    let Some(macs) = skb.load::<12>(0) else { return Err(DropReason::WriteError) };
-    let [a, b, c, d, e, f, g, h, i, j, k, l] = macs;
-    skb.store(0, &[g, h, i, j, k, l, a, b, c, d, e, f])?;
-    // SAFETY: plain helper calls.
-    Ok(unsafe {
-        if s.point == ObservationPoint::FromEndpoint as u8 {
-            bpf_redirect_peer(skb.ifindex(), 0)
-        } else {
-            bpf_redirect(skb.ifindex(), 0)
-        }
-    } as i32)
 }

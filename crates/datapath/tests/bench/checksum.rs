@@ -48,6 +48,11 @@ fn over(source: IpAddr, destination: IpAddr, protocol: u8, transport: &[u8]) -> 
     }
 }
 
+/// What a sender leaves in the checksum field for its device to go on from: the sum over the pseudo header.
+pub fn begun(source: IpAddr, destination: IpAddr, protocol: u8, length: usize) -> u16 {
+    !of(&[&pseudo(source, destination, protocol, length)])
+}
+
 /// Fills in a transport header's checksum.
 pub fn fill(source: IpAddr, destination: IpAddr, protocol: u8, transport: &mut [u8]) {
     let Some(at) = place(protocol) else { return };

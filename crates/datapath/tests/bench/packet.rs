@@ -234,6 +234,12 @@ impl Packet {
         self
     }
 
+    /// The transport header and what it carries, with its checksum.
+    pub fn transport_bytes(&self) -> Vec<u8> {
+        let bytes = self.bytes();
+        bytes[bytes.len() - self.transport.len()..].to_vec()
+    }
+
     /// From the IP header on.
     pub fn ip_bytes(&self) -> Vec<u8> {
         self.bytes().split_off(ETHERNET)
