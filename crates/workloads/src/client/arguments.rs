@@ -20,6 +20,8 @@ pub enum Request {
     Tcp(TcpArgs),
     /// Sends datagrams and expects them back.
     Udp(UdpArgs),
+    /// Reads such requests from standard input, one a line, makes all of them at once, and prints a JSON object for each.
+    Batch,
 }
 
 /// How much, how fast, how long.
