@@ -78,6 +78,7 @@ pub fn collected_maps(datapath: &Arc<Datapath>) -> collector::Tables {
         conntrack: Pinned::boxed(datapath, maps::CONNTRACK.name, |m| &m.conntrack),
         half_open: Pinned::boxed(datapath, maps::HALF_OPEN.name, |m| &m.half_open),
         service_flows: Pinned::boxed(datapath, maps::SERVICE_FLOWS.name, |m| &m.service_flows),
+        affinity: Pinned::boxed(datapath, maps::AFFINITY.name, |m| &m.affinity),
         nat: Pinned::boxed(datapath, maps::NAT.name, |m| &m.nat),
         fragments: Pinned::boxed(datapath, maps::FRAGMENTS.name, |m| &m.fragments),
         socket_reverse: Pinned::boxed(datapath, maps::SOCKET_REVERSE.name, |m| &m.socket_reverse),

@@ -6,5 +6,5 @@
 mod plan;
 mod run;
 
-pub use plan::{Gone, Judge};
+pub use plan::{Gone, Judge, Present};
 pub use run::{Collected, Collector, Handle, Tables, Totals};

@@ -3,7 +3,7 @@
 use crate::services::Purge;
 use datapath_layouts::flow::{flow_flags, flow_state};
 use datapath_layouts::nat::{INWARD, OUTWARD};
-use datapath_layouts::{Address, Flow, FlowKey, FragmentPorts, NatKey, NatMapping, ServiceFlow};
+use datapath_layouts::{Address, Affinity, AffinityKey, Flow, FlowKey, FragmentPorts, NatKey, NatMapping, ServiceFlow};
 use datapath_logic::conntrack;
 use datapath_logic::service::is_hairpin;
 use datapath_logic::tuple::{Tuple, flow_key};
@@ -74,6 +74,15 @@ impl Gone {
         self.addresses.contains(&flow.address) || self.has_flow(key)
     }
 
+    /// Whether a client is to be forgotten: the backend that it had left the row, or one of the two is gone. Nobody would be
+    /// led to such a backend, but the entry would stay until the table is full.
+    #[must_use]
+    pub fn has_affinity(&self, key: &AffinityKey, had: &Affinity) -> bool {
+        self.backends.contains_key(&(key.service_id, had.address, had.port))
+            || self.addresses.contains(&had.address)
+            || self.addresses.contains(&key.client)
+    }
+
     /// Whether an end of a flow is gone.
     #[must_use]
     pub fn has_flow(&self, key: &FlowKey) -> bool {
@@ -85,6 +94,34 @@ impl Gone {
     pub fn has_nat(&self, key: &NatKey, mapping: &NatMapping) -> bool {
         let pod = if key.direction == OUTWARD { key.local } else { mapping.address };
         self.addresses.contains(&pod)
+    }
+}
+
+/// Who is there, after a start: an agent that was killed may have changed the maps and forgotten nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Present {
+    /// Backends by row, address and port.
+    pub rows: HashSet<(u32, Address, u16)>,
+    /// Addresses that any slice names: also those of Pods that end their connections.
+    pub addresses: HashSet<Address>,
+}
+
+impl Present {
+    /// Whether a translation leads to a backend that its row has not. Where the Pod is still named, its living connections
+    /// stay, as in [`Gone::has_service_flow`].
+    #[must_use]
+    pub fn lacks_service_flow(&self, key: &FlowKey, flow: &ServiceFlow, is_alive: impl Fn(&FlowKey) -> bool) -> bool {
+        if self.rows.contains(&(flow.service_id, flow.address, flow.port)) {
+            return false;
+        }
+        let stays = self.addresses.contains(&flow.address) && key.protocol == TCP;
+        !(stays && tracked_as(key, flow).iter().any(is_alive))
+    }
+
+    /// Whether a client had a backend that its row has not.
+    #[must_use]
+    pub fn lacks_affinity(&self, key: &AffinityKey, had: &Affinity) -> bool {
+        !self.rows.contains(&(key.service_id, had.address, had.port))
     }
 }
 
@@ -246,6 +283,37 @@ mod tests {
         let other = ServiceFlow { service_id: 4, ..service_flow() };
         assert!(!purge(false).has_service_flow(&key(TCP), &other, dead), "another Service still has it");
         assert!(purge(true).draining().is_some() && purge(false).draining().is_none());
+    }
+
+    #[test]
+    fn clients_of_a_backend_that_left_a_row_are_forgotten_there() {
+        let key = |service_id| AffinityKey { client: POD, service_id };
+        let had = Affinity { address: BACKEND, port: 8080, ..Affinity::ZERO };
+        for draining in [true, false] {
+            assert!(purge(draining).has_affinity(&key(3), &had));
+            assert!(!purge(draining).has_affinity(&key(4), &had), "another Service still has it");
+            assert!(!purge(draining).has_affinity(&key(3), &Affinity { port: 8081, ..had }));
+        }
+        for address in [POD, BACKEND] {
+            let mut gone = Gone::default();
+            gone.address(address);
+            assert!(gone.has_affinity(&key(4), &had));
+        }
+    }
+
+    #[test]
+    fn after_a_start_only_rows_and_living_connections_count() {
+        let (alive, dead) = (|_: &FlowKey| true, |_: &FlowKey| false);
+        let named = Present { addresses: HashSet::from([BACKEND]), ..Present::default() };
+        let serving = Present { rows: HashSet::from([(3, BACKEND, 8080)]), ..named.clone() };
+        let had = Affinity { address: BACKEND, port: 8080, ..Affinity::ZERO };
+        assert!(!serving.lacks_service_flow(&key(UDP), &service_flow(), dead));
+        assert!(!serving.lacks_affinity(&AffinityKey { client: POD, service_id: 3 }, &had));
+        assert!(serving.lacks_affinity(&AffinityKey { client: POD, service_id: 4 }, &had), "of another row");
+        assert!(serving.lacks_service_flow(&key(UDP), &ServiceFlow { service_id: 4, ..service_flow() }, alive));
+        assert!(!named.lacks_service_flow(&key(TCP), &service_flow(), alive), "it ends its connections");
+        assert!(named.lacks_service_flow(&key(TCP), &service_flow(), dead));
+        assert!(Present::default().lacks_service_flow(&key(TCP), &service_flow(), alive), "the Pod is gone");
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! The collecting thread.
 
-use super::plan::{self, Gone, Judge};
+use super::plan::{self, Gone, Judge, Present};
 use crate::events::monotonic_ns;
 use crate::services::Purge;
 use crate::table::{Table, TableError};
 use datapath_layouts::{
-    Address, Flow, FlowKey, FragmentKey, FragmentPorts, NatKey, NatMapping, ServiceFlow, SocketReverse,
-    SocketReverseKey,
+    Address, Affinity, AffinityKey, Flow, FlowKey, FragmentKey, FragmentPorts, NatKey, NatMapping, ServiceFlow,
+    SocketReverse, SocketReverseKey,
 };
-use std::collections::HashSet;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -34,6 +34,8 @@ pub struct Tables {
     pub half_open: Box<dyn Table<FlowKey, Flow>>,
     /// Translations.
     pub service_flows: Box<dyn Table<FlowKey, ServiceFlow>>,
+    /// Clients that come back to the same backend.
+    pub affinity: Box<dyn Table<AffinityKey, Affinity>>,
     /// Masquerades.
     pub nat: Box<dyn Table<NatKey, NatMapping>>,
     /// Fragments.
@@ -87,7 +89,7 @@ struct OnceMore {
 enum Message {
     Backends(Vec<Purge>),
     Address(Address),
-    Present(HashSet<Address>),
+    Present(Present),
 }
 
 /// Tells the collector what is gone. When the last handle is dropped, the collector ends.
@@ -105,10 +107,10 @@ impl Handle {
         }
     }
 
-    /// All addresses that are behind Services: after a start, translations to any other are left over from backends that
-    /// went while nobody looked.
-    pub fn present(&self, addresses: HashSet<Address>) {
-        let _ = self.sender.send(Message::Present(addresses));
+    /// Everybody behind Services: after a start, what leads to anybody else is left over from backends that went while nobody
+    /// looked.
+    pub fn present(&self, present: Present) {
+        let _ = self.sender.send(Message::Present(present));
     }
 
     /// A Pod's address that is gone.
@@ -136,32 +138,43 @@ impl Collector {
     /// Collects until every [`Handle`] is gone.
     pub fn run(self) {
         let mut round = Instant::now() + ROUND;
-        let mut once_more: Option<OnceMore> = None;
+        // In the order of their time.
+        let mut once_more: VecDeque<OnceMore> = VecDeque::new();
         loop {
-            let next = once_more.as_ref().map_or(round, |more| round.min(more.at));
+            let next = once_more.front().map_or(round, |more| round.min(more.at));
             match self.receiver.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(first) => {
                     let gone = self.gather(first);
                     self.report(self.forget(&gone));
-                    // The earlier one is done a little late rather than forgotten.
-                    let mut again = once_more.map(|more| more.gone).unwrap_or_default();
-                    again.merge(gone);
-                    once_more = Some(OnceMore { at: Instant::now() + ONCE_MORE, gone: again, looks: LOOKS });
+                    once_more.push_back(OnceMore { at: Instant::now() + ONCE_MORE, gone, looks: LOOKS });
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => {
-                    if let Some(more) = once_more.take_if(|more| more.at <= Instant::now()) {
-                        self.report(self.forget(&more.gone));
-                        let looks = more.looks - 1;
-                        let draining = more.gone.draining().filter(|_| looks > 0);
-                        once_more = draining.map(|gone| OnceMore { at: Instant::now() + ONCE_MORE, gone, looks });
-                    }
-                    if Instant::now() >= round {
-                        self.report(self.expire(&Judge { now: monotonic_ns() }));
-                        round = Instant::now() + ROUND;
-                    }
-                }
+                Err(RecvTimeoutError::Timeout) => {}
             }
+            // Also when there is always something new: what comes often must not put off what is due.
+            self.look_once_more(&mut once_more);
+            if Instant::now() >= round {
+                self.report(self.expire(&Judge { now: monotonic_ns() }));
+                round = Instant::now() + ROUND;
+            }
+        }
+    }
+
+    /// One look for all that is due.
+    fn look_once_more(&self, once_more: &mut VecDeque<OnceMore>) {
+        let now = Instant::now();
+        let (mut due, mut looks) = (Gone::default(), 0);
+        while let Some(more) = once_more.pop_front_if(|more| more.at <= now) {
+            due.merge(more.gone);
+            looks = looks.max(more.looks);
+        }
+        if looks == 0 {
+            return;
+        }
+        self.report(self.forget(&due));
+        let looks = looks - 1;
+        if let Some(gone) = due.draining().filter(|_| looks > 0) {
+            once_more.push_back(OnceMore { at: Instant::now() + ONCE_MORE, gone, looks });
         }
     }
 
@@ -170,7 +183,7 @@ impl Collector {
         let mut take = |message| match message {
             Message::Backends(purges) => purges.into_iter().for_each(|p| gone.backend(p)),
             Message::Address(address) => gone.address(address),
-            Message::Present(addresses) => self.report(self.forget_absent(&addresses)),
+            Message::Present(present) => self.report(self.forget_absent(&present)),
         };
         take(first);
         let until = Instant::now() + GATHER;
@@ -180,9 +193,11 @@ impl Collector {
         gone
     }
 
-    fn forget_absent(&self, present: &HashSet<Address>) -> Result<(), TableError> {
-        let count = &self.totals.service_flows;
-        remove_where(&*self.tables.service_flows, count, |_, flow| !present.contains(&flow.address))
+    fn forget_absent(&self, present: &Present) -> Result<(), TableError> {
+        remove_where(&*self.tables.service_flows, &self.totals.service_flows, |key, flow| {
+            present.lacks_service_flow(key, flow, |key| self.is_alive(key))
+        })?;
+        remove_where(&*self.tables.affinity, &AtomicU64::new(0), |key, had| present.lacks_affinity(key, had))
     }
 
     /// Whether a tracked connection goes on. One that can't be looked up is not cut.
@@ -205,6 +220,7 @@ impl Collector {
         remove_where(&*self.tables.service_flows, service_flows, |k, v| {
             gone.has_service_flow(k, v, |k| self.is_alive(k))
         })?;
+        remove_where(&*self.tables.affinity, &AtomicU64::new(0), |k, v| gone.has_affinity(k, v))?;
         if gone.has_addresses() {
             remove_where(&*self.tables.conntrack, flows, |k, _| gone.has_flow(k))?;
             remove_where(&*self.tables.half_open, flows, |k, _| gone.has_flow(k))?;

@@ -22,6 +22,7 @@ fn collector() -> (Both, Collector, Handle, Arc<Totals>) {
         conntrack: Box::new(both.conntrack.clone()),
         half_open: Box::new(twin::<FlowKey, Flow>()),
         service_flows: Box::new(both.service_flows.clone()),
+        affinity: Box::new(twin::<AffinityKey, Affinity>()),
         nat: Box::new(both.nat.clone()),
         fragments: Box::new(twin::<FragmentKey, FragmentPorts>()),
         socket_reverse: Box::new(twin::<SocketReverseKey, SocketReverse>()),
@@ -113,7 +114,9 @@ fn after_a_start_translations_to_nobody_are_forgotten() {
         let flow = ServiceFlow { service_id: 3, address, port: 8080, last_seen_ns: u64::MAX, ..ServiceFlow::ZERO };
         both.service_flows.insert(&key(&tuple(n, [10, 96, 0, 7])).0, &flow).unwrap();
     }
-    handle.present(HashSet::from([Address::from_v4([10, 244, 2, 3])]));
+    let serving = Address::from_v4([10, 244, 2, 3]);
+    let addresses = std::collections::HashSet::from([serving]);
+    handle.present(Present { rows: std::collections::HashSet::from([(3, serving, 8080)]), addresses });
     drop(handle);
     collector.run();
     let left = both.service_flows.entries().unwrap();

@@ -43,6 +43,7 @@ fn start(endpoints: &Endpoints, programs: &Arc<FakePrograms>) -> Pods {
         conntrack: empty(),
         half_open: empty(),
         service_flows: empty(),
+        affinity: empty(),
         nat: empty(),
         fragments: empty(),
         socket_reverse: empty(),

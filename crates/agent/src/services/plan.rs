@@ -1,6 +1,7 @@
 //! Which Services to plan anew, what their plans are, and which flows are to be forgotten. Pure.
 
 use super::health::{self, HealthChecks};
+use crate::collector::Present;
 use crate::watched::{Difference, Told, Watched};
 use load_balancer::{Balancer, Change, Gone, Locality, Plan, Wanted, desired};
 use model::{EndpointSlice, Node, ObjectName, Service};
@@ -254,11 +255,14 @@ impl Services {
         self.services.values()
     }
 
-    /// Addresses that any slice names, whatever they can take.
+    /// Who is behind Services: every slot, and every address that a slice names, whatever it can take.
     #[must_use]
-    pub fn present(&self) -> HashSet<datapath_layouts::Address> {
+    pub fn present(&self) -> Present {
         let endpoints = self.slices.values().flat_map(|s| &s.endpoints);
-        endpoints.map(|e| datapath_layouts::Address::from_ip(e.address)).collect()
+        Present {
+            rows: self.balancer.tables().all_slots().map(|(row, b)| (row, b.address, b.port)).collect(),
+            addresses: endpoints.map(|e| datapath_layouts::Address::from_ip(e.address)).collect(),
+        }
     }
 
     /// What is wrong, by Service.
