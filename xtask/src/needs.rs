@@ -129,6 +129,27 @@ pub const PACKAGES: &[Package] = &[
         how: How::Install,
     },
     Package {
+        name: "iperf3",
+        shows: "iperf3",
+        since: Purpose::Test,
+        why: "TCP load through Services by a program of others",
+        how: How::Install,
+    },
+    Package {
+        name: "socat",
+        shows: "socat",
+        since: Purpose::Test,
+        why: "TCP and datagrams through Services by a program of others",
+        how: How::Install,
+    },
+    Package {
+        name: "nginx",
+        shows: "/usr/sbin/nginx",
+        since: Purpose::Test,
+        why: "a web server of others behind Services",
+        how: How::Unpack,
+    },
+    Package {
         name: "busybox-static",
         shows: "/bin/busybox",
         since: Purpose::Test,
