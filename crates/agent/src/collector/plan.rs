@@ -3,7 +3,9 @@
 use crate::services::Purge;
 use datapath_layouts::flow::{flow_flags, flow_state};
 use datapath_layouts::nat::{INWARD, OUTWARD};
-use datapath_layouts::{Address, Flow, FlowKey, FragmentPorts, NatKey, NatMapping, ServiceFlow};
+use datapath_layouts::{
+    Address, Flow, FlowKey, FragmentPorts, NatKey, NatMapping, ServiceFlow, SocketReverse, SocketReverseKey,
+};
 use datapath_logic::conntrack;
 use datapath_logic::service::is_hairpin;
 use datapath_logic::tuple::{Tuple, flow_key};
@@ -55,10 +57,10 @@ impl Gone {
         !self.addresses.is_empty()
     }
 
-    /// Whether a Pod with this address is gone.
+    /// Whether any socket can be bound to what is gone for good.
     #[must_use]
-    pub fn has_address(&self, address: Address) -> bool {
-        self.addresses.contains(&address)
+    pub fn ends_sockets(&self) -> bool {
+        self.has_addresses() || self.backends.values().any(|draining| !draining)
     }
 
     /// Whether a translation is to be forgotten. Of a backend that still ends its connections, those stay that `is_alive`
@@ -72,6 +74,13 @@ impl Gone {
             None => {}
         }
         self.addresses.contains(&flow.address) || self.has_flow(key)
+    }
+
+    /// Whether the backend that a socket was bound to is gone for good.
+    #[must_use]
+    pub fn has_socket(&self, key: &SocketReverseKey, service: &SocketReverse) -> bool {
+        self.backends.get(&(service.service_id, key.address, key.port)) == Some(&false)
+            || self.addresses.contains(&key.address)
     }
 
     /// Whether an end of a flow is gone.
