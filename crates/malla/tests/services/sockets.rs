@@ -78,42 +78,61 @@ fn move_to(cluster: &Cluster, server: &str) {
     }
 }
 
-/// The backend lives on, so that only what is ended changes over: connected UDP sockets and TCP connections, of Pods and
-/// of a node's processes. Whoever speaks to the backend itself is let alone.
+/// What becomes of those that speak to a backend when it leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// Their socket is ended; the built-in client begins anew.
+    Ended,
+    /// Their next datagram goes elsewhere.
+    Rebalanced,
+    /// Nothing.
+    LetAlone,
+}
+
+/// The backend lives on, so that only what is ended or sent elsewhere changes over: connected UDP sockets and TCP
+/// connections, of Pods and of a node's processes. Whoever speaks to the backend itself is let alone.
 pub fn ended_with_their_backend(cluster: &Cluster, findings: &mut Findings) {
+    // Per packet.
+    cluster.kubectl(&["annotate", "--overwrite", "pod", "client-3", &format!("{ANNOTATION}=off")]);
+    let (pod, node, packets) = (From::Pod("client-2"), From::Node("control-plane"), From::Pod("client-3"));
     for (family, name) in FAMILIES.iter().enumerate() {
         move_to(cluster, "server-1");
         let service = at(&cluster.cluster_ips("moving")[family], 80);
         let itself = at(&cluster.pod_addresses("server-1")[family], 8080);
-        for from in [From::Pod("client-2"), From::Node("control-plane")] {
+        for from in [pod, node, packets] {
             wait_until("the first backend serves", Duration::from_secs(20), || {
                 cluster.ask(from, &["udp", &service, "--whoami"]).is_ok_and(|r| r.answered_by.contains_key("server-1"))
             });
         }
+        let (udp, tcp, direct) =
+            (["udp", &service, "--whoami"], ["tcp", &service, "--keep"], ["udp", &itself, "--whoami"]);
         let mut running = Vec::new();
-        for from in [From::Pod("client-2"), From::Node("control-plane")] {
-            for (what, to, request, ended) in [
-                ("UDP", &service, &["udp", &service, "--whoami"][..], true),
-                ("TCP", &service, &["tcp", &service], true),
-                ("UDP to the backend itself", &itself, &["udp", &itself, "--whoami"], false),
-            ] {
-                let load = ["--keep", "--rate", "10", "--duration", "6s", "--timeout", "3s"];
-                let mut client = cluster.client(from, &[request, &load].concat());
-                let child = client.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-                running.push((format!("{name} {what} of {from:?} to {to}"), ended, child));
-            }
+        for (what, from, request, then) in [
+            ("UDP of a Pod", pod, &udp, Then::Ended),
+            ("TCP of a Pod", pod, &tcp, Then::Ended),
+            ("UDP of a Pod to the backend itself", pod, &direct, Then::LetAlone),
+            ("UDP of a node", node, &udp, Then::Ended),
+            ("TCP of a node", node, &tcp, Then::Ended),
+            ("UDP of a node to the backend itself", node, &direct, Then::LetAlone),
+            ("UDP of a Pod, per packet", packets, &udp, Then::Rebalanced),
+        ] {
+            let load = ["--rate", "10", "--duration", "6s", "--timeout", "2s"];
+            let keep = if request[0] == "udp" { &["--keep"][..] } else { &[] };
+            let mut client = cluster.client(from, &[&request[..], &load, keep].concat());
+            let child = client.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            running.push((format!("{name} {what}"), request[0], then, child));
         }
         sleep(Duration::from_secs(3));
         move_to(cluster, "server-2");
-        for (what, ended, child) in running {
+        for (what, protocol, then, child) in running {
             let report = report(&child.wait_with_output().unwrap());
             let right = report.as_ref().is_ok_and(|r| {
-                let moved = r.answered_by.contains_key("server-2");
-                // The built-in client begins anew after an error.
-                let errors = if ended { 1..=2 } else { 0..=0 };
-                errors.contains(&r.errors) && r.requests > 30 && (moved == ended || what.contains("TCP"))
+                let errors = if then == Then::Ended { 1..=2 } else { 0..=0 };
+                // The echo of TCP does not say who it is.
+                let moved = protocol == "tcp" || r.answered_by.contains_key("server-2") == (then != Then::LetAlone);
+                errors.contains(&r.errors) && moved && r.requests > 30
             });
-            findings.check(&what, right, &format!("ended: {ended} was expected, {report:?}"));
+            findings.check(&what, right, &format!("{then:?} was expected, {report:?}"));
         }
     }
 }
