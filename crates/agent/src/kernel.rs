@@ -1,37 +1,9 @@
-//! Two things that need a system call of their own.
+//! The allocator's own interface, and what the process costs.
 
-use crate::error::Error;
-use std::os::fd::AsRawFd;
-
-/// `SO_NETNS_COOKIE` (asm-generic/socket.h), since Linux 5.14.
-const SO_NETNS_COOKIE: libc::c_int = 71;
 /// Arenas of glibc's allocator: each holds on to memory of its own, and few threads here allocate at all.
 const ARENAS: libc::c_int = 2;
 /// Free memory at the heap's top above this goes back to the kernel, bytes.
 const TRIM: libc::c_int = 256 * 1024;
-
-/// The number by which socket hooks know this process' network namespace.
-///
-/// # Errors
-/// What the kernel says.
-#[expect(unsafe_code, reason = "rustix has no SO_NETNS_COOKIE")]
-pub fn netns_cookie() -> Result<u64, Error> {
-    let failed = |source| Error::System { operation: "ask for the network namespace's cookie", source };
-    let socket = std::os::unix::net::UnixDatagram::unbound().map_err(failed)?;
-    let mut cookie = 0_u64;
-    let mut length = size_of::<u64>() as libc::socklen_t;
-    // SAFETY: the descriptor is open for the whole call, and the pointers are to locals of the size that `length` says.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            SO_NETNS_COOKIE,
-            (&raw mut cookie).cast(),
-            &raw mut length,
-        )
-    };
-    if result == 0 { Ok(cookie) } else { Err(failed(std::io::Error::last_os_error())) }
-}
 
 /// Keeps the allocator from holding on to memory that was needed once. To be called before threads are started.
 #[expect(unsafe_code, reason = "the allocator has no other interface than mallopt(3)")]
@@ -65,7 +37,6 @@ pub fn resident_bytes() -> u64 {
 mod tests {
     #[test]
     fn the_kernel_answers() {
-        assert_ne!(super::netns_cookie().unwrap(), 0);
         assert!(super::resident_bytes() > 100_000);
     }
 }

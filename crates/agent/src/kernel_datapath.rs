@@ -71,9 +71,15 @@ pub fn endpoints(datapath: &Arc<Datapath>) -> Box<dyn Table<datapath_layouts::Ad
     Pinned::boxed(datapath, maps::ENDPOINTS.name, |m| &m.endpoints)
 }
 
-/// The maps that are collected.
+/// The map of Pods whose sockets are left alone.
 #[must_use]
-pub fn collected_maps(datapath: &Arc<Datapath>) -> collector::Tables {
+pub fn untranslated(datapath: &Arc<Datapath>) -> Box<dyn Table<u64, u8>> {
+    Pinned::boxed(datapath, maps::UNTRANSLATED.name, |m| &m.untranslated)
+}
+
+/// The maps that are collected, and the sockets.
+#[must_use]
+pub fn collected_maps(datapath: &Arc<Datapath>, sockets: Box<dyn collector::Sockets>) -> collector::Tables {
     collector::Tables {
         conntrack: Pinned::boxed(datapath, maps::CONNTRACK.name, |m| &m.conntrack),
         half_open: Pinned::boxed(datapath, maps::HALF_OPEN.name, |m| &m.half_open),
@@ -82,6 +88,8 @@ pub fn collected_maps(datapath: &Arc<Datapath>) -> collector::Tables {
         nat: Pinned::boxed(datapath, maps::NAT.name, |m| &m.nat),
         fragments: Pinned::boxed(datapath, maps::FRAGMENTS.name, |m| &m.fragments),
         socket_reverse: Pinned::boxed(datapath, maps::SOCKET_REVERSE.name, |m| &m.socket_reverse),
+        backends: Pinned::boxed(datapath, maps::BACKENDS.name, |m| &m.backends),
+        sockets,
     }
 }
 

@@ -4,7 +4,7 @@
 //! API ─watch─▶ cluster ─told─▶ run::State ─plan─▶ topology, services ─apply─▶ maps, routes
 //! CNI ───────▶ pod-network ──▶ pods ──────────────────────────────────────▶ maps, programs on links
 //! ring ──────▶ events ──────▶ server (agent.sock) ◀─ questions ─ malla status, malla monitor
-//! maps ──────▶ collector: forgets what is over
+//! maps ──────▶ collector: forgets what is over ─▶ sockets: ends those bound to it
 //! ```
 //! Invariants: the loop in [`run`] is the only writer of services and routes; planning does no I/O; nothing is removed
 //! before the API has told everything; a killed agent leaves traffic as it is, and its successor goes on from the pins.
@@ -28,6 +28,7 @@ pub mod server;
 mod service_events;
 pub mod services;
 pub mod settings_file;
+pub mod sockets;
 pub mod status;
 pub mod table;
 pub mod topology;

@@ -53,6 +53,8 @@ maps! {
     FRAGMENTS = "fragments", v 1, lab 1024, node 8192;
     /// [`crate::SocketReverseKey`] → [`crate::SocketReverse`]; LRU.
     SOCKET_REVERSE = "socket_reverse", v 1, lab 8192, node 262_144;
+    /// `u64` (network namespace, `SO_NETNS_COOKIE`) → `u8`; hash. Pods whose sockets the socket hooks leave alone.
+    UNTRANSLATED = "untranslated", v 1, lab 1024, node 4096;
     /// [`crate::Event`]s; ring buffer, size in bytes.
     EVENTS = "events", v 1, lab 1 << 20, node 8 << 20;
     /// `u32` → [`crate::StatsValue`]; per-CPU array.

@@ -1,5 +1,6 @@
 //! What the answers to a sender share, whether ICMP error or reset: checksums, and the way back.
 
+use aya_ebpf::bindings::BPF_F_INGRESS;
 use aya_ebpf::helpers::generated::{bpf_csum_diff, bpf_redirect, bpf_redirect_peer};
 use datapath_layouts::{DropReason, ObservationPoint};
 use packet_headers::Packet;
@@ -46,6 +47,9 @@ pub fn send_back(skb: Skb, s: &Scratch) -> Result<i32, DropReason> {
     Ok(unsafe {
         if s.point == ObservationPoint::FromEndpoint as u8 {
             bpf_redirect_peer(skb.ifindex(), 0)
+        } else if s.point == ObservationPoint::FromHost as u8 {
+            // The host's own stack has sent it: back up into that.
+            bpf_redirect(skb.ifindex(), u64::from(BPF_F_INGRESS))
         } else {
             bpf_redirect(skb.ifindex(), 0)
         }

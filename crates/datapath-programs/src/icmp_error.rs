@@ -4,7 +4,7 @@
 
 use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
 use aya_ebpf::helpers::generated::{bpf_csum_diff, bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_load_bytes};
-use datapath_layouts::{Address, DropReason};
+use datapath_layouts::{Address, DropReason, ObservationPoint};
 use packet_headers::{ETHERNET_HEADER, Packet, flags, protocol};
 
 use crate::answer::{begun_checksum, fold, send_back, sum};
@@ -136,7 +136,7 @@ fn build_v4<const Q: usize>(
     reason: DropReason,
 ) -> Result<i32, DropReason> {
     load_quote::<Q>(skb, s, reason)?;
-    let (from, to) = (config!(node_ipv4), s.headers.source);
+    let (from, to) = (answers_for(s, config!(node_ipv4)), s.headers.source);
     let length = (28 + Q) as u16;
     let [m1, m0] = (mtu as u16).to_be_bytes();
     let mut icmp = [kind, subtype, 0, 0, 0, 0, m1, m0];
@@ -189,7 +189,7 @@ fn build_v6<const Q: usize>(
     reason: DropReason,
 ) -> Result<i32, DropReason> {
     load_quote::<Q>(skb, s, reason)?;
-    let (from, to): (Address, Address) = (config!(node_ipv6), s.headers.source);
+    let (from, to) = (answers_for(s, config!(node_ipv6)), s.headers.source);
     let payload = (8 + Q) as u16;
     let [p1, p0] = payload.to_be_bytes();
     let m = mtu.to_be_bytes();
@@ -205,6 +205,13 @@ fn build_v6<const Q: usize>(
     skb.store(ETHERNET_HEADER + 24, &to.0)?;
     skb.store(ETHERNET_HEADER + 40, &icmp)?;
     send_back(skb, s)
+}
+
+/// Who tells: the node, as the router on the way. To its own stack it can't, which takes nothing from its own address
+/// that comes by a device; there it is told by the address that was asked.
+#[inline(always)]
+fn answers_for(s: &Scratch, node: Address) -> Address {
+    if s.point == ObservationPoint::FromHost as u8 { s.headers.destination } else { node }
 }
 
 /// Cuts the packet to what is quoted, makes room for the new headers before it, and reports the drop; where that can't

@@ -44,6 +44,8 @@ pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentPorts> = LruHashMap::with_
 #[map(name = "socket_reverse")]
 pub static SOCKET_REVERSE: LruHashMap<SocketReverseKey, SocketReverse> =
     LruHashMap::with_max_entries(info::SOCKET_REVERSE.lab, 0);
+#[map(name = "untranslated")]
+pub static UNTRANSLATED: HashMap<u64, u8> = HashMap::with_max_entries(info::UNTRANSLATED.lab, NO_PREALLOC);
 #[map(name = "events")]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(info::EVENTS.lab, 0);
 #[map(name = "stats")]

@@ -62,6 +62,20 @@ pub fn refuse_unused(s: &mut Scratch) -> Result<(), DropReason> {
     if unused_code(s) { Err(DropReason::ServiceAddress) } else { Ok(()) }
 }
 
+/// [`refuse_unused`] of what the host's stack sends. A connected UDP socket comes here: it was let connect, for that
+/// sends nothing. What a service does serve, the socket hooks left alone for a reason that is not "unused".
+#[inline(always)]
+pub fn refuse_unused_of_host(s: &mut Scratch) -> Result<(), DropReason> {
+    if !matches!(s.headers.protocol, protocol::TCP | protocol::UDP | protocol::SCTP) || !unused_code(s) {
+        return Ok(());
+    }
+    if frontend_into(s, false) {
+        s.unused_port = 0;
+        return Ok(());
+    }
+    Err(DropReason::ServiceAddress)
+}
+
 #[inline(never)]
 fn unused_code(s: &mut Scratch) -> bool {
     let unused = is_of_services(&s.headers.destination);

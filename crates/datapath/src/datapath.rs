@@ -90,6 +90,7 @@ fn shape(map: MapInfo, profile: Profile) -> MapShape {
         n if n == info::NAT.name => of(LRU, size_of::<NatKey>(), size_of::<NatMapping>()),
         n if n == info::FRAGMENTS.name => of(LRU, size_of::<FragmentKey>(), size_of::<FragmentPorts>()),
         n if n == info::SOCKET_REVERSE.name => of(LRU, size_of::<SocketReverseKey>(), size_of::<SocketReverse>()),
+        n if n == info::UNTRANSLATED.name => of(HASH, size_of::<u64>(), size_of::<u8>()),
         n if n == info::EVENTS.name => of(RING, 0, 0),
         _ => of(PERCPU_ARRAY, 4, size_of::<StatsValue>()),
     }

@@ -295,6 +295,8 @@ pub struct Maps {
     pub fragments: Map<FragmentKey, FragmentPorts>,
     /// Services of translated sockets.
     pub socket_reverse: Map<SocketReverseKey, SocketReverse>,
+    /// Network namespaces whose sockets are left alone, by their cookies.
+    pub untranslated: Map<u64, u8>,
     /// Counters.
     pub stats: StatsMap,
     events: OwnedFd,
@@ -324,6 +326,7 @@ impl Maps {
             nat: Map::open(directory, info::NAT)?,
             fragments: Map::open(directory, info::FRAGMENTS)?,
             socket_reverse: Map::open(directory, info::SOCKET_REVERSE)?,
+            untranslated: Map::open(directory, info::UNTRANSLATED)?,
             stats: StatsMap::open(directory)?,
             events,
         })
@@ -349,6 +352,7 @@ impl Maps {
             self.nat.usage()?,
             self.fragments.usage()?,
             self.socket_reverse.usage()?,
+            self.untranslated.usage()?,
             usage(self.events.as_fd(), info::EVENTS)?,
             usage(self.stats.fd.as_fd(), info::STATS)?,
         ])

@@ -15,6 +15,7 @@ use bench::world::{
     BOTH, Family, NODE_PORT, REMOTE_IDENTITY, SERVICE_PORT, TARGET_PORT, V4, backend, put_address, put_service,
 };
 use datapath_layouts::identity;
+use netlink::{Netlink, Route};
 
 const CLIENT: u16 = 40000;
 const SERVER: u16 = 443;
@@ -151,6 +152,35 @@ fn refused(t: &Topology, f: Family) {
             let error = client.recv(&mut [0; 9]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "UDP from {from} to {to}");
         }
+    }
+}
+
+/// A process of the node itself: its datagram is turned around on the way out, and its kernel believes that.
+#[test]
+fn a_connected_socket_of_the_node_hears_that_a_port_is_unused() {
+    let t = Topology::new();
+    let node = Netlink::open().unwrap();
+    for f in BOTH {
+        // As in the lab, where everything else goes by the fabric's router.
+        node.replace_route(&Route::default_via(f.gateway()).dev(t.devices.network)).unwrap();
+        put_service(t.datapath().maps(), f, &[backend(f.pod(), 1)]);
+        for address in [f.service(), f.balanced()] {
+            put_address(t.datapath().maps(), address);
+            let client = UdpSocket::bind((f.node(), CLIENT)).unwrap();
+            client.set_read_timeout(Some(PATIENCE)).unwrap();
+            client.connect((address, SERVICE_PORT + 1)).unwrap();
+            client.send(b"?").unwrap();
+            let error = client.recv(&mut [0; 9]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "UDP from the node to {address}");
+            let refused = TcpStream::connect_timeout(&(address, SERVICE_PORT + 1).into(), PATIENCE).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "TCP from the node to {address}");
+        }
+        // A port that the service has is not called unused: what the hooks left alone is dropped in silence.
+        let client = UdpSocket::bind((f.node(), CLIENT)).unwrap();
+        client.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        client.connect((f.service(), SERVICE_PORT)).unwrap();
+        client.send(b"?").unwrap();
+        assert_eq!(client.recv(&mut [0; 9]).unwrap_err().kind(), ErrorKind::WouldBlock);
     }
 }
 

@@ -5,7 +5,6 @@ mod bench;
 use std::collections::HashSet;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
 use bench::topology::PATIENCE;
@@ -74,19 +73,8 @@ impl Drop for Cgroup {
     }
 }
 
-/// `SO_NETNS_COOKIE` of this thread's namespace.
 fn netns_cookie() -> u64 {
-    const SO_NETNS_COOKIE: libc::c_int = 71;
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let mut cookie = 0u64;
-    let mut length = size_of::<u64>() as libc::socklen_t;
-    // SAFETY: the value is as long as the length says.
-    let result = unsafe {
-        let value = std::ptr::from_mut(&mut cookie).cast();
-        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, SO_NETNS_COOKIE, value, &raw mut length)
-    };
-    assert_eq!(result, 0, "ask for the namespace's cookie: {}", std::io::Error::last_os_error());
-    cookie
+    NetNs::current().unwrap().cookie().unwrap()
 }
 
 struct Node {
@@ -156,6 +144,7 @@ fn services_once_per_socket() {
     source_ranges(&node.datapath);
     clients_come_back(&node.datapath);
     one_by_the_table(&node.datapath);
+    left_alone(&node.datapath);
 }
 
 fn outside_of_the_cgroup_nothing_changes(service: SocketAddr) {
@@ -405,5 +394,47 @@ fn one_by_the_table(datapath: &Datapath) {
         let counts = spread(f, &listeners, 60);
         assert!(counts.iter().all(|c| *c > 0), "the table is for outside only: {counts:?}");
         datapath.maps().maglev.remove(&SERVICE_ID).unwrap();
+    }
+}
+
+/// A network namespace whose sockets nobody touches: its packets are for the programs of its link to translate. What was
+/// bound before goes on, and so do others.
+fn left_alone(datapath: &Datapath) {
+    let maps = datapath.maps();
+    for f in BOTH {
+        let listener = TcpListener::bind((f.pod(), TARGET_PORT)).unwrap();
+        put_service(maps, f, &[backend(f.pod(), 1)]);
+        put_address(maps, f.service());
+        let service = SocketAddr::from((f.service(), SERVICE_PORT));
+        let unused = SocketAddr::from((f.service(), SERVICE_PORT + 1));
+        let mut before = TcpStream::connect(service).unwrap();
+        let (mut served, _) = listener.accept().unwrap();
+        maps.untranslated.insert(&netns_cookie(), &1).unwrap();
+        let known = maps.socket_reverse.entries().unwrap().len();
+        let untouched = |what: &str| {
+            let error = TcpStream::connect_timeout(&service, PATIENCE).expect_err(what);
+            assert_ne!(error.kind(), ErrorKind::ConnectionRefused, "{what}: the kernel finds no route");
+            let client = UdpSocket::bind(any_port(f)).unwrap();
+            assert_ne!(client.send_to(b"?", service).expect_err(what).kind(), ErrorKind::ConnectionRefused, "{what}");
+            for error in [
+                TcpStream::connect_timeout(&unused, PATIENCE).expect_err(what),
+                client.send_to(b"?", unused).expect_err(what),
+            ] {
+                assert_ne!(error.kind(), ErrorKind::ConnectionRefused, "{what}: no port is refused here");
+            }
+        };
+        untouched("left alone");
+        assert_eq!(before.peer_addr().unwrap(), service, "what was bound before goes on");
+        served.write_all(b"hello").unwrap();
+        before.read_exact(&mut [0; 5]).unwrap();
+        put_service(maps, f, &[]);
+        untouched("without backends");
+        put_service(maps, f, &[backend(f.pod(), 1)]);
+        assert_eq!(maps.socket_reverse.entries().unwrap().len(), known);
+        let other = NetNs::create().unwrap();
+        let told = other.run(|| UdpSocket::bind(any_port(f)).unwrap().send_to(b"?", unused)).unwrap();
+        assert_eq!(told.unwrap_err().kind(), ErrorKind::ConnectionRefused, "another namespace");
+        maps.untranslated.remove(&netns_cookie()).unwrap();
+        assert_eq!(connected(service, &listener).0, service, "not left alone any more");
     }
 }

@@ -6,6 +6,7 @@ mod listing;
 mod routes;
 mod services;
 mod settings;
+mod sockets;
 mod stats;
 
 use crate::agents::LABS;
@@ -41,6 +42,8 @@ enum What {
     Endpoints(Common),
     /// Where everything else lies
     Ipcache(Common),
+    /// Sockets with the backends they were given, and network namespaces whose sockets are left alone
+    Sockets(Common),
     /// Settings compiled into the programs
     Config(Common),
     /// Packets dropped and passed, events, and what the maps cost
@@ -86,6 +89,7 @@ pub fn run(args: &BpfArgs) -> anyhow::Result<()> {
         What::Services(common) => (common, services::read),
         What::Endpoints(common) => (common, endpoints::read),
         What::Ipcache(common) => (common, routes::read),
+        What::Sockets(common) => (common, sockets::read),
         What::Config(common) => return print(common, &all_settings(common, Path::new(LABS))?),
         What::Stats(common) => (common, stats::read),
     };

@@ -1,4 +1,5 @@
-//! A small synchronous rtnetlink: links, addresses, routes, neighbours, rules, tc BPF filters, and `net.*` sysctls.
+//! A small synchronous rtnetlink: links, addresses, routes, neighbours, rules, tc BPF filters, and `net.*` sysctls; and `sock_diag`, which
+//! lists sockets and ends them.
 //!
 //! One [`Netlink`] is one socket in one network namespace, and each request is answered before the next is sent.
 //! Errors name the operation, the object and the errno, and carry the kernel's own explanation where it gives one
@@ -18,6 +19,7 @@ mod mac;
 mod neighbour;
 mod route;
 mod rule;
+mod socket_diag;
 pub mod sysctl;
 mod traffic_control;
 
@@ -30,4 +32,5 @@ pub use mac::{MacAddress, ParseMacError};
 pub use neighbour::Neighbour;
 pub use route::{Route, RouteKind, Scope};
 pub use rule::Rule;
+pub use socket_diag::{ConnectedSocket, SocketDiag, Transport};
 pub use traffic_control::{BpfFilter, Direction};

@@ -144,6 +144,12 @@ impl NetNs {
         Ok(NetNsId { device: stat.st_dev, inode: stat.st_ino })
     }
 
+    /// The number by which BPF programs know this namespace (`SO_NETNS_COOKIE`, since Linux 5.14); no other namespace gets
+    /// it until the machine is booted again.
+    pub fn cookie(&self) -> Result<u64> {
+        self.run(visit::cookie_of_this_thread)?.context("ask for the cookie of network namespace", &self.name)
+    }
+
     /// The path it was opened by, or what it is called in errors.
     #[must_use]
     pub fn name(&self) -> &Path {

@@ -1,6 +1,8 @@
 //! Threads that live only as long as one visit to a namespace.
 
-use std::{panic, thread};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixDatagram;
+use std::{io, panic, thread};
 
 use crate::error::{Context, Error, Result};
 
@@ -26,3 +28,19 @@ pub(crate) fn unshare_this_thread() -> Result<()> {
     if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
         .context("unshare network namespace of", "/proc/thread-self")
 }
+
+/// The cookie of the calling thread's network namespace. Any socket knows it; this one needs no protocol family.
+pub(crate) fn cookie_of_this_thread() -> io::Result<u64> {
+    let socket = UnixDatagram::unbound()?;
+    let mut cookie = 0_u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: the descriptor is open for the whole call, and the pointers are to locals of the size that `length` says.
+    let result = unsafe {
+        let value = (&raw mut cookie).cast();
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, SO_NETNS_COOKIE, value, &raw mut length)
+    };
+    if result == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
+}
+
+/// `asm-generic/socket.h`.
+const SO_NETNS_COOKIE: libc::c_int = 71;

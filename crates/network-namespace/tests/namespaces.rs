@@ -107,6 +107,15 @@ fn a_process_starts_inside_by_pre_exec() {
 }
 
 #[test]
+fn each_namespace_has_its_cookie() {
+    let (one, other) = (NetNs::create().unwrap(), NetNs::create().unwrap());
+    let cookie = one.cookie().unwrap();
+    assert_eq!(one.try_clone().unwrap().cookie().unwrap(), cookie);
+    assert_ne!(other.cookie().unwrap(), cookie);
+    assert_ne!(NetNs::current().unwrap().cookie().unwrap(), cookie);
+}
+
+#[test]
 fn errors_name_operation_and_path() {
     let error = NetNs::open("/nonexistent/netns").unwrap_err();
     assert_eq!(error.to_string(), "open network namespace /nonexistent/netns");

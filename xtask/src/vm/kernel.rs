@@ -16,6 +16,9 @@ pub const MODULES: &[&str] = &[
     "dummy",
     "nf_tables", // so that tests can show that it is left alone
     "tun",
+    "sctp",
+    "tcp_diag", // lists of sockets, and their end
+    "udp_diag",
 ];
 
 /// A kernel series that Debian 12 carries.

@@ -74,6 +74,6 @@ pub fn run(args: &VmArgs) -> Result<()> {
 
 /// The programs load, attach and pass their fixtures on every kernel: the same tests, linked statically.
 fn datapath_tests() -> Result<Vec<PathBuf>> {
-    let programs = programs::build_of(&["-p", "datapath", "--tests", "--target", STATIC_TARGET])?;
+    let programs = programs::build_of(&["-p", "datapath", "--features", "sctp", "--tests", "--target", STATIC_TARGET])?;
     Ok(programs.into_iter().filter(|p| !p.name.ends_with("::unit")).map(|p| p.executable).collect())
 }

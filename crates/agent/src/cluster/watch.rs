@@ -1,6 +1,7 @@
 //! Watches that survive the API: what they tell is reduced to the model at once, so that memory holds nothing else.
 
 use super::node;
+use crate::sockets::{self, Wish};
 use crate::watched::Told;
 use futures::StreamExt;
 use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
@@ -23,6 +24,10 @@ pub enum Input {
     Service(Told<ObjectName, Service>),
     /// About an EndpointSlice.
     Slice(Told<ObjectName, EndpointSlice>),
+    /// About the sockets of a Pod of this node.
+    Pod(Told<ObjectName, Wish>),
+    /// About those of a Namespace's Pods; its own `namespace` is empty.
+    Namespace(Told<ObjectName, Wish>),
 }
 
 /// How a watch does.
@@ -85,81 +90,87 @@ impl Watches {
 
 /// Starts the watches; they end with the runtime.
 #[must_use]
-pub fn start(client: &kube::Client, watches: &Watches) -> mpsc::Receiver<Input> {
+pub fn start(client: &kube::Client, own: &NodeName, watches: &Watches) -> mpsc::Receiver<Input> {
     // A full channel holds the watches back: the API's backlog stays with the API.
     let (sender, receiver) = mpsc::channel(512);
-    spawn::<core::Node, _, _>(client, "Node", watches, &sender, node_name, node::from_kubernetes, Input::Node);
+    let start = Start { client, watches, sender: &sender };
+    let everything = watcher::Config::default();
+    let here = everything.clone().fields(&format!("spec.nodeName={own}"));
+    start.spawn::<core::Node, _, _>("Node", &everything, node_name, node::from_kubernetes, Input::Node);
     let slice = load_balancer::from_kubernetes::endpoint_slice;
-    spawn::<discovery::EndpointSlice, _, _>(
-        client,
-        "EndpointSlice",
-        watches,
-        &sender,
-        object_name,
-        slice,
-        Input::Slice,
-    );
+    start.spawn::<discovery::EndpointSlice, _, _>("EndpointSlice", &everything, object_name, slice, Input::Slice);
     let service = load_balancer::from_kubernetes::service;
-    spawn::<core::Service, _, _>(client, "Service", watches, &sender, object_name, service, Input::Service);
+    start.spawn::<core::Service, _, _>("Service", &everything, object_name, service, Input::Service);
+    start.spawn::<core::Pod, _, _>("Pod", &here, object_name, sockets::of_pod, Input::Pod);
+    let namespace = sockets::of_namespace;
+    start.spawn::<core::Namespace, _, _>("Namespace", &everything, object_name, namespace, Input::Namespace);
     receiver
 }
 
-fn spawn<O, K, V>(
-    client: &kube::Client,
-    kind: &'static str,
-    watches: &Watches,
-    sender: &mpsc::Sender<Input>,
-    key: fn(&O) -> K,
-    read: fn(&O) -> Option<V>,
-    input: fn(Told<K, V>) -> Input,
-) where
-    O: Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
-    K: Send + 'static,
-    V: Send + 'static,
-{
-    let api: Api<O> = Api::all(client.clone());
-    let (watches, sender) = (watches.clone(), sender.clone());
-    watches.update(kind, |_| ());
-    tokio::spawn(async move {
+/// What every watch is started with.
+struct Start<'a> {
+    client: &'a kube::Client,
+    watches: &'a Watches,
+    sender: &'a mpsc::Sender<Input>,
+}
+
+impl Start<'_> {
+    fn spawn<O, K, V>(
+        &self,
+        kind: &'static str,
+        selection: &watcher::Config,
+        key: fn(&O) -> K,
+        read: fn(&O) -> Option<V>,
+        input: fn(Told<K, V>) -> Input,
+    ) where
+        O: Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
+        K: Send + 'static,
+        V: Send + 'static,
+    {
+        let api: Api<O> = Api::all(self.client.clone());
+        let (watches, sender) = (self.watches.clone(), self.sender.clone());
         // Small pages: what waits to be reduced is what a list costs in memory.
-        let config = watcher::Config::default().page_size(200);
-        let mut events = watcher::watcher(api, config).backoff(Steady::default()).boxed();
-        while let Some(event) = events.next().await {
-            let told = match event {
-                Ok(event) => {
-                    watches.update(kind, |w| {
-                        // The beginning of a list is said before the API is asked.
-                        if !matches!(event, Event::Init) {
-                            w.heard();
+        let config = selection.clone().page_size(200);
+        watches.update(kind, |_| ());
+        tokio::spawn(async move {
+            let mut events = watcher::watcher(api, config).backoff(Steady::default()).boxed();
+            while let Some(event) = events.next().await {
+                let told = match event {
+                    Ok(event) => {
+                        watches.update(kind, |w| {
+                            // The beginning of a list is said before the API is asked.
+                            if !matches!(event, Event::Init) {
+                                w.heard();
+                            }
+                            w.synced |= matches!(event, Event::InitDone);
+                        });
+                        match event {
+                            Event::Init => Told::Begin,
+                            Event::InitApply(object) | Event::Apply(object) => Told::Set(key(&object), read(&object)),
+                            Event::Delete(object) => Told::Gone(key(&object)),
+                            Event::InitDone => Told::End,
                         }
-                        w.synced |= matches!(event, Event::InitDone);
-                    });
-                    match event {
-                        Event::Init => Told::Begin,
-                        Event::InitApply(object) | Event::Apply(object) => Told::Set(key(&object), read(&object)),
-                        Event::Delete(object) => Told::Gone(key(&object)),
-                        Event::InitDone => Told::End,
                     }
+                    Err(error) => {
+                        let text = crate::error::chain(&error);
+                        watches.update(kind, |w| {
+                            if w.connected || w.errors == 0 {
+                                tracing::warn!("watching {kind}: {text}");
+                            }
+                            w.connected = false;
+                            w.failed_at = Some(Instant::now());
+                            w.last_error = Some(text);
+                            w.errors += 1;
+                        });
+                        continue;
+                    }
+                };
+                if sender.send(input(told)).await.is_err() {
+                    return;
                 }
-                Err(error) => {
-                    let text = crate::error::chain(&error);
-                    watches.update(kind, |w| {
-                        if w.connected || w.errors == 0 {
-                            tracing::warn!("watching {kind}: {text}");
-                        }
-                        w.connected = false;
-                        w.failed_at = Some(Instant::now());
-                        w.last_error = Some(text);
-                        w.errors += 1;
-                    });
-                    continue;
-                }
-            };
-            if sender.send(input(told)).await.is_err() {
-                return;
             }
-        }
-    });
+        });
+    }
 }
 
 fn object_name<O: Resource>(object: &O) -> ObjectName {

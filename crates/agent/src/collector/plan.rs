@@ -3,7 +3,10 @@
 use crate::services::Purge;
 use datapath_layouts::flow::{flow_flags, flow_state};
 use datapath_layouts::nat::{INWARD, OUTWARD};
-use datapath_layouts::{Address, Affinity, AffinityKey, Flow, FlowKey, FragmentPorts, NatKey, NatMapping, ServiceFlow};
+use datapath_layouts::{
+    Address, Affinity, AffinityKey, Flow, FlowKey, FragmentPorts, NatKey, NatMapping, ServiceFlow, SocketReverse,
+    SocketReverseKey,
+};
 use datapath_logic::conntrack;
 use datapath_logic::service::is_hairpin;
 use datapath_logic::tuple::{Tuple, flow_key};
@@ -55,10 +58,10 @@ impl Gone {
         !self.addresses.is_empty()
     }
 
-    /// Whether a Pod with this address is gone.
+    /// Whether any socket can be bound to what is gone for good.
     #[must_use]
-    pub fn has_address(&self, address: Address) -> bool {
-        self.addresses.contains(&address)
+    pub fn ends_sockets(&self) -> bool {
+        self.has_addresses() || self.backends.values().any(|draining| !draining)
     }
 
     /// Whether a translation is to be forgotten. Of a backend that still ends its connections, those stay that `is_alive`
@@ -81,6 +84,13 @@ impl Gone {
         self.backends.contains_key(&(key.service_id, had.address, had.port))
             || self.addresses.contains(&had.address)
             || self.addresses.contains(&key.client)
+    }
+
+    /// Whether the backend that a socket was bound to is gone for good.
+    #[must_use]
+    pub fn has_socket(&self, key: &SocketReverseKey, service: &SocketReverse) -> bool {
+        self.backends.get(&(service.service_id, key.address, key.port)) == Some(&false)
+            || self.addresses.contains(&key.address)
     }
 
     /// Whether an end of a flow is gone.

@@ -1,14 +1,15 @@
 //! The collecting thread.
 
 use super::plan::{self, Gone, Judge, Present};
+use crate::error::Error;
 use crate::events::monotonic_ns;
 use crate::services::Purge;
 use crate::table::{Table, TableError};
 use datapath_layouts::{
-    Address, Affinity, AffinityKey, Flow, FlowKey, FragmentKey, FragmentPorts, NatKey, NatMapping, ServiceFlow,
-    SocketReverse, SocketReverseKey,
+    Address, Affinity, AffinityKey, Backend, BackendKey, Flow, FlowKey, FragmentKey, FragmentPorts, NatKey, NatMapping,
+    ServiceFlow, SocketReverse, SocketReverseKey,
 };
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -42,6 +43,19 @@ pub struct Tables {
     pub fragments: Box<dyn Table<FragmentKey, FragmentPorts>>,
     /// Translations of sockets.
     pub socket_reverse: Box<dyn Table<SocketReverseKey, SocketReverse>>,
+    /// Backends that serve; only read.
+    pub backends: Box<dyn Table<BackendKey, Backend>>,
+    /// The sockets themselves.
+    pub sockets: Box<dyn Sockets>,
+}
+
+/// The sockets of a node.
+pub trait Sockets: Send {
+    /// Ends those that are connected as a key says, and says which it has ended.
+    ///
+    /// # Errors
+    /// The kernel's; everything was tried nevertheless.
+    fn end(&self, bound: &HashSet<SocketReverseKey>, ended: &mut HashSet<SocketReverseKey>) -> Result<(), Error>;
 }
 
 /// What was removed since the start, for status.
@@ -50,6 +64,7 @@ pub struct Totals {
     flows: AtomicU64,
     service_flows: AtomicU64,
     nat: AtomicU64,
+    sockets: AtomicU64,
     failures: AtomicU64,
 }
 
@@ -62,6 +77,9 @@ pub struct Collected {
     pub service_flows: u64,
     /// Masquerades.
     pub nat: u64,
+    /// Sockets that were ended because their backend was gone.
+    #[serde(default)]
+    pub sockets: u64,
     /// Looks that a map refused.
     pub failures: u64,
 }
@@ -74,9 +92,17 @@ impl Totals {
             flows: self.flows.load(Relaxed),
             service_flows: self.service_flows.load(Relaxed),
             nat: self.nat.load(Relaxed),
+            sockets: self.sockets.load(Relaxed),
             failures: self.failures.load(Relaxed),
         }
     }
+}
+
+/// At the first look a socket may be about to connect: what it believes is kept for the second.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    First,
+    Again,
 }
 
 /// What to look for again, when, and how often.
@@ -145,7 +171,7 @@ impl Collector {
             match self.receiver.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(first) => {
                     let gone = self.gather(first);
-                    self.report(self.forget(&gone));
+                    self.report(self.forget(&gone, Look::First));
                     once_more.push_back(OnceMore { at: Instant::now() + ONCE_MORE, gone, looks: LOOKS });
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -171,7 +197,7 @@ impl Collector {
         if looks == 0 {
             return;
         }
-        self.report(self.forget(&due));
+        self.report(self.forget(&due, Look::Again));
         let looks = looks - 1;
         if let Some(gone) = due.draining().filter(|_| looks > 0) {
             once_more.push_back(OnceMore { at: Instant::now() + ONCE_MORE, gone, looks });
@@ -193,11 +219,52 @@ impl Collector {
         gone
     }
 
-    fn forget_absent(&self, present: &Present) -> Result<(), TableError> {
+    fn forget_absent(&self, present: &Present) -> Result<(), Error> {
         remove_where(&*self.tables.service_flows, &self.totals.service_flows, |key, flow| {
             present.lacks_service_flow(key, flow, |key| self.is_alive(key))
         })?;
-        remove_where(&*self.tables.affinity, &AtomicU64::new(0), |key, had| present.lacks_affinity(key, had))
+        remove_where(&*self.tables.affinity, &AtomicU64::new(0), |key, had| present.lacks_affinity(key, had))?;
+        self.end_sockets(Look::Again, |key, _| !present.addresses.contains(&key.address))
+    }
+
+    /// Ends the sockets whose backend is gone, and forgets what they believed. One that serves again keeps its sockets:
+    /// they may have been bound to it since.
+    fn end_sockets(&self, look: Look, gone: impl Fn(&SocketReverseKey, &SocketReverse) -> bool) -> Result<(), Error> {
+        let mut serving = HashMap::new();
+        let mut bound = HashSet::new();
+        for (key, service) in self.tables.socket_reverse.entries()?.into_iter().filter(|(k, v)| gone(k, v)) {
+            let backend = (service.service_id, key.address, key.port);
+            let serves = match serving.get(&backend) {
+                Some(serves) => *serves,
+                None => *serving.entry(backend).or_insert(self.serves(backend)?),
+            };
+            if !serves {
+                bound.insert(key);
+            }
+        }
+        if bound.is_empty() {
+            return Ok(());
+        }
+        let mut ended = HashSet::new();
+        let result = self.tables.sockets.end(&bound, &mut ended);
+        self.totals.sockets.fetch_add(ended.len() as u64, Relaxed);
+        for (index, key) in if look == Look::Again { &bound } else { &ended }.iter().enumerate() {
+            pause_after_slice(index);
+            self.tables.socket_reverse.remove(key)?;
+        }
+        result
+    }
+
+    /// Whether a row has a backend. Its slots are without gaps.
+    fn serves(&self, (service_id, address, port): (u32, Address, u16)) -> Result<bool, TableError> {
+        for slot in 0.. {
+            match self.tables.backends.get(&BackendKey { service_id, slot })? {
+                Some(backend) if backend.address == address && backend.port == port => return Ok(true),
+                Some(_) => {}
+                None => break,
+            }
+        }
+        Ok(false)
     }
 
     /// Whether a tracked connection goes on. One that can't be looked up is not cut.
@@ -207,7 +274,7 @@ impl Collector {
             .any(|table| table.get(key).map_or(true, |flow| flow.is_some_and(|flow| plan::is_alive(&flow))))
     }
 
-    fn report(&self, result: Result<(), TableError>) {
+    fn report(&self, result: Result<(), impl std::error::Error>) {
         if let Err(error) = result {
             self.totals.failures.fetch_add(1, Relaxed);
             tracing::warn!("collecting flows: {}", crate::error::chain(&error));
@@ -215,7 +282,7 @@ impl Collector {
     }
 
     /// Forgets what hangs on something gone.
-    fn forget(&self, gone: &Gone) -> Result<(), TableError> {
+    fn forget(&self, gone: &Gone, look: Look) -> Result<(), Error> {
         let Totals { flows, service_flows, nat, .. } = &*self.totals;
         remove_where(&*self.tables.service_flows, service_flows, |k, v| {
             gone.has_service_flow(k, v, |k| self.is_alive(k))
@@ -225,7 +292,9 @@ impl Collector {
             remove_where(&*self.tables.conntrack, flows, |k, _| gone.has_flow(k))?;
             remove_where(&*self.tables.half_open, flows, |k, _| gone.has_flow(k))?;
             remove_where(&*self.tables.nat, nat, |k, v| gone.has_nat(k, v))?;
-            remove_where(&*self.tables.socket_reverse, service_flows, |k, _| gone.has_address(k.address))?;
+        }
+        if gone.ends_sockets() {
+            self.end_sockets(look, |key, service| gone.has_socket(key, service))?;
         }
         Ok(())
     }
@@ -286,6 +355,9 @@ fn pause_after_slice(index: usize) {
     }
 }
 
+#[cfg(test)]
+#[path = "socket_tests.rs"]
+mod socket_tests;
 #[cfg(test)]
 #[path = "run_tests.rs"]
 mod tests;

@@ -3,7 +3,7 @@ use crate::table::memory::MemoryTable;
 use datapath_layouts::flow::{flow_flags, flow_state};
 use datapath_logic::tuple::{Tuple, flow_key};
 
-type Twin<K, V> = Arc<MemoryTable<K, V>>;
+pub(super) type Twin<K, V> = Arc<MemoryTable<K, V>>;
 
 /// The tables, seen from both sides.
 struct Both {
@@ -12,7 +12,7 @@ struct Both {
     nat: Twin<NatKey, NatMapping>,
 }
 
-fn twin<K, V>() -> Twin<K, V> {
+pub(super) fn twin<K, V>() -> Twin<K, V> {
     Arc::new(MemoryTable::with_capacity(10_000))
 }
 
@@ -26,6 +26,8 @@ fn collector() -> (Both, Collector, Handle, Arc<Totals>) {
         nat: Box::new(both.nat.clone()),
         fragments: Box::new(twin::<FragmentKey, FragmentPorts>()),
         socket_reverse: Box::new(twin::<SocketReverseKey, SocketReverse>()),
+        backends: Box::new(twin::<BackendKey, Backend>()),
+        sockets: Box::<super::super::memory::MemorySockets>::default(),
     });
     (both, collector, handle, totals)
 }
@@ -77,7 +79,7 @@ fn an_expired_flow_takes_translation_and_masquerade_along_and_a_living_one_stays
         both.nat.entries().unwrap().len(),
     );
     assert_eq!(left, (1, 1, 2));
-    assert_eq!(totals.now(), Collected { flows: 1, service_flows: 1, nat: 2, failures: 0 });
+    assert_eq!(totals.now(), Collected { flows: 1, service_flows: 1, nat: 2, ..Collected::default() });
     assert!(both.conntrack.get(&key(&tuple(3, [10, 244, 2, 2])).0).unwrap().is_some());
 }
 

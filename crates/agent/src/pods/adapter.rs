@@ -1,6 +1,7 @@
 //! What the CNI side asks of the datapath, answered by [`Pods`].
 
 use super::{LocalPod, Pods};
+use crate::sockets::PodSockets;
 use model::ObjectName;
 use pod_network::{Datapath, DatapathError, Endpoint};
 use std::sync::Arc;
@@ -10,18 +11,24 @@ use tokio::sync::Notify;
 pub struct Adapter {
     /// The Pods of this node.
     pub pods: Arc<Pods>,
+    /// Their sockets.
+    pub sockets: Arc<PodSockets>,
     /// Told after every change.
     pub changed: Arc<Notify>,
 }
 
 impl Datapath for Adapter {
     fn attach(&self, endpoint: &Endpoint) -> Result<(), DatapathError> {
-        self.pods.attach(local_pod(endpoint))?;
+        let pod = local_pod(endpoint);
+        let name = pod.name.clone();
+        self.pods.attach(pod)?;
+        self.sockets.attach(&endpoint.host_ifname, name, &endpoint.netns);
         self.changed.notify_one();
         Ok(())
     }
 
     fn detach(&self, endpoint: &Endpoint) -> Result<(), DatapathError> {
+        self.sockets.detach(&endpoint.host_ifname);
         self.pods.detach(&endpoint.host_ifname, &endpoint.addresses)?;
         self.changed.notify_one();
         Ok(())

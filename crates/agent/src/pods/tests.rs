@@ -1,4 +1,5 @@
 use super::*;
+use crate::collector::memory::MemorySockets;
 use crate::collector::{Collector, Tables};
 use crate::table::memory::MemoryTable;
 use std::collections::BTreeSet;
@@ -47,6 +48,8 @@ fn start(endpoints: &Endpoints, programs: &Arc<FakePrograms>) -> Pods {
         nat: empty(),
         fragments: empty(),
         socket_reverse: empty(),
+        backends: empty(),
+        sockets: Box::<MemorySockets>::default(),
     });
     Pods::new(Box::new(endpoints.clone()), programs.clone(), handle)
 }

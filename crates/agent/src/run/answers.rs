@@ -63,6 +63,7 @@ impl State {
             out.push(format!("no connection to the Kubernetes API for {}: {error}", kinds.join(", ")));
         }
         out.extend(self.services.problems().iter().map(|(name, text)| format!("Service {name}: {text}")));
+        out.extend(self.parts.sockets.problems());
         out.extend(self.parts.health_trouble.now());
         for (what, why) in &self.parts.adoption.not_adopted {
             out.push(format!("{what} could not be taken over: {why}"));

@@ -8,18 +8,20 @@ use crate::error::Error;
 use crate::events::{self, Hub};
 use crate::facts::{self, Facts};
 use crate::health_checks::{self, Trouble};
-use crate::kernel_datapath::{Kernel, Ring, collected_maps, endpoints, failed, loop_maps};
+use crate::kernel_datapath::{Kernel, Ring, collected_maps, endpoints, failed, loop_maps, untranslated};
 use crate::node_config::{Choices, node_config, pod_mtu};
 use crate::pods::{Adapter, Pods, local_pod};
 use crate::services::Names;
+use crate::sockets::{KernelSockets, PodSockets};
 use crate::status;
-use crate::{announcing, kernel, server, service_events, settings_file};
+use crate::{announcing, server, service_events, settings_file};
 use anyhow::Context;
 use datapath::{Datapath, Profile, Settings};
 use datapath_layouts::{Routing, maps};
 use load_balancer::Capacity;
 use model::{Node, NodeName};
 use netlink::Netlink;
+use network_namespace::NetNs;
 use pod_network::{Config, DEFAULT_REST, PodNetwork};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock};
@@ -50,12 +52,15 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     settings_file::write(&args.state_dir, &datapath.config())?;
     let kernel = Arc::new(Kernel { datapath: datapath.clone(), state_dir: args.state_dir.clone() });
 
-    let (collector, handle, collected) = Collector::new(collected_maps(&datapath));
+    let sockets = Arc::new(PodSockets::new(untranslated(&datapath)));
+    let of_kernel = Box::new(KernelSockets::new(sockets.clone()));
+    let (collector, handle, collected) = Collector::new(collected_maps(&datapath, of_kernel));
     thread("collector", move || collector.run())?;
     let pods = Arc::new(Pods::new(endpoints(&datapath), kernel.clone(), handle.clone()));
     let pods_changed = Arc::new(Notify::new());
-    let network = pod_network(args, &own, &datapath, &pods, &pods_changed)?;
-    let pods_adopted = recover_pods(&network, &pods)?;
+    let adapter = Adapter { pods: pods.clone(), sockets: sockets.clone(), changed: pods_changed.clone() };
+    let network = pod_network(args, &own, &datapath, adapter)?;
+    let pods_adopted = recover_pods(&network, &pods, &sockets)?;
 
     let node = own.name.clone();
     let hub = Arc::new(Hub::new(node.clone()));
@@ -66,7 +71,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     let (health, health_trouble) = (watch::Sender::default(), Trouble::default());
     tokio::spawn(health_checks::serve(health.subscribe(), health_trouble.clone()));
     let watches = Watches::default();
-    let inputs = cluster::start(&client, &watches);
+    let inputs = cluster::start(&client, &own.name, &watches);
     let state = State::new(Parts {
         datapath: described(args),
         adoption: adoption(&datapath, pods_adopted),
@@ -79,6 +84,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
         facts,
         choices,
         pods,
+        sockets,
         collector: handle,
         collected,
         hub,
@@ -91,7 +97,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     Ok(Started { state, client, inputs, questions, pods_changed, network })
 }
 
-fn choices(args: &AgentArgs) -> Result<Choices, Error> {
+fn choices(args: &AgentArgs) -> anyhow::Result<Choices> {
     Ok(Choices {
         routing: match args.routing {
             RoutingArg::Vxlan => Routing::Overlay,
@@ -99,7 +105,7 @@ fn choices(args: &AgentArgs) -> Result<Choices, Error> {
         },
         node_ports: args.node_port_range,
         nat_ports: args.nat_port_range,
-        netns_cookie: kernel::netns_cookie()?,
+        netns_cookie: NetNs::current()?.cookie()?,
     })
 }
 
@@ -136,26 +142,20 @@ fn capacity(profile: ProfileArg) -> Capacity {
     }
 }
 
-fn pod_network(
-    args: &AgentArgs,
-    own: &Node,
-    datapath: &Datapath,
-    pods: &Arc<Pods>,
-    changed: &Arc<Notify>,
-) -> anyhow::Result<Arc<PodNetwork>> {
+fn pod_network(args: &AgentArgs, own: &Node, datapath: &Datapath, adapter: Adapter) -> anyhow::Result<Arc<PodNetwork>> {
     let network = PodNetwork::new(Config {
         state_dir: args.state_dir.clone(),
         pod_cidrs: own.pod_ranges.clone(),
         mtu: pod_mtu(&datapath.config()),
         rest: DEFAULT_REST,
-        datapath: Box::new(Adapter { pods: pods.clone(), changed: changed.clone() }),
+        datapath: Box::new(adapter),
     })
     .context("open the state of the Pod network")?;
     Ok(Arc::new(network))
 }
 
 /// Takes over the Pods that run, finishes what a killed ADD or DEL left, and removes what belongs to no Pod.
-fn recover_pods(network: &PodNetwork, pods: &Pods) -> anyhow::Result<usize> {
+fn recover_pods(network: &PodNetwork, pods: &Pods, sockets: &PodSockets) -> anyhow::Result<usize> {
     let recovery = network.recover().map_err(|error| anyhow::anyhow!("recover the Pods' links: {error}"))?;
     for (what, error) in &recovery.failed {
         tracing::warn!("recovering {what}: {error}");
@@ -164,6 +164,9 @@ fn recover_pods(network: &PodNetwork, pods: &Pods) -> anyhow::Result<usize> {
         tracing::info!("finished the removal of {interface} of container {container}");
     }
     pods.adopt(recovery.adopted.iter().map(local_pod).collect())?;
+    for endpoint in &recovery.adopted {
+        sockets.adopt(&endpoint.host_ifname, local_pod(endpoint).name, &endpoint.netns);
+    }
     Ok(recovery.adopted.len())
 }
 

@@ -12,6 +12,7 @@ use crate::pods::Pods;
 use crate::server::Question;
 use crate::service_events::Complaint;
 use crate::services::{self, HealthChecks, Names, Services};
+use crate::sockets::PodSockets;
 use crate::status::{Adoption, Datapath};
 use crate::table::Table;
 use crate::topology::{self, Desired};
@@ -56,6 +57,8 @@ pub struct Parts {
     pub loaded: Arc<dyn Loaded>,
     /// Pods of this node.
     pub pods: Arc<Pods>,
+    /// Their sockets.
+    pub sockets: Arc<PodSockets>,
     /// Who forgets flows.
     pub collector: Handle,
     /// What it has forgotten.
@@ -130,6 +133,8 @@ impl State {
             }
             Input::Service(told) => self.services.take_service(told),
             Input::Slice(told) => self.services.take_slice(told),
+            Input::Pod(told) => self.parts.sockets.take_pod(told),
+            Input::Namespace(told) => self.parts.sockets.take_namespace(told),
         }
     }
 
@@ -148,6 +153,7 @@ impl State {
     pub fn settle(&mut self) {
         self.attempt("routes", Self::settle_topology);
         self.attempt("services", Self::settle_services);
+        self.attempt("socket translation", |state| Ok(state.parts.sockets.settle()?));
         self.freshen_names();
     }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::collector::memory::MemorySockets;
 use crate::collector::{Collector, Tables as Collected};
 use crate::facts::Device;
 use crate::node_config::PortRange;
@@ -94,6 +95,8 @@ fn fixture(backends: usize) -> Fixture {
         nat: empty(),
         fragments: empty(),
         socket_reverse: empty(),
+        backends: empty(),
+        sockets: Box::<MemorySockets>::default(),
     });
     let device = |name: &str, index| Device { name: name.into(), index, mac: [2; 6], mtu: 1500 };
     let hub = Arc::new(Hub::new("worker-1".into()));
@@ -124,6 +127,7 @@ fn fixture(backends: usize) -> Fixture {
         netlink: None,
         loaded: fake.clone(),
         pods: Arc::new(Pods::new(empty(), fake.clone(), collector.clone())),
+        sockets: Arc::new(PodSockets::new(empty())),
         collector,
         collected,
         hub: hub.clone(),

@@ -13,7 +13,7 @@ use packet_headers::protocol;
 
 use crate::backends;
 use crate::config::config;
-use crate::maps::SOCKET_REVERSE;
+use crate::maps::{SOCKET_REVERSE, UNTRANSLATED};
 use crate::scratch::in_source_ranges;
 use crate::services;
 
@@ -94,6 +94,14 @@ fn means_node(ctx: *mut bpf_sock_addr, to: &Address) -> bool {
     services::is_node(to)
 }
 
+/// Whether the Pod's sockets are to be left alone: then each packet is translated, or refused, on its way. Asked only by
+/// calls to services, so that no other pays for it.
+#[inline(always)]
+fn is_left_alone(ctx: *mut bpf_sock_addr) -> bool {
+    // SAFETY: the helper takes this context; the value is not read.
+    unsafe { UNTRANSLATED.get(bpf_get_netns_cookie(ctx.cast())).is_some() }
+}
+
 /// What a socket does.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Call {
@@ -137,8 +145,11 @@ fn outward<const V6: bool>(ctx: *mut bpf_sock_addr, call: Call) -> i32 {
     let Some(found) = services::frontend(&to, port, transport, is_node) else {
         // UDP sockets connect only to learn their own address, too (RFC 6724): nothing is sent yet.
         let speaks = transport == protocol::TCP || call == Call::Send;
-        return if speaks && services::is_of_services(&to) { refuse() } else { PROCEED };
+        return if speaks && services::is_of_services(&to) && !is_left_alone(ctx) { refuse() } else { PROCEED };
     };
+    if is_left_alone(ctx) {
+        return PROCEED;
+    }
     if found.flags & FRONTEND_SOURCE_RANGES != 0 {
         // SAFETY: the helper takes this context.
         if unsafe { bpf_get_netns_cookie(ctx.cast()) } != config!(host_netns_cookie) {

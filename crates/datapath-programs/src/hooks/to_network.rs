@@ -12,7 +12,7 @@ use super::{IS_IP, find_flow, open_flow, read};
 use crate::code::{self, Code};
 use crate::scratch::{Scratch, endpoint_of, route_of};
 use crate::skb::Skb;
-use crate::{deliver, events, fragments};
+use crate::{deliver, events, fragments, refusal, services};
 
 #[classifier]
 pub fn to_network(ctx: TcContext) -> i32 {
@@ -26,6 +26,8 @@ pub fn to_network(ctx: TcContext) -> i32 {
     let code = read(skb, s, ObservationPoint::FromHost);
     match code::decode_verdict(stages(skb, s, code)) {
         Ok(verdict) => verdict,
+        // The host's own flows to services are translated at the socket: what comes here found nobody.
+        Err(DropReason::ServiceAddress) => refusal::answer_or_drop(skb, s, DropReason::ServiceAddress),
         Err(reason) => events::dropped(skb, s, reason),
     }
 }
@@ -55,6 +57,7 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
     if !find_flow(skb, s)? {
         let Some(route) = route_of(&s.headers.destination) else { return Ok(TC_ACT_OK as i32) };
         s.destination_identity = route.identity;
+        services::refuse_unused_of_host(s)?;
         if route.kind == RouteKind::Services as u8 {
             // The socket hooks knew nothing of it, and out there nobody does.
             return Err(DropReason::ServiceAddress);

@@ -7,6 +7,7 @@
 #[path = "../traffic/cluster.rs"]
 #[allow(dead_code, reason = "each test program uses its own part")]
 mod cluster;
+mod sockets;
 
 use std::{fmt::Write as _, process::Command, time::Duration};
 
@@ -112,6 +113,8 @@ fn services_keep_their_promises(routing: &str) {
         refused(&cluster, family, &mut findings);
         health_checks(&cluster, family, &mut findings);
     }
+    sockets::left_alone(&cluster, &mut findings);
+    sockets::ended_with_their_backend(&cluster, &mut findings);
     commands(&cluster, &mut findings);
     // Last, since it changes the Service.
     another_range(&cluster, &mut findings);
@@ -270,9 +273,7 @@ fn refused(cluster: &Cluster, family: usize, findings: &mut Findings) {
         {
             let what = |protocol: &str| format!("{name} {what}, {from:?}, {protocol}");
             findings.expect(&what("TCP"), http(cluster, from, &address, port, "2"), &Fate::Refused);
-            // A process of a node whose datagram no socket hook translates hears nothing: it is dropped on its way out.
-            let datagram = if port == 81 && matches!(from, From::Node(_)) { Fate::Dropped } else { Fate::Refused };
-            findings.expect(&what("UDP"), udp(cluster, from, &address, port), &datagram);
+            findings.expect(&what("UDP"), udp(cluster, from, &address, port), &Fate::Refused);
         }
     }
     let what = |protocol: &str| format!("{name} an unused port of a load balancer's address, {protocol}");
