@@ -18,20 +18,15 @@ const PATIENCE_FOR_ANSWERS: &str = "8s";
 
 pub struct Clients<'a> {
     cluster: &'a Cluster,
-    /// Network namespaces of the client Pods, by node.
-    netns: [String; 3],
 }
 
-/// The Pods that ask, by node.
-pub const CLIENT_PODS: [&str; 3] = ["client-0", "client-1", "client-2"];
+/// The Pods that ask, by node: with the socket hooks, and without (annotation `service.malla.dev/socket-translation`).
+const CLIENT_PODS: [&str; 3] = ["client-0", "client-1", "client-2"];
+const PLAIN_PODS: [&str; 3] = ["plain-0", "plain-1", "plain-2"];
 
 impl<'a> Clients<'a> {
     pub fn new(cluster: &'a Cluster) -> Self {
-        let netns = CLIENT_PODS.map(|pod| {
-            let uid = cluster.kubectl(&["get", "pod", pod, "-o", "jsonpath={.metadata.uid}"]);
-            cluster.folder().join("pods").join(uid).join("netns").to_str().unwrap().to_owned()
-        });
-        Self { cluster, netns }
+        Self { cluster }
     }
 
     /// The built-in client there.
@@ -39,17 +34,13 @@ impl<'a> Clients<'a> {
         self.tool(client, malla_path().to_str().unwrap(), &[&["workload", "client"], arguments].concat())
     }
 
-    /// A program there. Where no hook may see its sockets it is in the Pod's network, but outside of the node's cgroup.
+    /// A program there.
     pub fn tool(&self, client: Client, program: &str, arguments: &[&str]) -> Command {
         let from = match client {
             Client::Socket(node) => From::Pod(CLIENT_PODS[node]),
+            Client::Packet(node) => From::Pod(PLAIN_PODS[node]),
             Client::Process(node) => From::Node(NODES[node]),
             Client::Outside => From::Node("outside"),
-            Client::Packet(node) => {
-                let mut command = Command::new("nsenter");
-                command.arg(format!("--net={}", self.netns[node])).arg(program).args(arguments);
-                return command;
-            }
         };
         self.cluster.command(from, program.as_ref(), arguments)
     }

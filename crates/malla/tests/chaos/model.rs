@@ -185,15 +185,13 @@ impl Service {
     }
 
     pub fn expect(&self, path: Path) -> Expect {
-        let in_node = matches!(path.client, Client::Process(_));
         // An address of a family that the Service has not is nobody's; an external one is its own either way.
         let family = self.families[path.family];
         if !self.has(path.entry) || !family {
             return Expect::Nobody;
         }
         if path.entry == Entry::Unused {
-            // A process of a node whose datagram no socket hook translates hears nothing (docs/features.md).
-            return if in_node && path.datagram { Expect::Nobody } else { Expect::Refused };
+            return Expect::Refused;
         }
         if path.entry == Entry::Balancer {
             match (self.ranges, path.client) {
