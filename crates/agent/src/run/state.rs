@@ -215,6 +215,8 @@ impl State {
             let maps = &self.parts.maps.services;
             if let Err(error) = services::apply(maps, &plan) {
                 // How far it came is in the maps; the next tick goes on from there.
+                // What it had removed by then was told to no collector.
+                self.cleared = false;
                 self.services.recover(maps.balancer(self.parts.capacity)?);
                 return Err(error.into());
             }
