@@ -65,7 +65,7 @@ fn listen(netns: Option<&NetNs>, address: SocketAddr) -> TcpListener {
 fn connect(netns: &NetNs, from: IpAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
     let connected = netns.run(|| {
         let socket = bound((from, 0).into());
-        let limit = libc::timeval { tv_sec: PATIENCE.as_secs() as libc::time_t, tv_usec: 0 };
+        let limit = libc::timeval { tv_sec: PATIENCE.as_secs() as _, tv_usec: 0 };
         let name = kernel_address(to);
         // SAFETY: value and address live through the calls, and their lengths are given.
         unsafe {
