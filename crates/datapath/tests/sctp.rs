@@ -65,7 +65,7 @@ fn listen(netns: Option<&NetNs>, address: SocketAddr) -> TcpListener {
 fn connect(netns: &NetNs, from: IpAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
     let connected = netns.run(|| {
         let socket = bound((from, 0).into());
-        let limit = libc::timeval { tv_sec: PATIENCE.as_secs() as libc::time_t, tv_usec: 0 };
+        let limit = libc::timeval { tv_sec: PATIENCE.as_secs() as _, tv_usec: 0 };
         let name = kernel_address(to);
         // SAFETY: value and address live through the calls, and their lengths are given.
         unsafe {
@@ -87,14 +87,12 @@ fn connect(netns: &NetNs, from: IpAddr, to: SocketAddr) -> std::io::Result<TcpSt
 /// An association from `from` to the service at `to`, which a server at `at` accepts; bytes both ways, and its end.
 fn associate(client: (&NetNs, IpAddr), to: SocketAddr, at: (Option<&NetNs>, SocketAddr)) {
     let listener = listen(at.0, at.1);
-    let mut stream = connect(client.0, client.1, to).unwrap_or_else(|e| panic!("associate with {to}: {e}"));
+    let stream = connect(client.0, client.1, to).unwrap_or_else(|e| panic!("associate with {to}: {e}"));
     let (mut served, peer) = listener.accept().unwrap();
     assert_eq!(peer.ip(), client.1, "{to}: the server sees the client itself");
     served.set_read_timeout(Some(PATIENCE)).unwrap();
     let data: Vec<u8> = (0..MESSAGE).map(|i| (i * 7 % 251) as u8).collect();
-    for (writer, reader) in
-        [(&mut stream, &mut served), (&mut served.try_clone().unwrap(), &mut stream.try_clone().unwrap())]
-    {
+    for (mut writer, mut reader) in [(&stream, &served), (&served, &stream)] {
         writer.write_all(&data).unwrap();
         let mut all = vec![0; MESSAGE];
         reader.read_exact(&mut all).unwrap();
