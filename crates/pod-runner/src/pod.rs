@@ -3,6 +3,7 @@
 mod context;
 mod network;
 
+use cni_protocol::PortMapping;
 use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
@@ -163,8 +164,31 @@ fn new_sandbox(node: &Node, pod: &Pod) -> Sandbox {
             .as_ref()
             .and_then(|status| status.start_time.as_ref())
             .map_or_else(Timestamp::now, |at| at.0),
+        port_mappings: port_mappings(pod),
         attachment: None,
     }
+}
+
+/// The Pod's host ports as kubelet gives them to a runtime. On the host network the ports are the node's anyway.
+fn port_mappings(pod: &Pod) -> Vec<PortMapping> {
+    let spec = pod.spec.iter().filter(|spec| spec.host_network != Some(true));
+    let containers = spec.flat_map(|spec| {
+        // Init containers that stay (KEP-753); the others end before anybody could come.
+        let sidecars = spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
+        spec.containers.iter().chain(sidecars)
+    });
+    let ports = containers.flat_map(|container| container.ports.iter().flatten());
+    let port = |number: i32| u16::try_from(number).ok().filter(|&number| number != 0);
+    ports
+        .filter_map(|declared| {
+            Some(PortMapping {
+                host_port: port(declared.host_port?)?,
+                container_port: port(declared.container_port)?,
+                protocol: declared.protocol.as_deref().unwrap_or("TCP").to_ascii_lowercase(),
+                host_ip: declared.host_ip.as_deref().and_then(|ip| ip.parse().ok()),
+            })
+        })
+        .collect()
 }
 
 /// Enough of a Pod to take it down by.
