@@ -13,7 +13,7 @@ use crate::node_config::{Choices, node_config, pod_mtu};
 use crate::pods::{Adapter, Pods, local_pod};
 use crate::services::Names;
 use crate::status;
-use crate::{announcing, kernel, server, service_events, settings_file};
+use crate::{announcing, kernel, server, service_conditions, service_events, settings_file};
 use anyhow::Context;
 use datapath::{Datapath, Profile, Settings};
 use datapath_layouts::{Routing, maps};
@@ -84,6 +84,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
         hub,
         names,
         complaints: service_events::start(client.clone(), args.node_name.clone()),
+        reports: service_conditions::start(client.clone(), args.node_name.as_str().into()),
         health,
         health_trouble,
         watches,

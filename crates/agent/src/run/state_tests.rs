@@ -5,7 +5,6 @@ use crate::node_config::PortRange;
 use crate::pods::Programs;
 use crate::status::{MapUsage, State as Word};
 use crate::table::memory::MemoryTable;
-use crate::watched::Told;
 use datapath_layouts::{Backend, BackendKey, Frontend, FrontendKey};
 use datapath_layouts::{NodeConfig, Routing, StatsValue};
 use model::{Endpoint as Member, EndpointSlice, EndpointState, Family, Hints, ObjectName, Protocol, Service};
@@ -68,6 +67,7 @@ struct Fixture {
     fake: Arc<Fake>,
     hub: Arc<Hub>,
     names: Arc<RwLock<Names>>,
+    reports: mpsc::UnboundedReceiver<(ObjectName, Report)>,
 }
 
 fn empty<K: std::hash::Hash + Eq + Clone + Send + 'static, V: Clone + Send + 'static>() -> Box<dyn Table<K, V>> {
@@ -98,6 +98,7 @@ fn fixture(backends: usize) -> Fixture {
     let device = |name: &str, index| Device { name: name.into(), index, mac: [2; 6], mtu: 1500 };
     let hub = Arc::new(Hub::new("worker-1".into()));
     let names = Arc::default();
+    let (reports, told) = mpsc::unbounded_channel();
     let ports = PortRange { first: 30000, last: 32767 };
     let parts = Parts {
         own: node(1),
@@ -129,13 +130,14 @@ fn fixture(backends: usize) -> Fixture {
         hub: hub.clone(),
         names: Arc::clone(&names),
         complaints: mpsc::channel(8).0,
+        reports,
         health: watch::Sender::default(),
         health_trouble: Trouble::default(),
         watches: Watches::default(),
         adoption: Adoption::default(),
         datapath: Datapath::default(),
     };
-    Fixture { state: State::new(parts).unwrap(), ipcache, frontends, backends, fake, hub, names }
+    Fixture { state: State::new(parts).unwrap(), ipcache, frontends, backends, fake, hub, names, reports: told }
 }
 
 fn spink() -> Service {
@@ -159,6 +161,7 @@ fn slice(pods: &[&str]) -> EndpointSlice {
                 address: address.parse().unwrap(),
                 state: EndpointState::Ready,
                 node: None,
+                zone: None,
                 pod: Some(ObjectName::new("default", &format!("pod-{address}"))),
                 hints: Hints::default(),
             })
@@ -255,4 +258,44 @@ fn references_are_counted_per_slot() {
         answer.try_recv().unwrap().references
     };
     assert_eq!((ask(&mut fixture.state, "10.244.2.2"), ask(&mut fixture.state, "10.244.2.3")), (1, 0));
+}
+
+#[test]
+fn what_can_not_be_done_goes_into_the_status_and_out_of_it() {
+    let mut fixture = fixture(99);
+    tell(&mut fixture.state, &[node(1), node(2)], &["10.244.2.2"]);
+    assert!(fixture.reports.try_recv().is_err(), "nothing to say");
+    let mut service = Service { misunderstood: vec!["weights: nonsense".to_owned()], ..spink() };
+    let name = service.name.clone();
+    let mut told = |state: &mut State, service: &Service| {
+        state.take(Input::Service(Told::Set(name.clone(), Some(service.clone()))));
+        state.settle();
+        fixture.reports.try_recv().ok().map(|(_, report)| report)
+    };
+    let problem = |text: &str| Report { problem: Some(text.into()), ..Report::default() };
+    assert_eq!(told(&mut fixture.state, &service), Some(problem("weights: nonsense")));
+    // The status says so now: nothing to add. Another node's word is not ours to take away.
+    service.reported.insert("worker-1".into(), "weights: nonsense".into());
+    service.reported.insert("worker-2".into(), "weights: nonsense".into());
+    assert_eq!(told(&mut fixture.state, &service), None);
+    service.misunderstood.clear();
+    assert_eq!(told(&mut fixture.state, &service), Some(Report::default()));
+    service.reported.remove(&"worker-1".into());
+    assert_eq!(told(&mut fixture.state, &service), None);
+    // The other node is deleted: the first one by name crosses it out.
+    fixture.state.take(Input::Node(Told::Gone("worker-2".into())));
+    fixture.state.settle();
+    let (_, report) = fixture.reports.try_recv().unwrap();
+    assert_eq!(report, Report { problem: None, gone: ["worker-2".into()].into() });
+}
+
+#[test]
+fn only_the_first_node_speaks_for_those_that_are_gone() {
+    let mut fixture = fixture(99);
+    tell(&mut fixture.state, &[node(0), node(1)], &["10.244.2.2"]);
+    let mut service = spink();
+    service.reported.insert("worker-9".into(), "map full".into());
+    fixture.state.take(Input::Service(Told::Set(service.name.clone(), Some(service))));
+    fixture.state.settle();
+    assert!(fixture.reports.try_recv().is_err(), "worker-0 is the first");
 }
