@@ -199,3 +199,32 @@ fn remembered(sandbox: &Sandbox) -> Pod {
     pod.metadata.uid = Some(sandbox.uid.clone());
     pod
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn host_ports_are_those_of_containers_that_stay() {
+        let pod = |host_network: bool| -> Pod {
+            let ports = json!([
+                {"containerPort": 80, "hostPort": 8080}, {"containerPort": 81},
+                {"containerPort": 53, "hostPort": 5353, "protocol": "UDP", "hostIP": "172.18.0.3"}]);
+            let sidecar =
+                json!({"name": "s", "restartPolicy": "Always", "ports": [{"containerPort": 1, "hostPort": 1}]});
+            let init = json!({"name": "i", "ports": [{"containerPort": 2, "hostPort": 2}]});
+            serde_json::from_value(json!({"spec": {"hostNetwork": host_network, "initContainers": [init, sidecar],
+                "containers": [{"name": "c", "ports": ports}]}}))
+            .unwrap()
+        };
+        let shown: Vec<String> = port_mappings(&pod(false))
+            .iter()
+            .map(|m| {
+                format!("{} {}>{} {:?}", m.protocol, m.host_port, m.container_port, m.host_ip.map(|ip| ip.to_string()))
+            })
+            .collect();
+        assert_eq!(shown, ["tcp 8080>80 None", "udp 5353>53 Some(\"172.18.0.3\")", "tcp 1>1 None"]);
+        assert!(port_mappings(&pod(true)).is_empty(), "on the host network they are the node's anyway");
+    }
+}

@@ -2,11 +2,12 @@ use super::*;
 use crate::collector::{Collector, Tables as Collected};
 use crate::facts::Device;
 use crate::node_config::PortRange;
-use crate::pods::Programs;
+use crate::pods::{LocalPod, Programs};
 use crate::status::{MapUsage, State as Word};
 use crate::table::memory::MemoryTable;
 use datapath_layouts::{Backend, BackendKey, Frontend, FrontendKey};
 use datapath_layouts::{NodeConfig, Routing, StatsValue};
+use model::HostPort;
 use model::{Endpoint as Member, EndpointSlice, EndpointState, Family, Hints, ObjectName, Protocol, Service};
 use std::sync::Mutex;
 
@@ -298,4 +299,55 @@ fn only_the_first_node_speaks_for_those_that_are_gone() {
     fixture.state.take(Input::Service(Told::Set(service.name.clone(), Some(service))));
     fixture.state.settle();
     assert!(fixture.reports.try_recv().is_err(), "worker-0 is the first");
+}
+
+fn ported(n: u8, port: u16) -> LocalPod {
+    LocalPod {
+        id: 0,
+        name: Some(ObjectName::new("default", &format!("web-{n}"))),
+        addresses: vec![format!("10.244.1.{n}").parse().unwrap()],
+        host_ports: vec![HostPort { port, target: 80, protocol: Protocol::Tcp, address: None }],
+        interface: format!("lx{n}"),
+        index: 100 + u32::from(n),
+        mac: [2, 0, 0, 0, 0, n],
+        host_mac: [2, 0, 0, 0, 1, n],
+        mtu: 1450,
+    }
+}
+
+#[test]
+fn host_ports_come_and_go_with_their_pods_and_survive_a_new_agent() {
+    let mut fixture = fixture(99);
+    let at = |port| FrontendKey { address: Address::from_v4([172, 18, 0, 3]), port, protocol: 6, cluster: 0 };
+    let has = |fixture: &Fixture, port| fixture.frontends.get(&at(port)).unwrap().is_some();
+    fixture.state.parts.pods.attach(ported(7, 8088)).unwrap();
+    // What the maps hold from before stays until the API has told everything, and then what is known stays.
+    let stale = Frontend::with_row(77, 1);
+    fixture.frontends.insert(&at(9999), &stale).unwrap();
+    fixture.state.services.recover(fixture.state.parts.maps.services.balancer(Capacity::each(99)).unwrap());
+    fixture.state.settle();
+    assert!(has(&fixture, 9999));
+    tell(&mut fixture.state, &[node(1), node(2)], &["10.244.2.2"]);
+    assert!(has(&fixture, 8088) && !has(&fixture, 9999));
+    // Nobody who goes away waits for a host port.
+    assert_eq!(fixture.state.services.references("10.244.1.7".parse().unwrap()), (0, 0));
+    // The second one waits, is told so, and takes over.
+    fixture.state.parts.pods.attach(ported(8, 8088)).unwrap();
+    fixture.state.pods_changed();
+    let problems = fixture.state.status().problems;
+    assert_eq!(problems, ["Pod default/web-8: 172.18.0.3:8088 belongs to Pod default/web-7"]);
+    let pods = fixture.state.parts.pods.clone();
+    pods.detach("lx7", &[]).unwrap();
+    fixture.state.pods_changed();
+    assert_eq!(fixture.state.status().problems, Vec::<String>::new());
+    let backends = |fixture: &Fixture| -> Vec<Address> {
+        let row = fixture.frontends.get(&at(8088)).unwrap().unwrap().service_id;
+        let all = fixture.backends.entries().unwrap();
+        all.iter().filter(|(key, _)| key.service_id == row).map(|(_, backend)| backend.address).collect()
+    };
+    assert_eq!(backends(&fixture), [Address::from_v4([10, 244, 1, 8])]);
+    pods.detach("lx8", &[]).unwrap();
+    fixture.state.pods_changed();
+    assert!(!has(&fixture, 8088));
+    assert!(fixture.reports.try_recv().is_err(), "a Pod is no Service");
 }
