@@ -335,7 +335,7 @@ fn host_ports_come_and_go_with_their_pods_and_survive_a_new_agent() {
     fixture.state.parts.pods.attach(ported(8, 8088)).unwrap();
     fixture.state.pods_changed();
     let problems = fixture.state.status().problems;
-    assert_eq!(problems, ["Pod default/web-8: 172.18.0.3:8088 belongs to Pod default/web-7"]);
+    assert_eq!(problems, ["Pod default/web-8: 172.18.0.3:8088/TCP belongs to Pod default/web-7"]);
     let pods = fixture.state.parts.pods.clone();
     pods.detach("lx7", &[]).unwrap();
     fixture.state.pods_changed();

@@ -3,7 +3,7 @@
 use super::health::{self, HealthChecks};
 use crate::watched::{Difference, Told, Watched};
 use load_balancer::{Balancer, Change, Gone, Locality, Plan, Wanted, desired, host_ports};
-use model::{EndpointSlice, Node, ObjectName, Service};
+use model::{EndpointSlice, Node, ObjectName, Protocol, Service};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Flows to a backend that are to be forgotten.
@@ -160,7 +160,9 @@ impl Services {
         };
         let conflicts = plan.conflicts.iter().map(|conflict| {
             let key = conflict.frontend;
-            format!("{}:{} belongs to {}", key.address, key.port, host_ports::described(&conflict.owner))
+            let protocol =
+                Protocol::from_number(key.protocol).map_or_else(String::new, |protocol| format!("/{protocol}"));
+            format!("{}:{}{protocol} belongs to {}", key.address, key.port, host_ports::described(&conflict.owner))
         });
         let problems: Vec<String> = conflicts.chain(wanted.problems).collect();
         self.set_problem(&name, problems.join("; "));

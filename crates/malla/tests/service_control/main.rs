@@ -8,7 +8,15 @@
 #[allow(dead_code, reason = "each test program uses its own part")]
 mod cluster;
 
-use std::{process::Command, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, UdpSocket},
+    path::Path,
+    process::Command,
+    time::Duration,
+};
+
+use network_namespace::NetNs;
 
 use crate::cluster::{Cluster, From, Report, at, text, wait_until};
 
@@ -76,20 +84,30 @@ fn flows_are_shared_by_weight(cluster: &Cluster, family: usize) {
     }
 }
 
-/// One client port at three nodes: the table's entry is the same, though each has an address of its own.
+/// One client port at three nodes, by datagrams: the table's entry is the same, though each node has an address of its own.
 fn a_node_port_leads_to_one_backend_by_every_node(cluster: &Cluster, family: usize) {
-    let mut servers = std::collections::BTreeSet::new();
-    for port in 41_000..41_008_u16 {
-        let local = port.to_string();
-        let answers = NODES.map(|node| {
-            let url = format!("http://{}/hostname", at(node[family], 30192));
-            let arguments = ["-s", "-g", "-m", "3", "--noproxy", "*", "--local-port", &local, &url];
-            text(&cluster.command(OUTSIDE, "/usr/bin/curl".as_ref(), &arguments).output().unwrap())
-        });
-        assert!(answers[0].contains("server-") && answers.iter().all(|a| *a == answers[0]), "{port}: {answers:?}");
+    let outside = NetNs::open(Path::new(&format!("/run/netns/{}-outside", cluster.name))).unwrap();
+    let mut servers = BTreeSet::new();
+    for port in 41_000..41_012_u16 {
+        let answers = outside.run(|| NODES.map(|node| whoami(family, port, node[family]))).unwrap();
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{port}: {answers:?}");
         servers.extend(answers);
     }
-    assert_eq!(servers.len(), 2, "and not always the same one");
+    assert_eq!(servers.len(), 2, "and not always the same one: {servers:?}");
+}
+
+/// Which server answers a datagram from this port.
+fn whoami(family: usize, port: u16, node: &str) -> String {
+    let any: IpAddr = ["0.0.0.0", "::"][family].parse().unwrap();
+    let socket = UdpSocket::bind((any, port)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+    socket.connect(at(node, 30192)).unwrap();
+    socket.send(b"whoami").unwrap();
+    let mut buffer = [0; 2048];
+    let length = socket.recv(&mut buffer).unwrap_or_else(|error| panic!("{node} from port {port}: {error}"));
+    let said = String::from_utf8_lossy(&buffer[..length]).into_owned();
+    let server = ["server-1", "server-2"].into_iter().find(|server| said.contains(server));
+    server.unwrap_or_else(|| panic!("{node} said {said}")).to_owned()
 }
 
 /// Clients outside, on both nodes, and Pods of both; the Pod sees who asks, and the port beside it is nobody's.
@@ -174,7 +192,7 @@ fn a_host_port_outlives_its_agent_and_goes_with_its_pod(cluster: &Cluster) {
     cluster.kubectl(&["wait", "--for=condition=Ready", "pod", "second", "--timeout=60s"]);
     wait_until("an Event of the Pod that has to wait", PATIENCE, || {
         let events = cluster.kubectl(&["get", "events", "-o", "jsonpath={.items[*].message}"]);
-        events.contains(&format!("{HOST_PORT} belongs to Pod default/ported"))
+        events.contains(&format!("{HOST_PORT}/UDP belongs to Pod default/ported"))
     });
     assert!(by().is_some_and(|server| server.contains("ported")), "the first one keeps it");
     cluster.kubectl(&["delete", "pod", "ported", "--wait"]);
