@@ -144,7 +144,7 @@ fn with_policy_local_the_endpoints_node_answers(cluster: &Cluster, neighbour: &N
 fn a_policy_without_meaning_says_so_in_its_status(cluster: &Cluster) {
     let policy = |interface: &str| {
         format!(
-            "{{apiVersion: cilium.io/v2alpha1, kind: CiliumL2AnnouncementPolicy, metadata: {{name: odd}}, spec: {{interfaces: [{interface:?}]}}}}"
+            "apiVersion: cilium.io/v2alpha1\nkind: CiliumL2AnnouncementPolicy\nmetadata: {{name: odd}}\nspec: {{interfaces: [{interface:?}]}}\n"
         )
     };
     let told = || {
