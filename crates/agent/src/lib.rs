@@ -25,6 +25,7 @@ pub mod node_config;
 pub mod pods;
 pub mod run;
 pub mod server;
+mod service_conditions;
 mod service_events;
 pub mod services;
 pub mod settings_file;

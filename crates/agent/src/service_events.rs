@@ -1,9 +1,12 @@
 //! What is wrong with a Service on this node, told as an Event of the Service, where its owner looks for it.
 
-use k8s_openapi::api::core::v1::{ObjectReference, Service};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
 use kube::Api;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use load_balancer::host_ports;
 use model::ObjectName;
+use serde::de::DeserializeOwned;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -28,8 +31,13 @@ pub fn start(client: kube::Client, node: String) -> mpsc::Sender<Complaint> {
             let told = tokio::time::timeout(PATIENCE, tell(&client, &recorder, &service, &node, text)).await;
             match told {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!("an Event of Service {service}: {}", crate::error::chain(&error)),
-                Err(_) => tracing::warn!("an Event of Service {service}: the Kubernetes API does not answer"),
+                Ok(Err(error)) => {
+                    tracing::warn!("an Event of {}: {}", host_ports::described(&service), crate::error::chain(&error))
+                }
+                Err(_) => tracing::warn!(
+                    "an Event of {}: the Kubernetes API does not answer",
+                    host_ports::described(&service)
+                ),
             }
         }
     });
@@ -44,14 +52,21 @@ async fn tell(
     text: String,
 ) -> Result<(), kube::Error> {
     // `kubectl describe` finds Events by the object's uid.
-    let api: Api<Service> = Api::namespaced(client.clone(), &name.namespace);
-    let Some(object) = api.get_metadata_opt(&name.name).await? else { return Ok(()) };
+    let pod = host_ports::pod(name);
+    let (kind, name) = (if pod.is_some() { "Pod" } else { "Service" }, pod.as_ref().unwrap_or(name));
+    let uid = match kind {
+        "Pod" => uid::<Pod>(client, name).await?,
+        _ => uid::<Service>(client, name).await?,
+    };
+    if uid.is_none() {
+        return Ok(());
+    }
     let about = ObjectReference {
         api_version: Some("v1".to_owned()),
-        kind: Some("Service".to_owned()),
+        kind: Some(kind.to_owned()),
         namespace: Some(name.namespace.to_string()),
         name: Some(name.name.to_string()),
-        uid: object.metadata.uid,
+        uid,
         ..ObjectReference::default()
     };
     let event = Event {
@@ -62,6 +77,14 @@ async fn tell(
         secondary: None,
     };
     recorder.publish(&event, &about).await
+}
+
+async fn uid<O>(client: &kube::Client, name: &ObjectName) -> Result<Option<String>, kube::Error>
+where
+    O: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let api: Api<O> = Api::namespaced(client.clone(), &name.namespace);
+    Ok(api.get_metadata_opt(&name.name).await?.and_then(|object| object.metadata.uid))
 }
 
 /// One CamelCase word.

@@ -1,8 +1,8 @@
 //! Which entry of a row's Maglev table a flow means. Every node must come to the same entry, whatever its byte order,
 //! boot or history: so the hash has no seed.
 
-use datapath_layouts::Address;
-use datapath_layouts::service::MAGLEV_SIZE;
+use datapath_layouts::service::{FRONTEND_NODE_PORT, MAGLEV_SIZE};
+use datapath_layouts::{Address, Frontend};
 
 /// One round of MurmurHash3's 32-bit variant (Austin Appleby, public domain).
 #[inline(always)]
@@ -29,10 +29,23 @@ const fn mix_address(hash: u32, address: &Address) -> u32 {
 }
 
 /// A flow as its client sees it; ports in host byte order.
+///
+/// `frontend` is what [`FRONTEND_NODE_PORT`] tells apart: a NodePort is one frontend at every node's address, and an
+/// external balancer may bring the packets of one flow to any of them. So the address counts only where it names the
+/// Service.
 #[must_use]
 #[inline(always)]
-pub const fn hash_flow(source: &Address, destination: &Address, ports: (u16, u16), protocol: u8) -> u32 {
-    let hash = mix_address(mix_address(0, source), destination);
+pub const fn hash_flow(
+    source: &Address,
+    destination: &Address,
+    ports: (u16, u16),
+    protocol: u8,
+    frontend: &Frontend,
+) -> u32 {
+    let mut hash = mix_address(0, source);
+    if frontend.flags & FRONTEND_NODE_PORT == 0 {
+        hash = mix_address(hash, destination);
+    }
     finish(mix(mix(hash, (ports.0 as u32) << 16 | ports.1 as u32), protocol as u32))
 }
 
@@ -63,10 +76,23 @@ mod tests {
         }
     }
 
+    const PLAIN: Frontend = Frontend::ZERO;
+    const NODE_PORT: Frontend = Frontend { flags: FRONTEND_NODE_PORT, ..Frontend::ZERO };
+
+    #[test]
+    fn a_node_port_means_the_same_entry_at_every_node() {
+        let client = Address::from_v4([203, 0, 113, 2]);
+        let (one, two) = (Address::from_v4([172, 18, 0, 2]), Address::from_v4([172, 18, 0, 3]));
+        let hash = |node: &Address, port, frontend| hash_flow(&client, node, (port, 30080), 6, frontend);
+        assert!((0..1000).all(|port| hash(&one, port, &NODE_PORT) == hash(&two, port, &NODE_PORT)));
+        assert_ne!(hash(&one, 40000, &NODE_PORT), hash(&one, 40001, &NODE_PORT));
+        assert_ne!(hash(&one, 40000, &PLAIN), hash(&two, 40000, &PLAIN), "an address of its own is part of the flow");
+    }
+
     #[test]
     fn nodes_of_another_version_agree() {
         let (a, b) = (Address::from_v4([203, 0, 113, 2]), Address::from_v4([172, 18, 255, 1]));
-        assert_eq!(hash_flow(&a, &b, (40000, 80), 6), 0xe48c_1d38);
+        assert_eq!(hash_flow(&a, &b, (40000, 80), 6, &PLAIN), 0xe48c_1d38);
         assert_eq!(hash_client(&a), 0x230e_04fd);
     }
 
@@ -75,7 +101,7 @@ mod tests {
         let (a, b) = (Address::from_v4([203, 0, 113, 2]), Address::from_v4([172, 18, 255, 1]));
         let mut used = [0u32; MAGLEV_SIZE];
         for port in 0..=u16::MAX {
-            used[place(hash_flow(&a, &b, (port, 80), 6))] += 1;
+            used[place(hash_flow(&a, &b, (port, 80), 6, &PLAIN))] += 1;
         }
         // 64 on average; a uniform choice stays within seven standard deviations.
         assert!(used.iter().all(|n| (8..130).contains(n)), "{used:?}");
@@ -84,13 +110,13 @@ mod tests {
     #[test]
     fn every_part_of_a_flow_counts() {
         let (a, b) = (Address::from_v4([203, 0, 113, 2]), Address::from_v4([172, 18, 255, 1]));
-        let one = hash_flow(&a, &b, (40000, 80), 6);
+        let one = hash_flow(&a, &b, (40000, 80), 6, &PLAIN);
         for other in [
-            hash_flow(&b, &a, (40000, 80), 6),
-            hash_flow(&a, &a, (40000, 80), 6),
-            hash_flow(&a, &b, (40001, 80), 6),
-            hash_flow(&a, &b, (40000, 81), 6),
-            hash_flow(&a, &b, (40000, 80), 17),
+            hash_flow(&b, &a, (40000, 80), 6, &PLAIN),
+            hash_flow(&a, &a, (40000, 80), 6, &PLAIN),
+            hash_flow(&a, &b, (40001, 80), 6, &PLAIN),
+            hash_flow(&a, &b, (40000, 81), 6, &PLAIN),
+            hash_flow(&a, &b, (40000, 80), 17, &PLAIN),
         ] {
             assert_ne!(one, other);
         }

@@ -175,7 +175,7 @@ fn choose(s: &mut Scratch) -> Result<(), DropReason> {
         maglev::hash_client(&s.tuple.source)
     } else {
         let t = &s.tuple;
-        maglev::hash_flow(&t.source, &t.destination, (t.source_port, t.destination_port), t.protocol)
+        maglev::hash_flow(&t.source, &t.destination, (t.source_port, t.destination_port), t.protocol, &s.frontend)
     };
     backends::choose(&s.affinity_key, &s.frontend, &row, hash, s.now, &mut s.affinity)?;
     let backend = &s.affinity;

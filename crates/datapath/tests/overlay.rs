@@ -9,9 +9,11 @@ use std::net::{IpAddr, TcpListener, UdpSocket};
 use bench::checksum;
 use bench::packet::{ACK, ETHERNET, Packet, RST, SYN};
 use bench::topology::{PATIENCE, Topology, VXLAN_PORT, socket_in, wire_addresses};
-use bench::world::{BOTH, Family, POD_IDENTITY, REMOTE_IDENTITY, V4, V6};
+use bench::world::{BOTH, Family, POD_IDENTITY, REMOTE_IDENTITY, SERVICE_ID, V4, V6, backend, put_row};
 use datapath_layouts::route::FLAG_TUNNEL;
-use datapath_layouts::{DropReason, EventKind, ObservationPoint, PrefixKey, Route, RouteKind, identity};
+use datapath_layouts::{
+    Backend, DropReason, EventKind, Frontend, FrontendKey, ObservationPoint, PrefixKey, Route, RouteKind, identity,
+};
 
 const CLIENT: u16 = 40000;
 const SERVER: u16 = 443;
@@ -63,6 +65,7 @@ fn frames_of_the_overlay() {
         one_port_by_two_nodes(&mut t, f, &other);
         refused(&mut t, f, &other, &server);
         the_host(&mut t, f, &other);
+        a_host_port(&mut t, f, &other, &server);
     }
     by_ipv6(&mut t);
 }
@@ -222,6 +225,32 @@ fn the_host(t: &mut Topology, f: Family, other: &UdpSocket) {
     let mut buffer = [0; 100];
     let (length, from) = host.recv_from(&mut buffer).expect("the answer at the host");
     assert_eq!((&buffer[..length], from.ip()), (&b"question"[..], f.remote()));
+}
+
+/// A Pod of the other node asks for a port of this node that is a Pod's: it comes by the tunnel, and so does the answer.
+fn a_host_port(t: &mut Topology, f: Family, other: &UdpSocket, server: &UdpSocket) {
+    const HOST_PORT: u16 = 8081;
+    let client = (f.remote(), CLIENT + 7);
+    let asks = |port| Packet::udp(client, (f.node(), port));
+    let host = UdpSocket::bind((f.node(), HOST_PORT + 1)).unwrap();
+    host.set_read_timeout(Some(PATIENCE)).unwrap();
+    put_row(t.datapath().maps(), SERVICE_ID, &[Backend { port: SERVER, ..backend(f.pod(), 1) }]);
+    let key = FrontendKey { address: f.node().into(), port: HOST_PORT, protocol: 17, cluster: 0 };
+    t.datapath().maps().frontends.insert(&key, &Frontend::with_row(SERVICE_ID, 1)).unwrap();
+    let mut buffer = [0; 100];
+    for _ in 0..2 {
+        send(other, V4.node(), REMOTE_IDENTITY, &asks(HOST_PORT));
+        let (_, from) = server.recv_from(&mut buffer).expect("the question in the Pod");
+        assert_eq!((from.ip(), from.port()), client, "the client's address is kept");
+        server.send_to(b"answer", from).unwrap();
+        let (vni, frame) = receive(other);
+        assert_eq!((vni, ends(&frame)), (POD_IDENTITY, ((f.node(), HOST_PORT), client)));
+        checksum::check(&frame).unwrap();
+    }
+    // The port beside it is the node's own.
+    send(other, V4.node(), REMOTE_IDENTITY, &asks(HOST_PORT + 1));
+    assert_eq!(host.recv_from(&mut buffer).expect("the question at the host").1.ip(), client.0);
+    t.datapath().maps().frontends.remove(&key).unwrap();
 }
 
 /// The same over an IPv6 underlay, for Pods of a node that is known by its IPv6 address.

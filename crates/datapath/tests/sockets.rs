@@ -18,7 +18,7 @@ use datapath_layouts::service::{
     FRONTEND_LOCAL_EXTERNAL, FRONTEND_LOCAL_INTERNAL, FRONTEND_MAGLEV, FRONTEND_MAGLEV_EXTERNAL,
     FRONTEND_SOURCE_RANGES, MAGLEV_SIZE,
 };
-use datapath_layouts::{AffinityKey, AffinityMemberKey, Frontend, MaglevTable, Routing, SourceRangeKey};
+use datapath_layouts::{AffinityKey, AffinityMemberKey, Frontend, FrontendKey, MaglevTable, Routing, SourceRangeKey};
 use netlink::{AddressOptions, Netlink};
 use network_namespace::NetNs;
 
@@ -132,6 +132,7 @@ fn services_once_per_socket() {
         tcp(f, &listener);
         udp(f);
         node_ports(f, &listener);
+        host_port(f, &node.datapath, &listener);
         not_for_others(f);
         node.cgroup.leave();
     }
@@ -199,6 +200,30 @@ fn node_ports(f: Family, listener: &TcpListener) {
         assert_eq!(connected(node_port, listener).0, node_port);
     }
 }
+
+/// A port of the node that is a Pod's, whatever its number: by the node's address, and by loopback for the host's processes.
+fn host_port(f: Family, datapath: &Datapath, listener: &TcpListener) {
+    let loopback: IpAddr = if f == V4 { "127.0.0.1" } else { "::1" }.parse().unwrap();
+    let key = FrontendKey { address: f.node().into(), port: HOST_PORT, protocol: 6, cluster: 0 };
+    datapath.maps().frontends.insert(&key, &Frontend::with_row(SERVICE_ID, 1)).unwrap();
+    for address in [f.node(), loopback] {
+        let host_port = SocketAddr::from((address, HOST_PORT));
+        assert_eq!(connected(host_port, listener).0, host_port);
+    }
+    let pod = NetNs::create().unwrap();
+    let refused = pod.run(|| {
+        let netlink = Netlink::open().unwrap();
+        netlink.set_up(netlink.link("lo").unwrap().index).unwrap();
+        TcpStream::connect((loopback, HOST_PORT)).map(drop)
+    });
+    assert_eq!(refused.unwrap().unwrap_err().kind(), ErrorKind::ConnectionRefused, "a Pod's own loopback is its own");
+    datapath.maps().frontends.remove(&key).unwrap();
+    let error = TcpStream::connect((loopback, HOST_PORT)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "and gone with its Pod");
+}
+
+/// Outside of the range of NodePorts.
+const HOST_PORT: u16 = 8081;
 
 /// Loopback's NodePorts are those of the host's processes only, and no other port is touched.
 fn not_for_others(f: Family) {

@@ -157,11 +157,19 @@ impl Election {
     }
 
     /// Another node has announced one of the addresses. While the Lease holds that is its mistake; without the API it
-    /// is the sign that the Lease went there.
-    pub fn contested(&mut self) {
-        if self.alone {
+    /// is the sign that the Lease went there, unless it says that it wrote the Lease before we did.
+    pub fn contested(&mut self, their_version: Option<u64>) {
+        let earlier = their_version.is_some_and(|theirs| self.version().is_some_and(|ours| theirs < ours));
+        if self.alone && !earlier {
             self.unsure();
         }
+    }
+
+    /// The version of the Lease that this node wrote last; `None` while the Lease, as far as is known, is another's. Of two
+    /// nodes that both believe to have it, the one with the greater version is right.
+    #[must_use]
+    pub fn version(&self) -> Option<u64> {
+        self.lease.as_ref().filter(|lease| lease.holder == self.node)?.version.parse().ok()
     }
 
     /// Something may have been missed: only the API can say whether this node still has the addresses.

@@ -87,9 +87,30 @@ impl World {
                 // It announces; the others on the segment hear it.
                 for other in (0..self.nodes.len()).filter(|other| *other != index) {
                     if self.nodes[other].hears && self.nodes[other].runs {
-                        self.nodes[other].election.contested();
+                        self.nodes[other].election.contested(None);
                     }
                 }
+            }
+            if self.nodes[index].election.is_alone() && self.nodes[index].hears {
+                self.probe(index);
+            }
+        }
+    }
+
+    /// As the responders do it: whoever is alone and wrote the Lease earlier yields to the probe, everybody else who has the
+    /// address answers it, and the answer is a claim.
+    fn probe(&mut self, index: usize) {
+        let (version, now) = (self.nodes[index].election.version(), self.now);
+        for other in (0..self.nodes.len()).filter(|other| *other != index) {
+            let node = &mut self.nodes[other];
+            if !node.runs || !node.hears || !node.election.answers(now) {
+                continue;
+            }
+            let earlier = node.election.is_alone() && node.election.version() < version;
+            if earlier {
+                node.election.contested(version);
+            } else {
+                self.nodes[index].election.contested(None);
             }
         }
     }
@@ -192,12 +213,40 @@ fn a_holder_that_alone_lost_the_api_yields_to_whom_it_hears() {
     }
 }
 
+/// The one case in which two can stand: the first lost the API, the second took the Lease and was not heard (its first and
+/// repeated announcements went by while the first one's device was down, say), and then lost the API too. Now nobody can
+/// ask who has it. If both yielded, the address would be nobody's until the API is back, for nobody takes it without the
+/// API; if both stayed, the segment would have it twice. The Lease's versions decide: the API gave them in order, so the
+/// second one's is greater, and both know that.
+#[test]
+fn of_two_holders_without_the_api_the_later_one_goes_on() {
+    let mut world = World::of(3);
+    world.run(ms(2_000));
+    let first = world.holder();
+    (world.nodes[first].reaches_api, world.nodes[first].hears) = (false, false);
+    world.run(ms(3_000));
+    let both = world.answering();
+    assert_eq!(both.len(), 2, "the first one has heard nothing");
+    let second = both.into_iter().find(|index| *index != first).unwrap();
+    world.nodes.iter_mut().for_each(|node| node.reaches_api = false);
+    world.run(ms(3_000));
+    world.nodes[first].hears = true;
+    world.step();
+    for _ in 0..2_000 {
+        world.step();
+        assert_eq!(world.answering(), [second], "it goes on, and nobody else takes it");
+    }
+    world.nodes.iter_mut().for_each(|node| node.reaches_api = true);
+    world.run(ms(3_000));
+    assert_eq!(world.holder(), second);
+}
+
 #[test]
 fn a_claim_while_the_lease_holds_moves_nothing() {
     let mut world = World::of(2);
     world.run(ms(2_000));
     let holder = world.holder();
-    world.nodes[holder].election.contested();
+    world.nodes[holder].election.contested(None);
     assert_eq!(world.holder(), holder);
 }
 
@@ -248,9 +297,15 @@ proptest! {
             let well = |index: &&usize| world.nodes[**index].reaches_api;
             prop_assert!(world.answering().iter().filter(well).count() <= 1);
         }
+        // The API goes away for everybody: of those who answered one goes on, and nobody else begins.
         for node in &mut world.nodes {
-            (node.runs, node.reaches_api, node.hears) = (true, true, true);
+            (node.runs, node.reaches_api, node.hears) = (true, false, true);
         }
+        let before = world.answering();
+        world.run(ms(3_000));
+        let during = world.answering();
+        prop_assert!(during.len() == before.len().min(1) && during.iter().all(|one| before.contains(one)), "{before:?} {during:?}");
+        world.nodes.iter_mut().for_each(|node| node.reaches_api = true);
         world.run(ms(3_000));
         let one = world.holder();
         world.run(ms(3_000));

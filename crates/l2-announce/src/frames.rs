@@ -17,6 +17,8 @@ pub enum Heard {
         mac: Mac,
         /// And their IP address; unspecified from somebody who has none yet (address probes).
         asker: IpAddr,
+        /// In a [`probe`] of one who has the address too: the version of the Lease that it wrote last.
+        version: Option<u64>,
     },
     /// Somebody says, unasked or not, that `address` is at `mac`.
     Claim {
@@ -31,13 +33,13 @@ pub enum Heard {
 #[must_use]
 pub fn read(frame: &[u8]) -> Option<Heard> {
     match u16_at(frame, 12)? {
-        ETHERTYPE_ARP => read_arp(frame.get(14..42)?),
+        ETHERTYPE_ARP => read_arp(frame.get(14..42)?, &frame[42..]),
         ETHERTYPE_IPV6 => read_neighbour(frame.get(14..)?, frame.get(6..12)?.try_into().ok()?),
         _ => None,
     }
 }
 
-fn read_arp(arp: &[u8]) -> Option<Heard> {
+fn read_arp(arp: &[u8], padding: &[u8]) -> Option<Heard> {
     if arp.get(..6)? != ARP_ETHERNET_IPV4 {
         return None;
     }
@@ -46,7 +48,10 @@ fn read_arp(arp: &[u8]) -> Option<Heard> {
     let target = v4_at(arp, 24)?;
     match u16_at(arp, 6)? {
         // RFC 5227 §1.1: an announcement is a request for the sender's own address.
-        ARP_REQUEST if sender != target => Some(Heard::Question { address: target.into(), mac, asker: sender.into() }),
+        ARP_REQUEST if sender != target => {
+            let version = padding.first_chunk().and_then(version_of).filter(|_| sender.is_unspecified());
+            Some(Heard::Question { address: target.into(), mac, asker: sender.into(), version })
+        }
         ARP_REQUEST | ARP_REPLY => Some(Heard::Claim { address: sender.into(), mac }),
         _ => None,
     }
@@ -71,27 +76,44 @@ fn read_neighbour(packet: &[u8], sender: Mac) -> Option<Heard> {
     match message[0] {
         SOLICITATION if source.is_unspecified() => {
             // Somebody probes whether the address is free (RFC 4862 §5.4): answered to all nodes.
-            Some(Heard::Question { address: target.into(), mac: ALL_NODES_MAC, asker: source.into() })
+            let version = option_data(&message[24..], OPTION_EXPERIMENT, 2).and_then(<[u8]>::first_chunk);
+            let version = version.and_then(version_of);
+            Some(Heard::Question { address: target.into(), mac: ALL_NODES_MAC, asker: source.into(), version })
         }
         SOLICITATION => {
             // A unicast probe may come without the option (§7.2.2); then the frame says where from.
             let mac = option(OPTION_SOURCE).unwrap_or(sender);
-            Some(Heard::Question { address: target.into(), mac, asker: source.into() })
+            Some(Heard::Question { address: target.into(), mac, asker: source.into(), version: None })
         }
         ADVERTISEMENT => Some(Heard::Claim { address: target.into(), mac: option(OPTION_TARGET)? }),
         _ => None,
     }
 }
 
-/// The Ethernet address in the options, which are (type, length in 8 bytes, data).
-fn link_layer_option(mut options: &[u8], kind: u8) -> Option<Mac> {
+/// The Ethernet address in the options.
+fn link_layer_option(options: &[u8], kind: u8) -> Option<Mac> {
+    option_data(options, kind, 1)?.try_into().ok()
+}
+
+/// What [`probe`] says behind the rest of it: four letters, so that nobody else's bytes are taken for ours, and the number.
+fn version_of(bytes: &[u8; VERSION_SIZE]) -> Option<u64> {
+    let number = bytes.strip_prefix(&VERSION_MAGIC)?;
+    Some(u64::from_be_bytes(number.try_into().ok()?))
+}
+
+fn version_bytes(version: u64) -> impl Iterator<Item = u8> {
+    VERSION_MAGIC.into_iter().chain(version.to_be_bytes())
+}
+
+/// The data of one of the options, which are (type, length in 8 bytes, data).
+fn option_data(mut options: &[u8], kind: u8, eights: u8) -> Option<&[u8]> {
     while let [found, length, ..] = *options {
         let size = usize::from(length) * 8;
         if size == 0 || size > options.len() {
             return None;
         }
-        if found == kind && length == 1 {
-            return options.get(2..8)?.try_into().ok();
+        if found == kind && length == eights {
+            return options.get(2..size);
         }
         options = &options[size..];
     }
@@ -127,6 +149,30 @@ pub fn question(address: IpAddr, own: Mac, asker: IpAddr) -> Option<Vec<u8>> {
         }
         _ => None,
     }
+}
+
+/// A probe by one who has the address and can't reach the API; with the version of the Lease that it wrote last, if that is a
+/// number. In ARP it stands in the padding that Ethernet asks for anyway, in Neighbour Discovery in an option for
+/// experiments (RFC 4727 §5.1.3), which others leave alone (RFC 4861 §4.6).
+#[must_use]
+pub fn probe(address: IpAddr, own: Mac, version: Option<u64>) -> Option<Vec<u8>> {
+    let nobody = match address {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let mut frame = question(address, own, nobody)?;
+    let (Some(version), IpAddr::V6(target)) = (version, address) else {
+        if let Some(version) = version {
+            frame.splice(42..42 + VERSION_SIZE, version_bytes(version));
+        }
+        return Some(frame);
+    };
+    let mut message = frame.split_off(54);
+    message[2..4].fill(0);
+    message.extend([OPTION_EXPERIMENT, 2]);
+    message.extend(version_bytes(version));
+    message.extend([0; 2]);
+    Some(neighbour(frame[..6].try_into().ok()?, own, (Ipv6Addr::UNSPECIFIED, solicited_node(target)), message))
 }
 
 /// Tells everybody that `address` is at `own` from now on: a gratuitous ARP request (RFC 5227 §3, what most systems
@@ -222,6 +268,10 @@ const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
 const OPTION_SOURCE: u8 = 1;
 const OPTION_TARGET: u8 = 2;
+/// RFC 4727 §5.1.3.
+const OPTION_EXPERIMENT: u8 = 253;
+const VERSION_MAGIC: [u8; 4] = *b"mlla";
+const VERSION_SIZE: usize = 12;
 const FLAG_SOLICITED: u8 = 0x40;
 const FLAG_OVERRIDE: u8 = 0x20;
 const BROADCAST: Mac = [0xff; 6];

@@ -24,7 +24,8 @@ fn solicitation(target: Ipv6Addr, source: Ipv6Addr, destination: Ipv6Addr) -> Ve
 #[test]
 fn an_arp_question_is_read_and_answered() {
     let question = arp(ARP_REQUEST, (ASKER, v4("10.0.0.2")), ([0; 6], v4("10.0.0.9")), BROADCAST);
-    let expected = Heard::Question { address: v4("10.0.0.9").into(), mac: ASKER, asker: v4("10.0.0.2").into() };
+    let expected =
+        Heard::Question { address: v4("10.0.0.9").into(), mac: ASKER, asker: v4("10.0.0.2").into(), version: None };
     assert_eq!(read(&question), Some(expected));
     let answer = answer(v4("10.0.0.9").into(), OWN, ASKER, v4("10.0.0.2").into()).unwrap();
     assert_eq!(answer[..14], [&ASKER[..], &OWN, &[8, 6]].concat());
@@ -45,7 +46,7 @@ fn announcements_are_claims_to_everybody() {
 #[test]
 fn a_solicitation_is_read_and_answered_as_others_read_it() {
     let (target, asker) = (v6("fd00::9"), v6("fd00::2"));
-    let expected = Heard::Question { address: target.into(), mac: ASKER, asker: asker.into() };
+    let expected = Heard::Question { address: target.into(), mac: ASKER, asker: asker.into(), version: None };
     assert_eq!(read(&solicitation(target, asker, solicited_node(target))), Some(expected));
     assert_eq!(read(&solicitation(target, asker, target)), Some(expected), "a probe to the address itself");
     let frame = answer(target.into(), OWN, ASKER, asker.into()).unwrap();
@@ -70,6 +71,34 @@ fn a_duplicate_address_probe_is_answered_to_all() {
     let frame = answer(target.into(), OWN, mac, asker).unwrap();
     assert_eq!(frame[..6], ALL_NODES_MAC);
     assert_eq!(frame[14 + 40 + 4], FLAG_OVERRIDE, "not solicited: RFC 4861 §7.2.4");
+}
+
+#[test]
+fn a_probe_says_which_lease_its_sender_wrote() {
+    for address in ["10.0.0.9", "fd00::9"] {
+        let address: IpAddr = address.parse().unwrap();
+        for version in [None, Some(0), Some(u64::MAX), Some(42)] {
+            let frame = probe(address, OWN, version).unwrap();
+            let Some(Heard::Question { address: asked, version: said, asker, .. }) = read(&frame) else {
+                panic!("{frame:?}")
+            };
+            assert_eq!((asked, said, asker.is_unspecified()), (address, version, true));
+            let packet = SlicedPacket::from_ethernet(&frame).expect("others read it");
+            if let Some(TransportSlice::Icmpv6(icmp)) = &packet.transport {
+                let group = solicited_node(v6("fd00::9"));
+                assert!(icmp.is_checksum_valid(Ipv6Addr::UNSPECIFIED.octets(), group.octets()));
+            }
+        }
+    }
+    // Padding that is not ours, or in a question of somebody who has an address, says nothing.
+    let mut frame = probe(v4("10.0.0.9").into(), OWN, Some(42)).unwrap();
+    frame[42] ^= 1;
+    assert!(matches!(read(&frame), Some(Heard::Question { version: None, .. })));
+    frame[42] ^= 1;
+    frame[14 + 14 + 3] = 2;
+    assert!(matches!(read(&frame), Some(Heard::Question { version: None, .. })));
+    frame.truncate(42);
+    assert!(matches!(read(&frame), Some(Heard::Question { version: None, .. })));
 }
 
 #[test]

@@ -14,15 +14,21 @@
 //! soon as it hears another node claim the address (a new holder announces it, and answers the probes that a holder
 //! without the API sends), or learns that the Lease is another's.
 //!
+//! Two such holders can meet: one lost the API and the Lease ran out, the other one took it, was not heard, and lost the API
+//! too. So a probe carries the version of the Lease that its sender wrote last. The API made these versions one after the
+//! other, so the two agree on who came later: the later one does not yield, and the earlier one does not answer it.
+//!
 //! Invariant: two parts decide, and both are pure: [`wanted`] what this node stands for, [`election`] whether it has it.
 
 #![deny(unsafe_code)]
 
 pub mod election;
+mod endpoints;
 mod error;
 pub mod frames;
 mod leases;
 pub mod packet_socket;
+mod policy_status;
 mod responder;
 mod run;
 pub mod wanted;

@@ -9,20 +9,33 @@ use crate::{
 use std::{
     collections::BTreeMap,
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
+    net::{IpAddr, Ipv6Addr, UdpSocket},
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 use tokio::{sync::mpsc::UnboundedSender, task::JoinHandle};
 
-/// Addresses that are answered for, and until when: what is not renewed falls silent by itself.
-type Answers = Arc<Mutex<BTreeMap<IpAddr, Instant>>>;
+/// For what an address is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Until when: what is not renewed falls silent by itself.
+    pub until: Instant,
+    /// The version of the Lease, where this node goes on without the API: it does not answer one who wrote it later.
+    pub alone: Option<u64>,
+}
+
+type Answers = Arc<Mutex<BTreeMap<IpAddr, Answer>>>;
 
 /// What the segment tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// Another node announces an address that is answered for here.
-    Claim(IpAddr),
+    Claim {
+        /// Which one.
+        address: IpAddr,
+        /// The version of the Lease that it wrote, where it says so.
+        version: Option<u64>,
+    },
     /// A device is down: what happens on the segment meanwhile is not heard.
     Deaf,
 }
@@ -57,7 +70,7 @@ impl Responder {
     }
 
     /// Answers for exactly these addresses, each until its time. Those that are new are announced.
-    pub fn answer(&self, wanted: BTreeMap<IpAddr, Instant>) {
+    pub fn answer(&self, wanted: BTreeMap<IpAddr, Answer>) {
         let old = std::mem::replace(&mut *self.lock(), wanted.clone());
         for address in old.keys().filter(|address| !wanted.contains_key(*address)) {
             self.group(*address, Membership::Leave);
@@ -76,13 +89,11 @@ impl Responder {
         }
     }
 
-    /// Asks whether another node has the address. Its answer is a claim.
-    pub fn probe(&self, address: IpAddr) {
-        let (socket, nobody) = match address {
-            IpAddr::V4(_) => (&self.arp, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-            IpAddr::V6(_) => (&self.neighbours, IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
-        };
-        let probe = frames::question(address, self.device.mac, nobody);
+    /// Asks whether another node has the address. Its answer is a claim; one that wrote the Lease before `version`, and is
+    /// without the API too, yields instead.
+    pub fn probe(&self, address: IpAddr, version: Option<u64>) {
+        let socket = if address.is_ipv4() { &self.arp } else { &self.neighbours };
+        let probe = frames::probe(address, self.device.mac, version);
         if let Some(Err(error)) = probe.map(|probe| socket.send(&probe)) {
             tracing::debug!(device = self.device.name, %address, %error, "probe");
         }
@@ -108,7 +119,7 @@ impl Responder {
         self.lock().keys().any(|address| matches!(address, IpAddr::V6(a) if frames::solicited_node(*a) == group))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<IpAddr, Instant>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<IpAddr, Answer>> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -141,10 +152,14 @@ async fn listen(socket: Arc<PacketSocket>, own: frames::Mac, answers: Answers, n
             }
         };
         match frames::read(&frame[..length]) {
-            Some(Heard::Question { address, mac, asker }) => {
+            Some(Heard::Question { address, mac, asker, version }) => {
                 let answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
                 // Asked of the clock for every answer: after a pause of the whole process nothing here is true any more.
-                if answers.get(&address).is_none_or(|until| *until < Instant::now()) {
+                let Some(held) = answers.get(&address).filter(|held| held.until >= Instant::now()) else { continue };
+                if version.is_some() && held.alone.is_some() && held.alone < version {
+                    if notices.send(Notice::Claim { address, version }).is_err() {
+                        return;
+                    }
                     continue;
                 }
                 if let Some(Err(error)) = frames::answer(address, own, mac, asker).map(|answer| socket.send(&answer)) {
@@ -153,7 +168,7 @@ async fn listen(socket: Arc<PacketSocket>, own: frames::Mac, answers: Answers, n
             }
             Some(Heard::Claim { address, mac }) if mac != own => {
                 let mine = answers.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&address);
-                if mine && notices.send(Notice::Claim(address)).is_err() {
+                if mine && notices.send(Notice::Claim { address, version: None }).is_err() {
                     return;
                 }
             }

@@ -2,8 +2,9 @@
 
 use crate::{
     election::{Action, Election, Seen, Timing, Written},
-    leases,
-    responder::{Notice, Responder},
+    endpoints::{self, SliceView},
+    leases, policy_status,
+    responder::{Answer, Notice, Responder},
     wanted::{Device, Places, Policy, ServiceView, wanted},
     watch::{self, Known, Told},
 };
@@ -11,7 +12,9 @@ use custom_resources::CiliumL2AnnouncementPolicy;
 use k8s_openapi::api::{
     coordination::v1::Lease,
     core::v1::{Node, Service},
+    discovery::v1::EndpointSlice,
 };
+use k8s_openapi::jiff::Timestamp;
 use kube::{Api, Client, runtime::watcher};
 use model::ObjectName;
 use std::{
@@ -57,7 +60,10 @@ pub async fn run(client: Client, settings: Settings) {
         services: Known::default(),
         node: Known::default(),
         leases: Known::default(),
+        slices: Known::default(),
         watches: Vec::new(),
+        slices_watch: None,
+        telling: BTreeMap::new(),
         elections: BTreeMap::new(),
         writes: JoinSet::new(),
         responders: BTreeMap::new(),
@@ -76,6 +82,7 @@ enum Input {
     Service(Told<ServiceView>),
     Node(Told<BTreeMap<String, String>>),
     Lease(Told<Seen>),
+    Slice(Told<SliceView>),
 }
 
 /// A watch that ends with its owner.
@@ -105,8 +112,13 @@ struct Announcer {
     services: Known<ServiceView>,
     node: Known<BTreeMap<String, String>>,
     leases: Known<Seen>,
+    slices: Known<SliceView>,
     /// Of Services, Leases and the own Node; only while there are policies.
     watches: Vec<Watch>,
+    /// Only while a Service's policy is Local: there are many slices.
+    slices_watch: Option<Watch>,
+    /// Policies whose status is being written.
+    telling: BTreeMap<String, Watch>,
     elections: BTreeMap<ObjectName, Candidacy>,
     writes: JoinSet<(ObjectName, Instant, Written)>,
     responders: BTreeMap<Device, Responder>,
@@ -161,10 +173,16 @@ impl Announcer {
                     replan = true;
                 }
                 Input::Lease(told) => self.take_lease(told),
+                Input::Slice(told) => {
+                    self.slices.take(told);
+                    replan = true;
+                }
             }
         }
         if replan {
             self.watch_as_needed();
+            self.watch_slices_as_needed();
+            self.tell_policies();
             self.plan();
         }
     }
@@ -188,10 +206,10 @@ impl Announcer {
         for candidacy in self.elections.values_mut() {
             match notice {
                 Notice::Deaf => candidacy.election.unsure(),
-                Notice::Claim(address) if candidacy.places.iter().any(|(own, _)| *own == address) => {
-                    candidacy.election.contested();
+                Notice::Claim { address, version } if candidacy.places.iter().any(|(own, _)| *own == address) => {
+                    candidacy.election.contested(version);
                 }
-                Notice::Claim(_) => {}
+                Notice::Claim { .. } => {}
             }
         }
     }
@@ -232,6 +250,32 @@ impl Announcer {
         ];
     }
 
+    fn watch_slices_as_needed(&mut self) {
+        let needed = self.services.all().is_some_and(|services| services.values().any(ServiceView::is_local));
+        if !needed {
+            (self.slices_watch, self.slices) = Default::default();
+        } else if self.slices_watch.is_none() {
+            let slices = Api::<EndpointSlice>::all(self.client.clone());
+            let config = watcher::Config::default();
+            let watch = watch::start(slices, config, self.sender.clone(), SliceView::of, Input::Slice);
+            self.slices_watch = Some(Watch(watch));
+        }
+    }
+
+    /// What is wrong with a policy goes into its status, and out of it.
+    fn tell_policies(&mut self) {
+        let Some(policies) = self.policies.all() else { return };
+        self.telling.retain(|name, task| policies.contains_key(name) && !task.0.is_finished());
+        for (key, policy) in policies {
+            if self.telling.contains_key(key) || policy_status::after(policy, Timestamp::now()).is_none() {
+                continue;
+            }
+            let name = policy.metadata.name.clone().unwrap_or_default();
+            let task = policy_status::tell(self.client.clone(), name, self.settings.node.clone());
+            self.telling.insert(key.clone(), Watch(tokio::spawn(task)));
+        }
+    }
+
     /// Decides anew what this node stands for. Nothing before everything was told once.
     fn plan(&mut self) {
         let Some(policies) = self.policies.all() else { return };
@@ -239,17 +283,24 @@ impl Announcer {
             BTreeMap::new()
         } else {
             let (Some(services), Some(nodes)) = (self.services.all(), self.node.all()) else { return };
+            if self.slices_watch.is_some() && self.slices.all().is_none() {
+                return;
+            }
+            let slices = || self.slices.all().into_iter().flat_map(BTreeMap::values);
+            let serves = |service: &ServiceView| {
+                !service.is_local() || endpoints::serves(slices(), service.name(), &self.settings.node)
+            };
             let mut readable = Vec::new();
             for object in policies.values() {
                 match Policy::of(object) {
                     Ok(policy) => readable.push(policy),
                     Err(why) => {
                         let name = object.metadata.name.as_deref();
-                        tracing::warn!(name, why, "a CiliumL2AnnouncementPolicy without meaning announces nothing");
+                        tracing::warn!(name, ?why, "a CiliumL2AnnouncementPolicy without meaning announces nothing");
                     }
                 }
             }
-            wanted(&readable, services.values(), nodes.values().next(), &self.settings.devices)
+            wanted(&readable, services.values(), nodes.values().next(), &self.settings.devices, serves)
         };
         let now = Instant::now();
         let dropped: Vec<ObjectName> =
@@ -294,7 +345,7 @@ impl Announcer {
             if candidacy.election.is_alone() {
                 for (address, device) in &candidacy.places {
                     if let Some(responder) = self.responders.get(device) {
-                        responder.probe(*address);
+                        responder.probe(*address, candidacy.election.version());
                     }
                 }
             }
@@ -331,7 +382,7 @@ impl Announcer {
     /// Gives every responder what it answers for.
     fn answer(&mut self) {
         let now = Instant::now();
-        let mut answers: BTreeMap<&Device, BTreeMap<IpAddr, Instant>> = BTreeMap::new();
+        let mut answers: BTreeMap<&Device, BTreeMap<IpAddr, Answer>> = BTreeMap::new();
         for (service, candidacy) in &mut self.elections {
             let answering = candidacy.election.answers(now);
             if std::mem::replace(&mut candidacy.answered, answering) != answering {
@@ -343,9 +394,13 @@ impl Announcer {
                 }
             }
             if let Some(until) = candidacy.election.answers_until().filter(|_| answering) {
+                let alone = candidacy.election.version().filter(|_| candidacy.election.is_alone());
                 for (address, device) in &candidacy.places {
-                    let held = answers.entry(device).or_default().entry(*address).or_insert(until);
-                    *held = until.max(*held);
+                    let answer = Answer { until, alone };
+                    let held = answers.entry(device).or_default().entry(*address).or_insert(answer);
+                    if held.until < until {
+                        *held = answer;
+                    }
                 }
             }
         }

@@ -30,6 +30,8 @@ pub struct ServiceView {
     name: ObjectName,
     external: Vec<IpAddr>,
     load_balancer: Vec<IpAddr>,
+    /// `externalTrafficPolicy: Local`: only nodes with endpoints serve.
+    local: bool,
 }
 
 impl ServiceView {
@@ -49,6 +51,7 @@ impl ServiceView {
                 .filter(|_| spec.type_.as_deref() == Some("LoadBalancer"))
                 .filter_map(|one| one.ip.as_deref()?.parse().ok())
                 .collect(),
+            local: spec.external_traffic_policy.as_deref() == Some("Local"),
             metadata: ObjectMeta {
                 name: metadata.name.clone(),
                 namespace: metadata.namespace.clone(),
@@ -58,10 +61,38 @@ impl ServiceView {
         };
         (!view.external.is_empty() || !view.load_balancer.is_empty()).then_some(view)
     }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &ObjectName {
+        &self.name
+    }
+
+    /// Whether only nodes with endpoints of it serve it.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.local
+    }
 }
 
 /// Where each address is announced.
 pub type Places = BTreeSet<(IpAddr, Device)>;
+
+/// A part of a policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// `interfaces`.
+    Interfaces,
+    /// `nodeSelector`.
+    NodeSelector,
+    /// `serviceSelector`.
+    ServiceSelector,
+}
+
+impl Part {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Interfaces, Self::NodeSelector, Self::ServiceSelector];
+}
 
 /// A policy, ready to be asked.
 pub struct Policy {
@@ -74,14 +105,26 @@ impl Policy {
     /// A policy of the API.
     ///
     /// # Errors
-    /// A text for people, when it has no meaning. Such a policy announces nothing.
-    pub fn of(object: &CiliumL2AnnouncementPolicy) -> Result<Self, String> {
+    /// The parts without meaning, with a text for people. Such a policy announces nothing.
+    pub fn of(object: &CiliumL2AnnouncementPolicy) -> Result<Self, Vec<(Part, String)>> {
         let spec = object.spec.clone();
-        let interfaces = spec.interfaces.iter().map(|text| Regex::new(text).map_err(|error| error.to_string()));
-        let interfaces = interfaces.collect::<Result<_, _>>()?;
-        matches_service(spec.service_selector.as_ref(), &ObjectMeta::default()).map_err(|error| error.message)?;
-        matches_labels(spec.node_selector.as_ref(), None).map_err(|error| error.message)?;
-        Ok(Self { name: object.metadata.name.clone().unwrap_or_default(), spec, interfaces })
+        let mut wrong = Vec::new();
+        let interfaces: Result<Vec<_>, _> = spec.interfaces.iter().map(|text| Regex::new(text)).collect();
+        let interfaces = interfaces.unwrap_or_else(|error| {
+            wrong.push((Part::Interfaces, error.to_string()));
+            Vec::new()
+        });
+        if let Err(error) = matches_labels(spec.node_selector.as_ref(), None) {
+            wrong.push((Part::NodeSelector, error.message));
+        }
+        if let Err(error) = matches_service(spec.service_selector.as_ref(), &ObjectMeta::default()) {
+            wrong.push((Part::ServiceSelector, error.message));
+        }
+        if wrong.is_empty() {
+            Ok(Self { name: object.metadata.name.clone().unwrap_or_default(), spec, interfaces })
+        } else {
+            Err(wrong)
+        }
     }
 
     /// Its name.
@@ -109,19 +152,26 @@ impl Policy {
 /// By Service: what this node announces if it wins that Service's election.
 ///
 /// An address that Services share is announced with the first of them by name, on every node alike: one election for one
-/// address.
+/// address. `serves` says whether this node serves a Service; an address is announced where one of those that share it is
+/// served, so that one without endpoints takes nothing away from the others.
 #[must_use]
 pub fn wanted<'a>(
     policies: &[Policy],
     services: impl Iterator<Item = &'a ServiceView> + Clone,
     node: Option<&Labels>,
     devices: &[Device],
+    serves: impl Fn(&ServiceView) -> bool,
 ) -> BTreeMap<ObjectName, Places> {
     let mut owners: BTreeMap<IpAddr, &ObjectName> = BTreeMap::new();
+    let mut served = BTreeSet::new();
     for service in services.clone() {
+        let here = serves(service);
         for address in policies.iter().flat_map(|policy| policy.addresses(service)) {
             let owner = owners.entry(address).or_insert(&service.name);
             *owner = (*owner).min(&service.name);
+            if here {
+                served.insert(address);
+            }
         }
     }
     let mut wanted: BTreeMap<ObjectName, Places> = BTreeMap::new();
@@ -129,7 +179,7 @@ pub fn wanted<'a>(
         let devices: Vec<&Device> = devices.iter().filter(|device| policy.has_device(device)).collect();
         for service in services.clone() {
             let own = policy.addresses(service).filter(|address| owners.get(address) == Some(&&service.name));
-            for address in own {
+            for address in own.filter(|address| served.contains(address)) {
                 let places = devices.iter().map(|device| (address, Device::clone(device)));
                 wanted.entry(service.name.clone()).or_default().extend(places);
             }

@@ -1,7 +1,7 @@
 use super::*;
 use serde_json::{Value, json};
 
-fn policy(spec: Value) -> Result<Policy, String> {
+fn policy(spec: Value) -> Result<Policy, Vec<(Part, String)>> {
     let object = json!({"apiVersion": "cilium.io/v2alpha1", "kind": "CiliumL2AnnouncementPolicy",
         "metadata": {"name": "p"}, "spec": spec});
     Policy::of(&serde_json::from_value(object).unwrap())
@@ -24,9 +24,19 @@ fn device(name: &str, index: u32) -> Device {
 
 /// `name: address@device …` of each Service.
 fn told(policies: &[Policy], services: &[ServiceView], labels: &[(&str, &str)]) -> Vec<String> {
+    told_where(policies, services, labels, |_| true)
+}
+
+/// The same on a node that serves these Services.
+fn told_where(
+    policies: &[Policy],
+    services: &[ServiceView],
+    labels: &[(&str, &str)],
+    serves: impl Fn(&ServiceView) -> bool,
+) -> Vec<String> {
     let labels: Labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let devices = [device("eth0", 2), device("wlan0", 3)];
-    let all = wanted(policies, services.iter(), Some(&labels), &devices);
+    let all = wanted(policies, services.iter(), Some(&labels), &devices, serves);
     all.iter()
         .map(|(service, places)| {
             let places: Vec<String> =
@@ -90,4 +100,24 @@ fn a_policy_without_meaning_says_why() {
         policy(json!({"nodeSelector": {"matchExpressions": [{"key": "a", "operator": "Exists", "values": ["b"]}]}}))
             .is_err()
     );
+}
+
+#[test]
+fn a_node_that_serves_nobody_there_does_not_stand_for_the_address() {
+    let services = [balancer("b", &["192.0.2.1"]), balancer("a", &["192.0.2.1"]), balancer("c", &["192.0.2.2"])];
+    let policies = [policy(json!({"loadBalancerIPs": true, "interfaces": ["eth0"]})).unwrap()];
+    let on = |served: &[&str]| told_where(&policies, &services, &[], |service| served.contains(&&*service.name().name));
+    assert_eq!(on(&["a", "b", "c"]), ["a: 192.0.2.1@eth0", "c: 192.0.2.2@eth0"]);
+    assert_eq!(on(&["a"]), ["a: 192.0.2.1@eth0"]);
+    assert_eq!(on(&["b"]), ["a: 192.0.2.1@eth0"], "still one election for one address, and the same on every node");
+    assert!(on(&[]).is_empty());
+}
+
+#[test]
+fn only_policy_local_asks_for_endpoints() {
+    let of = |policy: Value| {
+        let spec = json!({"type": "LoadBalancer", "externalTrafficPolicy": policy});
+        service("web", spec, &["192.0.2.1"]).unwrap().is_local()
+    };
+    assert!(of(json!("Local")) && !of(json!("Cluster")) && !of(Value::Null));
 }

@@ -131,7 +131,11 @@ pub fn cni_config(folders: &Folders, node: &str) -> serde_json::Value {
     serde_json::json!({
         "cniVersion": "1.1.0",
         "name": "malla",
-        "plugins": [{ "type": "malla-cni", "socket": folders.node(node).join("cni.sock") }],
+        "plugins": [{
+            "type": "malla-cni",
+            "socket": folders.node(node).join("cni.sock"),
+            "capabilities": { "portMappings": true },
+        }],
     })
 }
 

@@ -31,8 +31,8 @@ pub struct Balancer {
     of_service: HashMap<ObjectName, Held>,
     /// Rows of known ports.
     pub(crate) owned: HashSet<u32>,
-    /// Rows whose Maglev table is known to be that of their slots.
-    pub(crate) tabled: HashSet<u32>,
+    /// Rows whose Maglev table is known to be that of their slots, and of which weights.
+    pub(crate) tabled: HashMap<u32, u64>,
     pub(crate) claims: Claims,
     /// How many Services have an address: several can share one.
     addresses: HashMap<Address, usize>,
@@ -69,7 +69,7 @@ impl Balancer {
             ports: HashMap::new(),
             of_service: HashMap::new(),
             owned: HashSet::new(),
-            tabled: HashSet::new(),
+            tabled: HashMap::new(),
             claims: Claims::default(),
             addresses: HashMap::new(),
             capacity,
@@ -284,3 +284,6 @@ impl Balancer {
 #[cfg(test)]
 #[path = "balancer_tests.rs"]
 mod tests;
+#[cfg(test)]
+#[path = "balancer_weights_tests.rs"]
+mod weights_tests;

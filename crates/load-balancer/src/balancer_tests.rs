@@ -131,7 +131,7 @@ fn node_key(node_port: u16) -> FrontendKey {
 fn row(backends: &[(u8, u8)], maglev: bool) -> WantedRow {
     let mut backends: Vec<Target> = backends
         .iter()
-        .map(|&(n, flags)| Target { address: Address::from_v4([10, 244, 0, n]), port: 8080, flags })
+        .map(|&(n, flags)| Target { address: Address::from_v4([10, 244, 0, n]), port: 8080, flags, weight: 1 })
         .collect();
     backends.sort_unstable();
     backends.dedup_by_key(|t| t.address);
@@ -355,8 +355,12 @@ fn one_of_many(n: u32, backends: u8) -> (ObjectName, Wanted) {
     let port = &mut wanted.ports[0];
     port.port.service = name.clone();
     port.frontends[0].key.address = address;
-    let target =
-        |last: u16| Target { address: Address::from_v4([10, 128 | high, middle, low]), port: 8000 + last, flags: 0 };
+    let target = |last: u16| Target {
+        address: Address::from_v4([10, 128 | high, middle, low]),
+        port: 8000 + last,
+        flags: 0,
+        weight: 1,
+    };
     port.rows[0] = Some(WantedRow {
         backends: (0..backends).map(|last| target(last.into())).collect(),
         maglev: n.is_multiple_of(10),

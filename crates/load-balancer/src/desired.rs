@@ -1,13 +1,15 @@
 //! What a Service should look like in the maps.
 
 use crate::standing::{Locality, Member, Standing, members};
+use crate::weights;
 use datapath_layouts::service::{
     BACKEND_LOCAL, BACKEND_TERMINATING, FRONTEND_LOCAL_EXTERNAL, FRONTEND_LOCAL_INTERNAL, FRONTEND_MAGLEV,
-    FRONTEND_MAGLEV_EXTERNAL, FRONTEND_NODE_PORT, FRONTEND_SOURCE_RANGES,
+    FRONTEND_MAGLEV_EXTERNAL, FRONTEND_NODE_PORT, FRONTEND_SOURCE_RANGES, MAGLEV_SIZE,
 };
 use datapath_layouts::{Address, Backend, FrontendKey};
 use ipnet::IpNet;
 use model::{Affinity, Algorithm, EndpointSlice, Family, ObjectName, Protocol, Service, ServicePort, TrafficPolicy};
+use std::collections::BTreeMap;
 
 /// One port of a Service in one family: what shares rows of slots.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -86,6 +88,15 @@ pub struct WantedRow {
     pub maglev: bool,
 }
 
+impl WantedRow {
+    /// The backends' weights, where they differ.
+    pub(crate) fn weights(&self) -> Option<BTreeMap<(Address, u16), u8>> {
+        let first = self.backends.first()?.weight;
+        let differ = self.backends.iter().any(|target| target.weight != first);
+        differ.then(|| self.backends.iter().map(|target| ((target.address, target.port), target.weight)).collect())
+    }
+}
+
 /// A frontend without the numbers that the balancer gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WantedFrontend {
@@ -108,6 +119,8 @@ pub struct Target {
     pub port: u16,
     /// `BACKEND_*`.
     pub flags: u8,
+    /// How many new flows it gets beside the others of its row; not 0. It is in the row's Maglev table and nowhere else.
+    pub weight: u8,
 }
 
 impl Target {
@@ -128,7 +141,7 @@ pub fn desired<'a>(
     let mut out = Wanted { problems: service.misunderstood.clone(), ..Wanted::default() };
     for port in &service.ports {
         for family in Family::BOTH {
-            let members = members(port, slices.clone().filter(|s| s.family == family), locality);
+            let members = members(port, slices.clone().filter(|s| s.family == family), &service.weights, locality);
             let mut frontends = frontends(service, port, family, &members);
             if port.protocol == Protocol::Sctp {
                 refuse_other_ports(&mut frontends, &members, &mut out.problems);
@@ -136,6 +149,7 @@ pub fn desired<'a>(
             if frontends.is_empty() {
                 continue;
             }
+            out.problems.extend(too_many_for_weights(port, family, &members));
             let ranges = service.source_ranges.iter().filter(|range| Family::of(range.addr()) == family);
             out.ports.push(Desired {
                 port: PortKey { service: service.name.clone(), port: port.port, protocol: port.protocol, family },
@@ -174,6 +188,7 @@ fn addresses(service: &Service) -> impl Iterator<Item = (std::net::IpAddr, Origi
 
 fn frontends(service: &Service, port: &ServicePort, family: Family, members: &[Member]) -> Vec<WantedFrontend> {
     let protocol = port.protocol.number();
+    let weighted = are_weighted(members);
     let elsewhere = members.iter().any(|m| !m.local && m.cluster.is_usable());
     let with = |key: FrontendKey, origin: Option<Origin>, flags: u32| {
         let external = RowKind::of(service.external_policy);
@@ -194,6 +209,8 @@ fn frontends(service: &Service, port: &ServicePort, family: Family, members: &[M
             flags |= FRONTEND_SOURCE_RANGES;
         }
         flags |= match (service.algorithm, outside) {
+            // A table is the only thing that knows weights. By chance or by table: each flow has its own hash.
+            _ if weighted => FRONTEND_MAGLEV | FRONTEND_MAGLEV_EXTERNAL,
             (Algorithm::Maglev, _) => FRONTEND_MAGLEV | FRONTEND_MAGLEV_EXTERNAL,
             (Algorithm::Random, _) => 0,
             // Nodes can agree only where they have the same endpoints; and what enters by a ClusterIP is rare.
@@ -218,6 +235,26 @@ fn frontends(service: &Service, port: &ServicePort, family: Family, members: &[M
         out.push(with(key, None, FRONTEND_NODE_PORT));
     }
     out
+}
+
+/// Whether those that serve have different weights: else there is nothing to weigh.
+fn are_weighted(members: &[Member]) -> bool {
+    let mut serving = members.iter().filter(|m| m.cluster.serves() || m.here.serves()).map(|m| m.weight);
+    let first = serving.next();
+    serving.any(|weight| Some(weight) != first)
+}
+
+fn too_many_for_weights(port: &ServicePort, family: Family, members: &[Member]) -> Option<String> {
+    let count = members.iter().filter(|m| m.cluster.serves()).count();
+    (count > MAGLEV_SIZE && are_weighted(members)).then(|| {
+        format!(
+            "annotation {}: weights don't hold for port {}/{} ({family:?}): it has {count} endpoints, and there is room for \
+             {MAGLEV_SIZE}",
+            weights::ANNOTATION,
+            port.port,
+            port.protocol
+        )
+    })
 }
 
 /// SCTP's checksum covers the whole packet, so the datapath does not change its ports: a frontend with another port than
@@ -257,6 +294,7 @@ fn row(kind: RowKind, frontends: &[WantedFrontend], members: &[Member]) -> Optio
             port: member.port,
             flags: if member.local { BACKEND_LOCAL } else { 0 }
                 | if standing == Standing::LastResort { BACKEND_TERMINATING } else { 0 },
+            weight: member.weight,
         })
     });
     Some(WantedRow { backends: backends.collect(), maglev })

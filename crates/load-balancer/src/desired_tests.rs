@@ -33,6 +33,7 @@ fn slice(endpoints: &[(&str, EndpointState, Option<&str>)]) -> EndpointSlice {
                 address: address.parse().unwrap(),
                 state: *state,
                 node: node.map(Into::into),
+                zone: None,
                 pod: None,
                 hints: Hints::default(),
             })
@@ -196,4 +197,48 @@ fn sctp_is_served_where_its_port_stays_and_nothing_is_half_done() {
     let wanted = plan(&service, &[slice, second]);
     assert!(wanted.ports.iter().all(|d| d.port.family == Family::V6), "{:?}", wanted.ports);
     assert!(wanted.problems.iter().any(|p| p.contains("9090")), "{:?}", wanted.problems);
+}
+
+#[test]
+fn different_weights_make_every_side_choose_by_the_table() {
+    let slices = [slice(&ONE_EACH)];
+    let weighted = |text: &str| {
+        let service = Service { weights: crate::weights::parse(text).unwrap(), ..service() };
+        plan(&service, &slices)
+    };
+    let flags = |wanted: &Wanted| -> Vec<u32> { wanted.ports[0].frontends.iter().map(|f| f.flags).collect() };
+    let both = FRONTEND_MAGLEV | FRONTEND_MAGLEV_EXTERNAL;
+    let wanted = weighted("node/worker-1=3");
+    assert_eq!(flags(&wanted), [both, both, both | FRONTEND_NODE_PORT]);
+    let row = |wanted: &Wanted| -> Vec<(String, u8)> {
+        let row = wanted.ports[0].row(RowKind::Cluster).unwrap();
+        row.backends.iter().map(|t| (t.address.to_string(), t.weight)).collect()
+    };
+    assert_eq!(row(&wanted), [("10.244.1.2".to_owned(), 3), ("10.244.2.2".to_owned(), 1)]);
+    // Nothing to weigh: as if there were no annotation, but for who has none.
+    assert_eq!(flags(&weighted("*=7")), flags(&plan(&service(), &slices)));
+    let drained = weighted("node/worker-1=0");
+    assert_eq!(flags(&drained), flags(&plan(&service(), &slices)));
+    assert_eq!(row(&drained), [("10.244.2.2".to_owned(), 1)]);
+    assert!(row(&weighted("*=0")).is_empty());
+}
+
+#[test]
+fn weights_of_more_endpoints_than_a_table_has_entries_are_a_problem() {
+    let mut slice = slice(&[]);
+    slice.endpoints = (0..=MAGLEV_SIZE as u32)
+        .map(|n| Endpoint {
+            address: std::net::Ipv4Addr::from(0x0af4_0000 + n).into(),
+            state: EndpointState::Ready,
+            node: None,
+            zone: None,
+            pod: None,
+            hints: Hints::default(),
+        })
+        .collect();
+    let service = Service { weights: crate::weights::parse("address/10.244.0.1=3").unwrap(), ..service() };
+    let problems = plan(&service, &[slice.clone()]).problems;
+    assert!(problems.len() == 1 && problems[0].contains("1022 endpoints"), "{problems:?}");
+    slice.endpoints.pop();
+    assert!(plan(&service, &[slice]).problems.is_empty());
 }

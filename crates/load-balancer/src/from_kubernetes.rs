@@ -1,11 +1,12 @@
 //! The API's objects, reduced to the model.
 
+use crate::{condition, weights};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use model::{
     Affinity, Algorithm, Endpoint, EndpointSlice, EndpointState, Family, Hints, ObjectName, Protocol, Service,
-    ServicePort, SlicePort, TrafficPolicy,
+    ServicePort, SlicePort, TrafficPolicy, Weights,
 };
 use std::net::IpAddr;
 
@@ -63,6 +64,8 @@ pub fn service(object: &core::Service) -> Option<Service> {
         source_ranges: if balanced { source_ranges(spec, &mut misunderstood) } else { Vec::new() },
         health_check_port: health_check_port.filter(|_| balanced && external_policy == TrafficPolicy::Local),
         algorithm: algorithm(&object.metadata, &mut misunderstood),
+        weights: weights(&object.metadata, &mut misunderstood),
+        reported: condition::reports(object),
         misunderstood,
     })
 }
@@ -107,6 +110,19 @@ fn algorithm(
             Algorithm::Default
         }
     }
+}
+
+fn weights(
+    metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    misunderstood: &mut Vec<String>,
+) -> Weights {
+    let Some(text) = metadata.annotations.as_ref().and_then(|all| all.get(weights::ANNOTATION)) else {
+        return Weights::default();
+    };
+    weights::parse(text).unwrap_or_else(|problem| {
+        misunderstood.push(problem);
+        Weights::default()
+    })
 }
 
 fn affinity(spec: &core::ServiceSpec) -> Affinity {
@@ -164,6 +180,7 @@ fn endpoint(endpoint: &discovery::Endpoint, family: Family) -> Option<Endpoint> 
         address,
         state: state(endpoint.conditions.as_ref()),
         node: endpoint.node_name.as_deref().map(Into::into),
+        zone: endpoint.zone.as_deref().map(Into::into),
         pod: pod.and_then(|r| Some(ObjectName::new(r.namespace.as_deref()?, r.name.as_deref()?))),
         hints: endpoint.hints.as_ref().map(hints).unwrap_or_default(),
     })

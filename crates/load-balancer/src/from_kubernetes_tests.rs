@@ -126,3 +126,18 @@ fn slices_of_nobody_and_of_names_are_left_out() {
     assert_eq!(endpoint_slice(&object(json!({}), "IPv4")), None);
     assert_eq!(endpoint_slice(&object(json!({SERVICE_NAME_LABEL: "s"}), "FQDN")), None);
 }
+
+#[test]
+fn weights_hold_whole_or_not_at_all() {
+    let read = |text: &str| {
+        let object = json!({
+            "metadata": {"name": "s", "namespace": "default", "annotations": {"service.malla.dev/weights": text}},
+            "spec": {"clusterIP": "10.96.0.7", "ports": [{"port": 80}]}
+        });
+        service(&serde_json::from_value(object).unwrap()).unwrap()
+    };
+    let right = read("zone/eu-1a=2,*=1");
+    assert_eq!((right.weights.to_string().as_str(), right.misunderstood.len()), ("zone/eu-1a=2, *=1", 0));
+    let wrong = read("zone/eu-1a=2,*=200");
+    assert!(wrong.weights.is_empty() && wrong.misunderstood[0].contains("\"*=200\""), "{:?}", wrong.misunderstood);
+}

@@ -16,8 +16,10 @@ mod backend_numbers;
 mod balancer;
 mod change;
 mod claims;
+pub mod condition;
 mod desired;
 pub mod from_kubernetes;
+pub mod host_ports;
 pub mod maglev;
 mod numbers;
 mod port;
@@ -25,6 +27,7 @@ mod room;
 mod slots;
 mod standing;
 mod tables;
+pub mod weights;
 
 pub use balancer::{Balancer, Plan};
 pub use change::{Change, Gone};

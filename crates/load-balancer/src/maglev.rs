@@ -3,6 +3,8 @@
 
 use datapath_layouts::service::MAGLEV_SIZE;
 use datapath_layouts::{Address, Backend, MaglevTable};
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
 
 /// The table of a row. Only addresses and ports decide, neither the slots' order nor the numbers that this node gave.
 /// A row of more backends than the table has entries has none.
@@ -27,6 +29,68 @@ pub fn table(row: &[Backend]) -> Option<Box<MaglevTable>> {
                 return Some(table);
             }
         }
+    }
+}
+
+/// The table of a row whose backends have weights; those without one weigh 1.
+///
+/// Backends take turns as in [`table`], each at its own pace: the paper's "altering the relative frequency of the backends'
+/// turns" (§3.4). A turn has a time that depends on nothing but the backend's own weight, so that a backend that goes leaves
+/// the order of all other turns as it was. The times are those of Sainte-Laguë's method, by which the entries come nearest
+/// to the weights, except that everybody's first turn comes before any second one: whoever weighs more than nothing has
+/// at least one entry.
+#[must_use]
+pub fn weighted(row: &[Backend], weight: impl Fn(&Backend) -> Option<u8>) -> Option<Box<MaglevTable>> {
+    if row.is_empty() || row.len() > MAGLEV_SIZE {
+        return None;
+    }
+    let mut order: Vec<(Address, u16, u16, u8)> = row
+        .iter()
+        .enumerate()
+        .map(|(slot, backend)| (backend.address, backend.port, slot as u16, weight(backend).unwrap_or(1).max(1)))
+        .collect();
+    order.sort_unstable();
+    let mut wants: Vec<Permutation> = order.iter().map(|&(address, port, ..)| Permutation::of(address, port)).collect();
+    let mut turns: BinaryHeap<Reverse<Turn>> =
+        order.iter().enumerate().map(|(index, &(.., weight))| Reverse(Turn { index, weight, taken: 0 })).collect();
+    let mut table = Box::new(MaglevTable { slots: [FREE; MAGLEV_SIZE], ..MaglevTable::ZERO });
+    for _ in 0..MAGLEV_SIZE {
+        let Reverse(turn) = turns.pop()?;
+        let entry = wants[turn.index].next_free(&table.slots);
+        table.slots[entry] = order[turn.index].2;
+        turns.push(Reverse(Turn { taken: turn.taken + 1, ..turn }));
+    }
+    Some(table)
+}
+
+/// A backend's next turn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Turn {
+    /// Its place in the order that decides between turns of one time.
+    index: usize,
+    weight: u8,
+    /// How many turns it has had.
+    taken: u32,
+}
+
+impl Turn {
+    /// Twice the time of the turn, times the weight.
+    const fn numerator(self) -> u32 {
+        if self.taken == 0 { 0 } else { 2 * self.taken + 1 }
+    }
+}
+
+impl Ord for Turn {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // By cross-multiplication: numbers below 2^11 times weights below 2^8.
+        let (ours, theirs) = (self.numerator() * u32::from(other.weight), other.numerator() * u32::from(self.weight));
+        ours.cmp(&theirs).then(self.index.cmp(&other.index))
+    }
+}
+
+impl PartialOrd for Turn {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -145,6 +209,73 @@ mod tests {
             [0, 0, 2, 1, 2, 2, 1, 0],
             "changing this breaks clusters whose nodes have different versions"
         );
+    }
+
+    fn weighed(row: &[Backend], weights: &[u8]) -> Vec<Address> {
+        let of = |backend: &Backend| row.iter().position(|b| b == backend).map(|index| weights[index]);
+        weighted(row, of).unwrap().slots.iter().map(|&slot| row[slot as usize].address).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn entries_are_as_the_weights_and_nobody_has_none(
+            first in 1u16..60_000, weights in proptest::collection::vec(1u8..=100, 2..40),
+        ) {
+            let row: Vec<Backend> = (0..weights.len() as u16).map(|i| backend(first + i)).collect();
+            let chosen = weighed(&row, &weights);
+            let sum: u32 = weights.iter().map(|&w| u32::from(w)).sum();
+            for (backend, &weight) in row.iter().zip(&weights) {
+                let own = chosen.iter().filter(|&&a| a == backend.address).count() as f64;
+                let share = MAGLEV_SIZE as f64 * f64::from(weight) / f64::from(sum);
+                prop_assert!(own >= 1.0 && (own - share).abs() <= 2.0 + share / 50.0, "{own} entries, not {share}");
+            }
+        }
+
+        #[test]
+        fn losing_a_weighted_one_moves_about_its_share(
+            first in 1u16..60_000, weights in proptest::collection::vec(1u8..=10, 3..30), gone in 0usize..30,
+        ) {
+            let gone = gone % weights.len();
+            let before: Vec<Backend> = (0..weights.len() as u16).map(|i| backend(first + i)).collect();
+            let (mut after, mut left) = (before.clone(), weights.clone());
+            after.remove(gone);
+            left.remove(gone);
+            let (old, new) = (weighed(&before, &weights), weighed(&after, &left));
+            let moved = old.iter().zip(&new).filter(|(a, b)| a != b).count();
+            let own = old.iter().filter(|&&a| a == before[gone].address).count();
+            prop_assert!(moved <= own + MAGLEV_SIZE / 4, "{moved} of {MAGLEV_SIZE} moved, {own} were the lost one's");
+        }
+
+        #[test]
+        fn nodes_agree_about_weights_whatever_the_order(weights in proptest::collection::vec(1u8..=100, 2..40), turn in 0usize..40) {
+            let row: Vec<Backend> = (1..=weights.len() as u16).map(backend).collect();
+            let (mut turned, mut their) = (row.clone(), weights.clone());
+            turned.rotate_left(turn % row.len());
+            their.rotate_left(turn % row.len());
+            prop_assert_eq!(weighed(&row, &weights), weighed(&turned, &their));
+        }
+    }
+
+    #[test]
+    fn equal_weights_are_the_table_without_any() {
+        let row: Vec<Backend> = (1..=7).map(backend).collect();
+        assert_eq!(weighed(&row, &[3; 7]), chosen(&row));
+    }
+
+    #[test]
+    fn on_the_average_hardly_more_than_a_weighted_ones_share_moves() {
+        let weights = [1, 9, 3, 3, 1, 5, 2, 2, 8, 4];
+        let mut extra = 0;
+        for first in 0..50 {
+            let before: Vec<Backend> = (0..10).map(|i| backend(first * 100 + i)).collect();
+            // The heaviest goes: were turns counted against it, those of all others would shift.
+            let (mut after, mut left) = (before.clone(), weights.to_vec());
+            after.remove(1);
+            left.remove(1);
+            let (old, new) = (weighed(&before, &weights), weighed(&after, &left));
+            extra += old.iter().zip(&new).filter(|(a, b)| a != b && **a != before[1].address).count();
+        }
+        assert!(extra < 50 * MAGLEV_SIZE / 20, "{} per mille move for nothing", extra * 1000 / (50 * MAGLEV_SIZE));
     }
 
     #[test]

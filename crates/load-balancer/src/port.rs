@@ -7,8 +7,8 @@ use crate::balancer::{Balancer, Plan, Port};
 use crate::slots::{self, SlotPlan};
 use crate::{Change, Desired, RowKind, WantedRow, maglev};
 use datapath_layouts::service::{FRONTEND_MAGLEV, FRONTEND_MAGLEV_EXTERNAL, FRONTEND_SOURCE_RANGES};
-use datapath_layouts::{AffinityMemberKey, BackendKey, Frontend, FrontendKey, SourceRangeKey};
-use std::collections::BTreeSet;
+use datapath_layouts::{Address, AffinityMemberKey, BackendKey, Frontend, FrontendKey, SourceRangeKey};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A row whose additions are done.
 struct Grown {
@@ -102,14 +102,20 @@ impl Balancer {
             self.change(plan, change.clone());
         }
         let has_table = row.maglev && maglev::wanted(slots.slots.len());
-        if has_table && (changed || !self.tabled.contains(&id)) {
+        let weights = row.weights();
+        let mark = weights.as_ref().map_or(EQUAL, mark);
+        if has_table && (changed || self.tabled.get(&id) != Some(&mark)) {
+            let table = match &weights {
+                None => maglev::table(&slots.slots),
+                Some(weights) => maglev::weighted(&slots.slots, |b| weights.get(&(b.address, b.port)).copied()),
+            };
             // There is one for every number of backends that wants one.
-            if let Some(table) = maglev::table(&slots.slots)
+            if let Some(table) = table
                 && self.tables.maglev(id) != Some(maglev::fingerprint(&table))
             {
                 self.change(plan, Change::WriteMaglev(id, table));
             }
-            self.tabled.insert(id);
+            self.tabled.insert(id, mark);
         }
         Grown { id, plan: slots, has_table }
     }
@@ -164,6 +170,17 @@ impl Grown {
         self.plan.slots.len() as u32
     }
 }
+
+/// Tells sets of weights apart.
+fn mark(weights: &BTreeMap<(Address, u16), u8>) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    weights.hash(&mut hasher);
+    hasher.finish().max(EQUAL + 1)
+}
+
+/// The mark of a row whose backends all weigh the same.
+const EQUAL: u64 = 0;
 
 /// The programs look for the ranges under the row for clients of the cluster, which guarded frontends always share.
 fn ranges(row: Option<u32>, want: &Desired) -> Vec<SourceRangeKey> {

@@ -95,7 +95,7 @@ mod tests {
     use datapath_layouts::Address;
 
     fn target(n: u8) -> Target {
-        Target { address: Address::from_v4([10, 0, 0, n]), port: 80, flags: 0 }
+        Target { address: Address::from_v4([10, 0, 0, n]), port: 80, flags: 0, weight: 1 }
     }
 
     fn row(numbers: &[u8]) -> Vec<Backend> {

@@ -2,7 +2,7 @@
 //! KEP-1669 (terminating endpoints), KEP-2086 (policy Local), KEP-2433 and KEP-3015 (hints).
 
 use datapath_layouts::Address;
-use model::{Endpoint, EndpointSlice, EndpointState, Node, NodeName, ObjectName, ServicePort};
+use model::{Endpoint, EndpointSlice, EndpointState, Node, NodeName, ObjectName, ServicePort, Weights};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,6 +25,8 @@ pub enum Standing {
     OtherNode,
     /// It is on another node, and the policy is Local.
     Elsewhere,
+    /// Its weight is 0.
+    WithoutWeight,
 }
 
 impl Standing {
@@ -37,7 +39,7 @@ impl Standing {
     /// Whether it can answer at all.
     #[must_use]
     pub const fn is_usable(self) -> bool {
-        !matches!(self, Self::NotReady)
+        !matches!(self, Self::NotReady | Self::WithoutWeight)
     }
 
     /// In words.
@@ -51,6 +53,7 @@ impl Standing {
             Self::OtherZone => "left out: meant for another zone, and this zone has its own",
             Self::OtherNode => "left out: meant for another node, and this node has its own",
             Self::Elsewhere => "left out: on another node, and the traffic policy is Local",
+            Self::WithoutWeight => "weight 0: keeps its connections, gets no new ones",
         }
     }
 }
@@ -74,6 +77,8 @@ pub struct Member {
     pub pod: Option<ObjectName>,
     /// Whether it is on this node.
     pub local: bool,
+    /// How many new flows it gets beside the others.
+    pub weight: u8,
     /// For traffic that any endpoint may serve.
     pub cluster: Standing,
     /// For traffic that only endpoints of this node may serve.
@@ -96,11 +101,13 @@ impl Locality<'_> {
 
 /// The endpoints of one port, sorted by address and port, none twice.
 ///
-/// `slices` are those of the port's family.
+/// `slices` are those of the port's family. What has weight 0 counts for nobody, as if it were not there: the others decide
+/// among themselves who is the last resort and whose hints are respected.
 #[must_use]
 pub fn members<'a>(
     port: &ServicePort,
     slices: impl Iterator<Item = &'a EndpointSlice>,
+    weights: &Weights,
     locality: Locality<'_>,
 ) -> Vec<Member> {
     // One address can be in two slices for a moment, while the controller moves it: the better state counts.
@@ -116,21 +123,36 @@ pub fn members<'a>(
             }
         }
     }
-    let all: Vec<((Address, u16), &Endpoint, bool)> =
-        found.into_iter().map(|(key, endpoint)| (key, endpoint, locality.is_local(endpoint))).collect();
-    let cluster = Cluster::new(all.iter().map(|(_, endpoint, _)| *endpoint), locality.node);
-    let here = best(all.iter().filter(|(_, _, local)| *local).map(|(_, endpoint, _)| *endpoint));
+    let all: Vec<Found<'_>> = found
+        .into_iter()
+        .map(|(key, endpoint)| Found {
+            key,
+            endpoint,
+            local: locality.is_local(endpoint),
+            weight: weights.of(endpoint),
+        })
+        .collect();
+    let counted = all.iter().filter(|found| found.weight > 0);
+    let cluster = Cluster::new(counted.clone().map(|found| found.endpoint), locality.node);
+    let here = best(counted.filter(|found| found.local).map(|found| found.endpoint));
     all.into_iter()
-        .map(|((address, port), endpoint, local)| Member {
-            address,
-            port,
-            node: endpoint.node.clone(),
-            pod: endpoint.pod.clone(),
-            local,
-            cluster: cluster.standing(endpoint),
-            here: if local { by_state(endpoint.state, here) } else { Standing::Elsewhere },
+        .map(|Found { key: (address, port), endpoint, local, weight }| {
+            let (everywhere, here) = match weight {
+                0 => (Standing::WithoutWeight, Standing::WithoutWeight),
+                _ if local => (cluster.standing(endpoint), by_state(endpoint.state, here)),
+                _ => (cluster.standing(endpoint), Standing::Elsewhere),
+            };
+            let (node, pod) = (endpoint.node.clone(), endpoint.pod.clone());
+            Member { address, port, node, pod, local, weight, cluster: everywhere, here }
         })
         .collect()
+}
+
+struct Found<'a> {
+    key: (Address, u16),
+    endpoint: &'a Endpoint,
+    local: bool,
+    weight: u8,
 }
 
 /// The best state that any of them has.

@@ -26,6 +26,7 @@ fn slice(given: &[Given<'_>]) -> EndpointSlice {
                 address: std::net::Ipv4Addr::new(10, 244, 0, *last).into(),
                 state: *state,
                 node: Some((*node).into()),
+                zone: None,
                 pod: None,
                 hints: Hints {
                     zones: zones.iter().map(|z| (*z).into()).collect(),
@@ -40,10 +41,33 @@ fn slice(given: &[Given<'_>]) -> EndpointSlice {
 fn serving(zone: Option<&str>, given: &[Given<'_>]) -> (Vec<u8>, Vec<u8>) {
     let (node, slice) = (node(zone), slice(given));
     let port = ServicePort { name: "".into(), protocol: Protocol::Tcp, port: 80, node_port: None };
-    let all = members(&port, [&slice].into_iter(), Locality { node: &node });
+    let all = members(&port, [&slice].into_iter(), &Weights::default(), Locality { node: &node });
     let pick =
         |of: fn(&Member) -> Standing| all.iter().filter(|m| of(m).serves()).map(|m| m.address.v4_octets()[3]).collect();
     (pick(|m| m.cluster), pick(|m| m.here))
+}
+
+#[test]
+fn weight_0_gets_nothing_and_counts_for_nobody() {
+    let (node, slice) = (
+        node(None),
+        slice(&[
+            (1, Ready, "worker-1", &[], &[]),
+            (2, ServingTerminating, "worker-1", &[], &[]),
+            (3, ServingTerminating, "worker-2", &[], &[]),
+        ]),
+    );
+    let port = ServicePort { name: "".into(), protocol: Protocol::Tcp, port: 80, node_port: None };
+    let standing = |weights: &str| -> Vec<(Standing, Standing)> {
+        let weights = crate::weights::parse(weights).unwrap();
+        let all = members(&port, [&slice].into_iter(), &weights, Locality { node: &node });
+        all.iter().map(|m| (m.cluster, m.here)).collect()
+    };
+    use Standing::{Elsewhere, LastResort, Serves, Terminating, WithoutWeight};
+    assert_eq!(standing(""), [(Serves, Serves), (Terminating, Terminating), (Terminating, Elsewhere)]);
+    let without = (WithoutWeight, WithoutWeight);
+    assert_eq!(standing("address/10.244.0.1=0"), [without, (LastResort, LastResort), (LastResort, Elsewhere)]);
+    assert_eq!(standing("*=0"), [without; 3]);
 }
 
 #[test]
@@ -107,7 +131,7 @@ fn an_endpoint_that_is_moved_between_slices_counts_with_its_better_state() {
         (node(None), slice(&[(1, Unavailable, "worker-1", &[], &[])]), slice(&[(1, Ready, "worker-1", &[], &[])]));
     let port = ServicePort { name: "".into(), protocol: Protocol::Tcp, port: 80, node_port: None };
     for pair in [[&one, &other], [&other, &one]] {
-        let all = members(&port, pair.into_iter(), Locality { node: &node });
+        let all = members(&port, pair.into_iter(), &Weights::default(), Locality { node: &node });
         assert_eq!((all.len(), all[0].cluster), (1, Standing::Serves));
     }
 }

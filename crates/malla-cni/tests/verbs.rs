@@ -334,7 +334,9 @@ fn what_is_wrong_is_said_with_its_code() {
     assert_eq!(ipam.code(), 2);
     assert!(ipam.details().contains("ipam") && ipam.details().contains("host-local"));
     let mappings = json!({"portMappings": [{"hostPort": 80}]});
-    assert_eq!(add(with(config.clone(), "runtimeConfig", mappings)).code(), 2);
+    assert_eq!(add(with(config.clone(), "runtimeConfig", mappings)).code(), 7);
+    let bandwidth = json!({"bandwidth": {"ingressRate": 1}});
+    assert_eq!(add(with(config.clone(), "runtimeConfig", bandwidth)).code(), 2);
     let previous = json!({"cniVersion": "1.1.0", "ips": [{"address": "10.0.0.1/24"}]});
     assert_eq!(add(with(config.clone(), "prevResult", previous)).code(), 7);
     assert_eq!(run(&variables("ADD", "wrong", "/nonexistent"), &text).code(), 8);

@@ -4,13 +4,16 @@
 #![forbid(unsafe_code)]
 
 pub mod family;
+pub mod host_port;
 pub mod identity;
 pub mod name;
 pub mod node;
 pub mod protocol;
 pub mod service;
+pub mod weight;
 
 pub use family::Family;
+pub use host_port::HostPort;
 pub use identity::{EndpointId, Identity};
 pub use name::{NodeName, ObjectName};
 pub use node::Node;
@@ -19,3 +22,4 @@ pub use service::{
     Affinity, Algorithm, BackendId, Endpoint, EndpointSlice, EndpointState, Hints, Service, ServiceId, ServicePort,
     SlicePort, TrafficPolicy,
 };
+pub use weight::Weights;

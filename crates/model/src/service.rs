@@ -1,8 +1,9 @@
 //! Services and what stands behind them.
 
-use crate::{Family, NodeName, ObjectName, Protocol};
+use crate::{Family, NodeName, ObjectName, Protocol, Weights};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// Names one (Service, port, family) and its slots in this node's maps. Never 0.
@@ -43,6 +44,10 @@ pub struct Service {
     pub health_check_port: Option<u16>,
     /// How a backend is chosen.
     pub algorithm: Algorithm,
+    /// How many new flows each endpoint gets beside the others.
+    pub weights: Weights,
+    /// What nodes have said in its status that they can't do of it.
+    pub reported: BTreeMap<NodeName, Box<str>>,
     /// What of the object could not be understood, in words; the rest holds.
     pub misunderstood: Vec<String>,
 }
@@ -86,6 +91,8 @@ impl Service {
             source_ranges: Vec::new(),
             health_check_port: None,
             algorithm: Algorithm::Default,
+            weights: Weights(Vec::new()),
+            reported: BTreeMap::new(),
             misunderstood: Vec::new(),
         }
     }
@@ -151,6 +158,8 @@ pub struct Endpoint {
     pub state: EndpointState,
     /// The node it runs on, where the slice says so.
     pub node: Option<NodeName>,
+    /// The zone it is in, where the slice says so.
+    pub zone: Option<Box<str>>,
     /// The Pod behind it, where the slice says so.
     pub pod: Option<ObjectName>,
     /// Whom it should serve, where the slice says so.

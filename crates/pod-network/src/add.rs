@@ -50,6 +50,7 @@ impl PodNetwork {
         netns: &NetNs,
     ) -> Result<Endpoint, CniError> {
         let arguments = Arguments::parse(&environment.args)?;
+        let port_mappings = config.port_mappings()?;
         let argument = |key: &str| arguments.get(key).unwrap_or_default().to_owned();
         let addresses = self.ipam().allocate(owner, Timestamp::now()).map_err(|error| failure::allocation(&error))?;
         let mut endpoint = Endpoint {
@@ -57,6 +58,7 @@ impl PodNetwork {
             pod_name: argument("K8S_POD_NAME"),
             pod_uid: argument("K8S_POD_UID"),
             mtu: self.mtu,
+            port_mappings,
             netns: PathBuf::from(&environment.netns),
             ..Endpoint::bare(owner, &config.name, addresses)
         };

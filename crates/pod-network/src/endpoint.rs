@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, path::PathBuf};
 
+use cni_protocol::PortMapping;
 use ipam::Owner;
 use netlink::MacAddress;
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,9 @@ pub struct Endpoint {
     /// In bytes.
     pub mtu: u32,
     pub addresses: Vec<IpAddr>,
+    /// Ports of the node that lead here. Records of before there were any have none.
+    #[serde(default)]
+    pub port_mappings: Vec<PortMapping>,
     /// Path of the Pod's network namespace, as the runtime gave it.
     pub netns: PathBuf,
     pub phase: Phase,
@@ -67,6 +71,7 @@ impl Endpoint {
             host_ifindex: 0,
             mtu: 0,
             addresses,
+            port_mappings: Vec::new(),
             netns: PathBuf::new(),
             phase: Phase::Preparing,
         }

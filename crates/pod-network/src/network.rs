@@ -173,7 +173,7 @@ fn refuse_unsupported(config: &NetConf) -> Result<(), CniError> {
     if let Some(ipam) = config.ipam.as_ref().filter(|ipam| ipam.get("type").is_some_and(|kind| kind != "")) {
         return unsupported("ipam", ipam);
     }
-    for key in ["portMappings", "bandwidth", "ipRanges", "ips", "mac", "infinibandGUID", "deviceID", "aliases"] {
+    for key in ["bandwidth", "ipRanges", "ips", "mac", "infinibandGUID", "deviceID", "aliases"] {
         let empty = |value: &Value| match value {
             Value::Null => true,
             Value::Array(list) => list.is_empty(),

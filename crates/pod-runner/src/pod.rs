@@ -3,6 +3,7 @@
 mod context;
 mod network;
 
+use cni_protocol::PortMapping;
 use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
@@ -163,8 +164,31 @@ fn new_sandbox(node: &Node, pod: &Pod) -> Sandbox {
             .as_ref()
             .and_then(|status| status.start_time.as_ref())
             .map_or_else(Timestamp::now, |at| at.0),
+        port_mappings: port_mappings(pod),
         attachment: None,
     }
+}
+
+/// The Pod's host ports as kubelet gives them to a runtime. On the host network the ports are the node's anyway.
+fn port_mappings(pod: &Pod) -> Vec<PortMapping> {
+    let spec = pod.spec.iter().filter(|spec| spec.host_network != Some(true));
+    let containers = spec.flat_map(|spec| {
+        // Init containers that stay (KEP-753); the others end before anybody could come.
+        let sidecars = spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
+        spec.containers.iter().chain(sidecars)
+    });
+    let ports = containers.flat_map(|container| container.ports.iter().flatten());
+    let port = |number: i32| u16::try_from(number).ok().filter(|&number| number != 0);
+    ports
+        .filter_map(|declared| {
+            Some(PortMapping {
+                host_port: port(declared.host_port?)?,
+                container_port: port(declared.container_port)?,
+                protocol: declared.protocol.as_deref().unwrap_or("TCP").to_ascii_lowercase(),
+                host_ip: declared.host_ip.as_deref().and_then(|ip| ip.parse().ok()),
+            })
+        })
+        .collect()
 }
 
 /// Enough of a Pod to take it down by.
@@ -174,4 +198,33 @@ fn remembered(sandbox: &Sandbox) -> Pod {
     pod.metadata.namespace = Some(sandbox.namespace.clone());
     pod.metadata.uid = Some(sandbox.uid.clone());
     pod
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn host_ports_are_those_of_containers_that_stay() {
+        let pod = |host_network: bool| -> Pod {
+            let ports = json!([
+                {"containerPort": 80, "hostPort": 8080}, {"containerPort": 81},
+                {"containerPort": 53, "hostPort": 5353, "protocol": "UDP", "hostIP": "172.18.0.3"}]);
+            let sidecar =
+                json!({"name": "s", "restartPolicy": "Always", "ports": [{"containerPort": 1, "hostPort": 1}]});
+            let init = json!({"name": "i", "ports": [{"containerPort": 2, "hostPort": 2}]});
+            serde_json::from_value(json!({"spec": {"hostNetwork": host_network, "initContainers": [init, sidecar],
+                "containers": [{"name": "c", "ports": ports}]}}))
+            .unwrap()
+        };
+        let shown: Vec<String> = port_mappings(&pod(false))
+            .iter()
+            .map(|m| {
+                format!("{} {}>{} {:?}", m.protocol, m.host_port, m.container_port, m.host_ip.map(|ip| ip.to_string()))
+            })
+            .collect();
+        assert_eq!(shown, ["tcp 8080>80 None", "udp 5353>53 Some(\"172.18.0.3\")", "tcp 1>1 None"]);
+        assert!(port_mappings(&pod(true)).is_empty(), "on the host network they are the node's anyway");
+    }
 }

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use cni_protocol::PortMapping;
 use jiff::Timestamp;
 use network_namespace::NetNs;
 use rustix::{
@@ -31,6 +32,9 @@ pub struct Sandbox {
     /// The first container of the specification: the one meant when nobody says which.
     pub default_container: Option<String>,
     pub created_at: Timestamp,
+    /// Ports of the node that are to lead here (`hostPort`).
+    #[serde(default)]
+    pub port_mappings: Vec<PortMapping>,
     /// None on the host network.
     pub attachment: Option<Attachment>,
 }
@@ -92,6 +96,7 @@ impl Sandbox {
         self.save(dir)?;
         make_netns(&dir.netns())?;
         let mut attachment = Attachment::new(random_id(), &dir.netns(), &self.namespace, &self.name, &self.uid);
+        attachment.port_mappings = self.port_mappings.clone();
         self.attachment = Some(attachment.clone());
         // Before ADD: if this process dies in the middle of it, its successor knows what to DEL.
         self.save(dir)?;

@@ -2,7 +2,8 @@
 
 use super::{LocalPod, Pods};
 use crate::sockets::PodSockets;
-use model::ObjectName;
+use cni_protocol::PortMapping;
+use model::{HostPort, ObjectName, Protocol};
 use pod_network::{Datapath, DatapathError, Endpoint};
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -47,10 +48,20 @@ pub fn local_pod(endpoint: &Endpoint) -> LocalPod {
         id: 0,
         name: named.then(|| ObjectName::new(&endpoint.namespace, &endpoint.pod_name)),
         addresses: endpoint.addresses.clone(),
+        host_ports: endpoint.port_mappings.iter().filter_map(host_port).collect(),
         interface: endpoint.host_ifname.clone(),
         index: endpoint.host_ifindex,
         mac: endpoint.pod_mac.0,
         host_mac: endpoint.host_mac.0,
         mtu: u16::try_from(endpoint.mtu).unwrap_or(u16::MAX),
     }
+}
+
+fn host_port(mapping: &PortMapping) -> Option<HostPort> {
+    Some(HostPort {
+        port: mapping.host_port,
+        target: mapping.container_port,
+        protocol: Protocol::from_api(Some(&mapping.protocol.to_ascii_uppercase()))?,
+        address: mapping.host_ip,
+    })
 }

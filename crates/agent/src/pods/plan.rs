@@ -2,7 +2,7 @@
 
 use datapath_layouts::endpoint::FLAG_HOST;
 use datapath_layouts::{Address, AddressKey, Endpoint, identity};
-use model::ObjectName;
+use model::{HostPort, ObjectName};
 use std::collections::HashSet;
 use std::net::IpAddr;
 
@@ -15,6 +15,8 @@ pub struct LocalPod {
     pub name: Option<ObjectName>,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
+    /// Ports of the node that lead to it.
+    pub host_ports: Vec<HostPort>,
     /// Host side of its link: name.
     pub interface: String,
     /// Host side of its link: index.

@@ -59,6 +59,7 @@ fn pod(n: u8) -> LocalPod {
         id: 0,
         name: None,
         addresses: vec![format!("10.244.1.{n}").parse().unwrap(), format!("fd00::{n}").parse().unwrap()],
+        host_ports: vec![],
         interface: format!("lx{n}"),
         index: 100 + u32::from(n),
         mac: [2, 0, 0, 0, 0, n],

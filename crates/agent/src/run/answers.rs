@@ -6,6 +6,7 @@ use crate::kernel::resident_bytes;
 use crate::node_config::pod_mtu;
 use crate::status::{Counts, Endpoint, Events, MapUsage, Memory, Mtu, Packets, State as Word, Status};
 use datapath_layouts::{DropReason, ObservationPoint, Routing, StatsValue, stats};
+use load_balancer::host_ports::described;
 use std::collections::BTreeMap;
 
 impl State {
@@ -62,7 +63,7 @@ impl State {
             let kinds: Vec<&str> = away.iter().map(|w| w.kind.as_str()).collect();
             out.push(format!("no connection to the Kubernetes API for {}: {error}", kinds.join(", ")));
         }
-        out.extend(self.services.problems().iter().map(|(name, text)| format!("Service {name}: {text}")));
+        out.extend(self.services.problems().iter().map(|(name, text)| format!("{}: {text}", described(name))));
         out.extend(self.parts.sockets.problems());
         out.extend(self.parts.health_trouble.now());
         for (what, why) in &self.parts.adoption.not_adopted {

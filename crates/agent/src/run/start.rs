@@ -14,7 +14,7 @@ use crate::pods::{Adapter, Pods, local_pod};
 use crate::services::Names;
 use crate::sockets::{KernelSockets, PodSockets};
 use crate::status;
-use crate::{announcing, server, service_events, settings_file};
+use crate::{announcing, server, service_conditions, service_events, settings_file};
 use anyhow::Context;
 use datapath::{Datapath, Profile, Settings};
 use datapath_layouts::{Routing, maps};
@@ -90,6 +90,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
         hub,
         names,
         complaints: service_events::start(client.clone(), args.node_name.clone()),
+        reports: service_conditions::start(client.clone(), args.node_name.as_str().into()),
         health,
         health_trouble,
         watches,

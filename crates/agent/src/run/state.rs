@@ -16,11 +16,12 @@ use crate::sockets::PodSockets;
 use crate::status::{Adoption, Datapath};
 use crate::table::Table;
 use crate::topology::{self, Desired};
-use crate::watched::Watched;
+use crate::watched::{Told, Watched};
 use datapath_layouts::{Address, AddressKey, Endpoint, PrefixKey, Route};
 use ipnet::IpNet;
-use load_balancer::Capacity;
-use model::{Node, NodeName};
+use load_balancer::condition::{self, Report};
+use load_balancer::{Capacity, Wanted, host_ports};
+use model::{Node, NodeName, ObjectName};
 use netlink::Netlink;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -69,6 +70,8 @@ pub struct Parts {
     pub names: Arc<RwLock<Names>>,
     /// Who tells a Service's owner what is wrong with it.
     pub complaints: mpsc::Sender<Complaint>,
+    /// Who writes it into the Service's status.
+    pub reports: mpsc::UnboundedSender<(ObjectName, Report)>,
     /// What the node says to load balancers.
     pub health: watch::Sender<HealthChecks>,
     /// And where it can't.
@@ -91,6 +94,7 @@ pub struct State {
     /// Translations left over from before this process are gone.
     cleared: bool,
     names_are_old: bool,
+    host_ports_are_old: bool,
     names_since: Instant,
     pub(super) started: Instant,
     /// What failed and is tried again, by what it is.
@@ -113,6 +117,7 @@ impl State {
             applied: None,
             cleared: false,
             names_are_old: true,
+            host_ports_are_old: true,
             names_since: Instant::now(),
             started: Instant::now(),
             failures: BTreeMap::new(),
@@ -125,10 +130,17 @@ impl State {
         self.names_are_old = true;
         match input {
             Input::Node(told) => {
+                let listed = matches!(told, Told::End);
                 for difference in self.nodes.take(told) {
                     if difference.key == self.parts.own.name {
                         self.own_node_changed();
+                    } else if self.nodes.get(&difference.key).is_none() {
+                        self.services.plan_again_where(|service| service.reported.contains_key(&difference.key));
                     }
+                }
+                if listed {
+                    // Who is named in a status may have gone while nobody looked.
+                    self.services.plan_again_where(|service| !service.reported.is_empty());
                 }
             }
             Input::Service(told) => self.services.take_service(told),
@@ -146,6 +158,7 @@ impl State {
             return;
         }
         self.parts.own = node.clone();
+        self.host_ports_are_old = true;
         self.services.plan_all_again();
     }
 
@@ -211,6 +224,9 @@ impl State {
     }
 
     fn settle_services(&mut self) -> Result<(), Error> {
+        if std::mem::take(&mut self.host_ports_are_old) {
+            self.services.take_host_ports(self.host_ports());
+        }
         while let Some((plan, purges)) = self.services.next(&self.parts.own) {
             let maps = &self.parts.maps.services;
             if let Err(error) = services::apply(maps, &plan) {
@@ -226,6 +242,7 @@ impl State {
             // When many wait already, status alone says so.
             let _ = self.parts.complaints.try_send(complaint);
         }
+        self.report_problems();
         if let Some(health) = self.services.new_health() {
             self.parts.health.send_replace(health.clone());
         }
@@ -235,12 +252,43 @@ impl State {
         Ok(())
     }
 
+    /// Into the status of Services that were planned since the last time, where it does not say so already.
+    fn report_problems(&mut self) {
+        let own = &self.parts.own.name;
+        // The first node by name speaks for those that can't any more.
+        let first = self.nodes.is_synced() && self.nodes.keys().min() == Some(own);
+        for name in self.services.planned() {
+            let Some(service) = self.services.service(&name) else { continue };
+            let problem = self.services.problems().get(&name).map(|text| condition::line(text));
+            let gone = service.reported.keys().filter(|node| first && self.nodes.get(node).is_none());
+            let report = Report { gone: gone.cloned().collect(), problem };
+            if report.problem.as_ref() != service.reported.get(own) || !report.gone.is_empty() {
+                // The writer lives as long as the agent.
+                let _ = self.parts.reports.send((name, report));
+            }
+        }
+    }
+
+    fn host_ports(&self) -> BTreeMap<ObjectName, Wanted> {
+        let mut node = self.parts.own.addresses.clone();
+        node.extend(
+            self.parts.facts.addresses.iter().map(IpNet::addr).filter(|a| !self.parts.own.addresses.contains(a)),
+        );
+        let pods = self.parts.pods.list().into_iter().filter(|pod| !pod.host_ports.is_empty());
+        pods.map(|pod| {
+            let name = pod.name.unwrap_or_else(|| ObjectName::new("", &pod.interface));
+            (host_ports::owner(&name), host_ports::host_ports(&name, &pod.addresses, &pod.host_ports, &node))
+        })
+        .collect()
+    }
+
     fn look_at_node(&mut self) -> Result<(), Error> {
         let (Some(netlink), Some(underlay)) = (&self.parts.netlink, self.parts.own.underlay()) else { return Ok(()) };
         let facts = facts::read(netlink, &self.parts.facts.network.name, underlay)?;
         if facts != self.parts.facts {
             tracing::info!("the node's network has changed");
             self.parts.facts = facts;
+            self.host_ports_are_old = true;
         }
         // Somebody else may have changed routes: the next settling compares with the kernel.
         self.applied = None;
@@ -329,6 +377,8 @@ impl State {
     /// A Pod came or went.
     pub fn pods_changed(&mut self) {
         self.names_are_old = true;
+        self.host_ports_are_old = true;
+        self.settle();
     }
 
     /// Whether all that the API told is in the maps.

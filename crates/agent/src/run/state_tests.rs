@@ -3,12 +3,12 @@ use crate::collector::memory::MemorySockets;
 use crate::collector::{Collector, Tables as Collected};
 use crate::facts::Device;
 use crate::node_config::PortRange;
-use crate::pods::Programs;
+use crate::pods::{LocalPod, Programs};
 use crate::status::{MapUsage, State as Word};
 use crate::table::memory::MemoryTable;
-use crate::watched::Told;
 use datapath_layouts::{Backend, BackendKey, Frontend, FrontendKey};
 use datapath_layouts::{NodeConfig, Routing, StatsValue};
+use model::HostPort;
 use model::{Endpoint as Member, EndpointSlice, EndpointState, Family, Hints, ObjectName, Protocol, Service};
 use std::sync::Mutex;
 
@@ -69,6 +69,7 @@ struct Fixture {
     fake: Arc<Fake>,
     hub: Arc<Hub>,
     names: Arc<RwLock<Names>>,
+    reports: mpsc::UnboundedReceiver<(ObjectName, Report)>,
 }
 
 fn empty<K: std::hash::Hash + Eq + Clone + Send + 'static, V: Clone + Send + 'static>() -> Box<dyn Table<K, V>> {
@@ -101,6 +102,7 @@ fn fixture(backends: usize) -> Fixture {
     let device = |name: &str, index| Device { name: name.into(), index, mac: [2; 6], mtu: 1500 };
     let hub = Arc::new(Hub::new("worker-1".into()));
     let names = Arc::default();
+    let (reports, told) = mpsc::unbounded_channel();
     let ports = PortRange { first: 30000, last: 32767 };
     let parts = Parts {
         own: node(1),
@@ -133,13 +135,14 @@ fn fixture(backends: usize) -> Fixture {
         hub: hub.clone(),
         names: Arc::clone(&names),
         complaints: mpsc::channel(8).0,
+        reports,
         health: watch::Sender::default(),
         health_trouble: Trouble::default(),
         watches: Watches::default(),
         adoption: Adoption::default(),
         datapath: Datapath::default(),
     };
-    Fixture { state: State::new(parts).unwrap(), ipcache, frontends, backends, fake, hub, names }
+    Fixture { state: State::new(parts).unwrap(), ipcache, frontends, backends, fake, hub, names, reports: told }
 }
 
 fn spink() -> Service {
@@ -163,6 +166,7 @@ fn slice(pods: &[&str]) -> EndpointSlice {
                 address: address.parse().unwrap(),
                 state: EndpointState::Ready,
                 node: None,
+                zone: None,
                 pod: Some(ObjectName::new("default", &format!("pod-{address}"))),
                 hints: Hints::default(),
             })
@@ -259,4 +263,95 @@ fn references_are_counted_per_slot() {
         answer.try_recv().unwrap().references
     };
     assert_eq!((ask(&mut fixture.state, "10.244.2.2"), ask(&mut fixture.state, "10.244.2.3")), (1, 0));
+}
+
+#[test]
+fn what_can_not_be_done_goes_into_the_status_and_out_of_it() {
+    let mut fixture = fixture(99);
+    tell(&mut fixture.state, &[node(1), node(2)], &["10.244.2.2"]);
+    assert!(fixture.reports.try_recv().is_err(), "nothing to say");
+    let mut service = Service { misunderstood: vec!["weights: nonsense".to_owned()], ..spink() };
+    let name = service.name.clone();
+    let mut told = |state: &mut State, service: &Service| {
+        state.take(Input::Service(Told::Set(name.clone(), Some(service.clone()))));
+        state.settle();
+        fixture.reports.try_recv().ok().map(|(_, report)| report)
+    };
+    let problem = |text: &str| Report { problem: Some(text.into()), ..Report::default() };
+    assert_eq!(told(&mut fixture.state, &service), Some(problem("weights: nonsense")));
+    // The status says so now: nothing to add. Another node's word is not ours to take away.
+    service.reported.insert("worker-1".into(), "weights: nonsense".into());
+    service.reported.insert("worker-2".into(), "weights: nonsense".into());
+    assert_eq!(told(&mut fixture.state, &service), None);
+    service.misunderstood.clear();
+    assert_eq!(told(&mut fixture.state, &service), Some(Report::default()));
+    service.reported.remove(&"worker-1".into());
+    assert_eq!(told(&mut fixture.state, &service), None);
+    // The other node is deleted: the first one by name crosses it out.
+    fixture.state.take(Input::Node(Told::Gone("worker-2".into())));
+    fixture.state.settle();
+    let (_, report) = fixture.reports.try_recv().unwrap();
+    assert_eq!(report, Report { problem: None, gone: ["worker-2".into()].into() });
+}
+
+#[test]
+fn only_the_first_node_speaks_for_those_that_are_gone() {
+    let mut fixture = fixture(99);
+    tell(&mut fixture.state, &[node(0), node(1)], &["10.244.2.2"]);
+    let mut service = spink();
+    service.reported.insert("worker-9".into(), "map full".into());
+    fixture.state.take(Input::Service(Told::Set(service.name.clone(), Some(service))));
+    fixture.state.settle();
+    assert!(fixture.reports.try_recv().is_err(), "worker-0 is the first");
+}
+
+fn ported(n: u8, port: u16) -> LocalPod {
+    LocalPod {
+        id: 0,
+        name: Some(ObjectName::new("default", &format!("web-{n}"))),
+        addresses: vec![format!("10.244.1.{n}").parse().unwrap()],
+        host_ports: vec![HostPort { port, target: 80, protocol: Protocol::Tcp, address: None }],
+        interface: format!("lx{n}"),
+        index: 100 + u32::from(n),
+        mac: [2, 0, 0, 0, 0, n],
+        host_mac: [2, 0, 0, 0, 1, n],
+        mtu: 1450,
+    }
+}
+
+#[test]
+fn host_ports_come_and_go_with_their_pods_and_survive_a_new_agent() {
+    let mut fixture = fixture(99);
+    let at = |port| FrontendKey { address: Address::from_v4([172, 18, 0, 3]), port, protocol: 6, cluster: 0 };
+    let has = |fixture: &Fixture, port| fixture.frontends.get(&at(port)).unwrap().is_some();
+    fixture.state.parts.pods.attach(ported(7, 8088)).unwrap();
+    // What the maps hold from before stays until the API has told everything, and then what is known stays.
+    let stale = Frontend::with_row(77, 1);
+    fixture.frontends.insert(&at(9999), &stale).unwrap();
+    fixture.state.services.recover(fixture.state.parts.maps.services.balancer(Capacity::each(99)).unwrap());
+    fixture.state.settle();
+    assert!(has(&fixture, 9999));
+    tell(&mut fixture.state, &[node(1), node(2)], &["10.244.2.2"]);
+    assert!(has(&fixture, 8088) && !has(&fixture, 9999));
+    // Nobody who goes away waits for a host port.
+    assert_eq!(fixture.state.services.references("10.244.1.7".parse().unwrap()), (0, 0));
+    // The second one waits, is told so, and takes over.
+    fixture.state.parts.pods.attach(ported(8, 8088)).unwrap();
+    fixture.state.pods_changed();
+    let problems = fixture.state.status().problems;
+    assert_eq!(problems, ["Pod default/web-8: 172.18.0.3:8088/TCP belongs to Pod default/web-7"]);
+    let pods = fixture.state.parts.pods.clone();
+    pods.detach("lx7", &[]).unwrap();
+    fixture.state.pods_changed();
+    assert_eq!(fixture.state.status().problems, Vec::<String>::new());
+    let backends = |fixture: &Fixture| -> Vec<Address> {
+        let row = fixture.frontends.get(&at(8088)).unwrap().unwrap().service_id;
+        let all = fixture.backends.entries().unwrap();
+        all.iter().filter(|(key, _)| key.service_id == row).map(|(_, backend)| backend.address).collect()
+    };
+    assert_eq!(backends(&fixture), [Address::from_v4([10, 244, 1, 8])]);
+    pods.detach("lx8", &[]).unwrap();
+    fixture.state.pods_changed();
+    assert!(!has(&fixture, 8088));
+    assert!(fixture.reports.try_recv().is_err(), "a Pod is no Service");
 }

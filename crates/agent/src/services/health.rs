@@ -1,6 +1,6 @@
 //! What a node's health checks say: pure.
 
-use model::{EndpointSlice, EndpointState, Family, Node, ObjectName, Service};
+use model::{EndpointSlice, EndpointState, Family, Node, ObjectName, Service, Weights};
 use std::collections::{BTreeMap, HashSet};
 
 /// Who is asked about at a port, and what is said.
@@ -16,13 +16,18 @@ pub struct Health {
 pub type HealthChecks = BTreeMap<u16, Health>;
 
 /// Ready endpoints on this node, each counted once though it has two addresses; those that go away don't count, so that
-/// the load balancer leaves the node before they are gone.
+/// the load balancer leaves the node before they are gone, and neither do those of weight 0.
 #[must_use]
-pub fn local_endpoints<'a>(slices: impl Iterator<Item = &'a EndpointSlice> + Clone, own: &Node) -> usize {
+pub fn local_endpoints<'a>(
+    slices: impl Iterator<Item = &'a EndpointSlice> + Clone,
+    weights: &Weights,
+    own: &Node,
+) -> usize {
     let count = |family: Family| {
         let endpoints = slices.clone().filter(|s| s.family == family).flat_map(|s| &s.endpoints);
         let here = endpoints.filter(|e| {
             e.state == EndpointState::Ready
+                && weights.of(e) > 0
                 && e.node.as_ref().map_or_else(|| own.holds(e.address), |node| *node == own.name)
         });
         here.map(|e| e.address).collect::<HashSet<_>>().len()
@@ -65,6 +70,7 @@ mod tests {
                     address: address.parse().unwrap(),
                     state: *state,
                     node: Some((*node).into()),
+                    zone: None,
                     pod: None,
                     hints: Hints::default(),
                 })
@@ -87,8 +93,11 @@ mod tests {
             slice(Family::V4, &[("10.244.1.2", EndpointState::Ready, "worker-1")]),
             slice(Family::V6, &[("fd00::2", EndpointState::Ready, "worker-1")]),
         ];
-        assert_eq!(local_endpoints(slices.iter(), &own), 1);
-        assert_eq!(local_endpoints([].iter(), &own), 0);
+        let none = Weights::default();
+        assert_eq!(local_endpoints(slices.iter(), &none, &own), 1);
+        assert_eq!(local_endpoints([].iter(), &none, &own), 0);
+        let drained = load_balancer::weights::parse("node/worker-1=0").unwrap();
+        assert_eq!(local_endpoints(slices.iter(), &drained, &own), 0);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use super::health::{self, HealthChecks};
 use crate::collector::Present;
 use crate::watched::{Difference, Told, Watched};
-use load_balancer::{Balancer, Change, Gone, Locality, Plan, Wanted, desired};
-use model::{EndpointSlice, Node, ObjectName, Service};
+use load_balancer::{Balancer, Change, Gone, Locality, Plan, Wanted, desired, host_ports};
+use model::{EndpointSlice, Node, ObjectName, Protocol, Service};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Flows to a backend that are to be forgotten.
@@ -25,6 +25,8 @@ pub struct Services {
     services: Watched<ObjectName, Service>,
     slices: Watched<ObjectName, EndpointSlice>,
     slices_of: HashMap<ObjectName, BTreeSet<ObjectName>>,
+    /// Pods with host ports, by [`host_ports::owner`].
+    host_ports: BTreeMap<ObjectName, Wanted>,
     balancer: Balancer,
     waiting: BTreeSet<ObjectName>,
     /// Backends without a slot whose Pods still end their connections.
@@ -32,6 +34,8 @@ pub struct Services {
     problems: ServiceStatus,
     /// Problems that came up since they were last asked for.
     complaints: Vec<(ObjectName, String)>,
+    /// Services that were planned since they were last asked for.
+    planned: BTreeSet<ObjectName>,
     health: HealthChecks,
     health_changed: bool,
     /// Services that did not fit; tried again whenever something is removed.
@@ -49,11 +53,13 @@ impl Services {
             services: Watched::default(),
             slices: Watched::default(),
             slices_of: HashMap::new(),
+            host_ports: BTreeMap::new(),
             balancer,
             waiting: BTreeSet::new(),
             draining: HashMap::new(),
             problems: BTreeMap::new(),
             complaints: Vec::new(),
+            planned: BTreeSet::new(),
             health: BTreeMap::new(),
             health_changed: false,
             without_room: BTreeSet::new(),
@@ -67,7 +73,7 @@ impl Services {
         self.balancer = balancer;
         self.interrupted = true;
         self.swept = false;
-        self.waiting = self.services.keys().cloned().collect();
+        self.waiting = self.services.keys().chain(self.host_ports.keys()).cloned().collect();
     }
 
     /// Takes what the watch of Services told.
@@ -94,6 +100,14 @@ impl Services {
         }
     }
 
+    /// Takes all host ports of the node's Pods, by [`host_ports::owner`].
+    pub fn take_host_ports(&mut self, all: BTreeMap<ObjectName, Wanted>) {
+        let old = std::mem::replace(&mut self.host_ports, all);
+        let gone = old.keys().filter(|owner| !self.host_ports.contains_key(*owner));
+        let new = self.host_ports.iter().filter(|(owner, wanted)| old.get(*owner) != Some(*wanted));
+        self.waiting.extend(gone.chain(new.map(|(owner, _)| owner)).cloned());
+    }
+
     /// Whether everything is known. Before, a Service without endpoints may only be one whose slices have not come yet,
     /// and planning it would cut it off.
     #[must_use]
@@ -104,6 +118,11 @@ impl Services {
     /// Every Service is to be planned again: what is local has changed.
     pub fn plan_all_again(&mut self) {
         self.waiting.extend(self.services.keys().cloned());
+    }
+
+    /// These Services are to be planned again.
+    pub fn plan_again_where(&mut self, concerns: impl Fn(&Service) -> bool) {
+        self.waiting.extend(self.services.values().filter(|service| concerns(service)).map(|s| s.name.clone()));
     }
 
     /// The next Service's plan with the flows to forget once it is done; `None` when nothing waits.
@@ -127,9 +146,10 @@ impl Services {
             return Some((plan, purges));
         };
         self.check_health(&name, own);
+        self.planned.insert(name.clone());
         let wanted = match self.services.get(&name) {
             Some(service) => desired(service, self.slices_of(&name), Locality { node: own }),
-            None => Wanted::default(),
+            None => self.host_ports.get(&name).cloned().unwrap_or_default(),
         };
         let plan = match self.balancer.set(&name, &wanted) {
             Ok(plan) => plan,
@@ -141,7 +161,9 @@ impl Services {
         };
         let conflicts = plan.conflicts.iter().map(|conflict| {
             let key = conflict.frontend;
-            format!("{}:{} belongs to Service {}", key.address, key.port, conflict.owner)
+            let protocol =
+                Protocol::from_number(key.protocol).map_or_else(String::new, |protocol| format!("/{protocol}"));
+            format!("{}:{}{protocol} belongs to {}", key.address, key.port, host_ports::described(&conflict.owner))
         });
         let problems: Vec<String> = conflicts.chain(wanted.problems).collect();
         self.set_problem(&name, problems.join("; "));
@@ -166,10 +188,15 @@ impl Services {
         std::mem::take(&mut self.complaints)
     }
 
+    /// Services that were planned since the last call.
+    pub fn planned(&mut self) -> BTreeSet<ObjectName> {
+        std::mem::take(&mut self.planned)
+    }
+
     fn check_health(&mut self, name: &ObjectName, own: &Node) {
         let service = self.services.get(name);
         let asked = service.filter(|service| service.health_check_port.is_some());
-        let local = asked.map_or(0, |_| health::local_endpoints(self.slices_of(name), own));
+        let local = asked.map_or(0, |service| health::local_endpoints(self.slices_of(name), &service.weights, own));
         self.health_changed |= health::update(&mut self.health, name, service, local);
     }
 
@@ -218,12 +245,16 @@ impl Services {
         self.slices_of.get(service).into_iter().flatten().filter_map(|name| self.slices.get(name))
     }
 
-    /// Slots that name an address: those for new flows, and those of a Pod that goes away and is the last resort.
+    /// Slots of Services that name an address: those for new flows, and those of a Pod that goes away and is the last resort.
+    /// Host ports stay as long as the Pod's network does: nobody waits for them.
     #[must_use]
     pub fn references(&self, address: std::net::IpAddr) -> (usize, usize) {
         let address = datapath_layouts::Address::from_ip(address);
         let mut counts = (0, 0);
-        for (_, backend) in self.balancer.tables().all_slots().filter(|(_, b)| b.address == address) {
+        let ports = self.host_ports.values().flat_map(|wanted| &wanted.ports);
+        let rows: HashSet<u32> = ports.flat_map(|port| self.balancer.rows(&port.port)).flatten().collect();
+        let slots = self.balancer.tables().all_slots().filter(|(row, _)| !rows.contains(row));
+        for (_, backend) in slots.filter(|(_, b)| b.address == address) {
             if backend.flags & datapath_layouts::service::BACKEND_TERMINATING == 0 {
                 counts.0 += 1;
             } else {

@@ -36,6 +36,7 @@ fn slice(endpoints: &[(&str, EndpointState)]) -> EndpointSlice {
                 address: address.parse().unwrap(),
                 state: *state,
                 node: None,
+                zone: None,
                 pod: None,
                 hints: Hints::default(),
             })

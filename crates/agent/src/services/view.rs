@@ -4,7 +4,9 @@
 use super::Services;
 use ipnet::IpNet;
 use load_balancer::{Balancer, Locality, PortKey, RowKind, Standing, members};
-use model::{Affinity, Algorithm, Family, Node, NodeName, ObjectName, Protocol, Service, ServicePort, TrafficPolicy};
+use model::{
+    Affinity, Algorithm, Family, Node, NodeName, ObjectName, Protocol, Service, ServicePort, TrafficPolicy, Weights,
+};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -30,6 +32,9 @@ pub struct View {
     pub external_policy: String,
     /// `maglev`, `random`, or `default`: random from inside, Maglev from outside.
     pub algorithm: String,
+    /// Who has which weight; empty where all weigh the same.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub weights: String,
     /// ClientIP affinity in seconds; 0 = none.
     pub affinity_seconds: u32,
     /// Who may use the load balancer's addresses; empty = everybody.
@@ -80,6 +85,9 @@ pub struct EndpointView {
     pub pod: Option<ObjectName>,
     /// Whether it is on this node.
     pub local: bool,
+    /// How many new flows it gets beside the others.
+    #[serde(default = "default_weight")]
+    pub weight: u8,
     /// Its standing where the policy is Cluster.
     pub cluster: Standing,
     /// Its standing where the policy is Local.
@@ -120,6 +128,7 @@ impl Services {
                 Algorithm::Maglev => "maglev",
             }
             .to_owned(),
+            weights: service.weights.to_string(),
             affinity_seconds: match service.affinity {
                 Affinity::None => 0,
                 Affinity::ClientAddress { seconds } => seconds,
@@ -133,7 +142,7 @@ impl Services {
     fn port_view(&self, service: &Service, port: &ServicePort, family: Family, own: &Node) -> PortView {
         let key = PortKey { service: service.name.clone(), port: port.port, protocol: port.protocol, family };
         let slices = self.slices_of(&service.name).filter(|slice| slice.family == family);
-        let endpoints = members(port, slices, Locality { node: own });
+        let endpoints = members(port, slices, &service.weights, Locality { node: own });
         let row = |balancer: &Balancer, kind: RowKind| balancer.rows(&key)[kind as usize];
         PortView {
             name: port.name.to_string(),
@@ -151,12 +160,17 @@ impl Services {
                     node: member.node,
                     pod: member.pod,
                     local: member.local,
+                    weight: member.weight,
                     cluster: member.cluster,
                     here: member.here,
                 })
                 .collect(),
         }
     }
+}
+
+const fn default_weight() -> u8 {
+    Weights::DEFAULT
 }
 
 fn kind(service: &Service) -> &'static str {

@@ -7,11 +7,11 @@ use aya_ebpf::programs::TcContext;
 use datapath_layouts::endpoint::FLAG_HOST;
 use datapath_layouts::event::event_flags;
 use datapath_layouts::flow::flow_flags;
-use datapath_layouts::{Address, DropReason, ObservationPoint, RouteKind, identity, stats};
+use datapath_layouts::{Address, DropReason, Endpoint, ObservationPoint, RouteKind, identity, stats};
 use datapath_logic::delivery::{Way, overlay_claim, way};
 use packet_headers::{flags, protocol};
 
-use super::{IS_IP, IS_OTHER, find_flow, open_flow, read};
+use super::{IS_IP, IS_OTHER, Served, find_flow, open_flow, read, translate_service};
 use crate::code::{self, Code};
 use crate::config::config;
 use crate::scratch::{Scratch, endpoint_of, route_of};
@@ -132,6 +132,9 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
             deliver::to_pod(skb, s, endpoint, false)
         }
         (Way::Host, Some(endpoint), _) if endpoint.flags & FLAG_HOST != 0 => {
+            if !found && let Some(pod) = host_port(skb, s, from_world)? {
+                return deliver::to_pod(skb, s, pod, false);
+            }
             s.destination_identity = identity::HOST;
             if !found && !s.headers.is(flags::ICMP_ERROR) {
                 opening(s, from_world);
@@ -143,6 +146,28 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
         // A node relays for nobody else.
         _ => Err(DropReason::StaleOrUnroutable),
     }
+}
+
+/// The Pod that has the port of this node that a packet without a flow asks for (`hostPort`). NodePorts are no matter here: the
+/// sender's node has chosen their backend.
+#[inline(always)]
+fn host_port(skb: Skb, s: &mut Scratch, from_world: bool) -> Result<Option<&'static Endpoint>, DropReason> {
+    let served = translate_service(skb, s, false)?;
+    if served == Served::No {
+        return Ok(None);
+    }
+    // A node relays for nobody else.
+    let Some(pod) = endpoint_of(&s.headers.destination) else { return Err(DropReason::StaleOrUnroutable) };
+    if pod.ifindex == 0 || served == Served::Known && s.known.reply {
+        return Err(DropReason::StaleOrUnroutable);
+    }
+    s.event_flags |= event_flags::INGRESS;
+    s.destination_identity = pod.identity;
+    if served == Served::New {
+        opening(s, from_world);
+        open_flow(skb, s, ObservationPoint::ToEndpoint)?;
+    }
+    Ok(Some(pod))
 }
 
 /// A client from outside entered at the sender: its answers go back there.

@@ -83,15 +83,16 @@ fn facts(ctx: *mut bpf_sock_addr) -> (u16, u8, u64) {
     }
 }
 
-/// Whether an address may mean a NodePort for this process: a node's, or loopback for processes of the host itself.
+/// The address under which services may have what the call names: for the host's own processes loopback means the node,
+/// for everybody else it means nothing here.
 #[inline(always)]
-fn means_node(ctx: *mut bpf_sock_addr, to: &Address) -> bool {
+fn asked(ctx: *mut bpf_sock_addr, to: &Address) -> Address {
     let loopback = if to.is_v4() { to.0[12] == 127 } else { to.words() == [0, 0, 0, 1u32.to_be()] };
-    if loopback {
-        // SAFETY: the helper takes this context.
-        return unsafe { bpf_get_netns_cookie(ctx.cast()) } == config!(host_netns_cookie);
+    // SAFETY: the helper takes this context.
+    if !loopback || unsafe { bpf_get_netns_cookie(ctx.cast()) } != config!(host_netns_cookie) {
+        return *to;
     }
-    services::is_node(to)
+    if to.is_v4() { config!(node_ipv4) } else { config!(node_ipv6) }
 }
 
 /// Whether the Pod's sockets are to be left alone: then each packet is translated, or refused, on its way. Asked only by
@@ -141,8 +142,9 @@ fn outward<const V6: bool>(ctx: *mut bpf_sock_addr, call: Call) -> i32 {
         return PROCEED;
     }
     let to = address::<V6>(ctx);
-    let is_node = services::in_node_port_range(port) && means_node(ctx, &to);
-    let Some(found) = services::frontend(&to, port, transport, is_node) else {
+    let node = asked(ctx, &to);
+    let is_node = services::in_node_port_range(port) && (!node.same(&to) || services::is_node(&node));
+    let Some(found) = services::frontend(&node, port, transport, is_node) else {
         // UDP sockets connect only to learn their own address, too (RFC 6724): nothing is sent yet.
         let speaks = transport == protocol::TCP || call == Call::Send;
         return if speaks && services::is_of_services(&to) && !is_left_alone(ctx) { refuse() } else { PROCEED };

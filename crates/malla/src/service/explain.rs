@@ -243,7 +243,10 @@ fn by_table(
             why.push("the Maglev table decides by the client's port: name it to know more".to_owned());
             return Ok(None);
         }
-        (0, Some(port)) => maglev::hash_flow(&client, &address, (port, flow.target.port()), flow.protocol.number()),
+        (0, Some(port)) => {
+            let ports = (port, flow.target.port());
+            maglev::hash_flow(&client, &address, ports, flow.protocol.number(), frontend)
+        }
         _ => maglev::hash_client(&client),
     };
     let place = maglev::place(hash);

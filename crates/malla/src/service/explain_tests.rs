@@ -166,6 +166,24 @@ fn a_node_port_needs_a_node() {
 }
 
 #[test]
+fn a_node_port_by_a_table_goes_to_one_backend_at_whatever_node() {
+    let mut maps = maps(0);
+    let flags = FRONTEND_NODE_PORT | FRONTEND_MAGLEV_EXTERNAL;
+    let key = node_port_key(&Address::V4_ANY, 30080, 6);
+    maps.frontends.insert(key, Frontend { flags, ..Frontend::with_row(1, 2) });
+    let mut slots = [0; 1021];
+    (0..1021).for_each(|place: usize| slots[place] = (place % 2) as u16);
+    maps.maglev.insert(1, MaglevTable { slots, ..MaglevTable::ZERO });
+    let nodes = ["172.18.0.3", "172.18.0.4", "172.18.0.5"];
+    maps.routes.extend(nodes.map(|node| (address(node), RouteKind::RemoteNode)));
+    for port in 40000..40050 {
+        let client = format!("203.0.113.2:{port}");
+        let outcomes = nodes.map(|node| ask(&maps, &client, &format!("{node}:30080")).outcome);
+        assert!(outcomes.iter().all(|outcome| *outcome == outcomes[0]), "{client}: {outcomes:?}");
+    }
+}
+
+#[test]
 fn a_client_is_an_address_with_or_without_port() {
     assert_eq!("fd00::1".parse(), Ok(Client { address: "fd00::1".parse().unwrap(), port: None }));
     assert_eq!("[fd00::1]:9".parse(), Ok(Client { address: "fd00::1".parse().unwrap(), port: Some(9) }));

@@ -33,7 +33,7 @@ pub fn get(nodes: &[NodeServices]) -> String {
     for view in nodes.first().iter().flat_map(|node| &node.services) {
         head(&mut out, view);
     }
-    let mut table = table(&["NODE", "PORT", "ENDPOINT", "POD", "ON", "STATE"]);
+    let mut table = table(&["NODE", "PORT", "ENDPOINT", "POD", "ON", "WEIGHT", "STATE"]);
     for (node, view) in each(nodes) {
         for port in &view.ports {
             for endpoint in &port.endpoints {
@@ -43,6 +43,7 @@ pub fn get(nodes: &[NodeServices]) -> String {
                     socket(endpoint),
                     pod(endpoint),
                     on(endpoint),
+                    endpoint.weight.to_string(),
                     state(view, endpoint),
                 ]);
             }
@@ -54,7 +55,7 @@ pub fn get(nodes: &[NodeServices]) -> String {
 
 /// Every endpoint of every Service on every node.
 pub fn backends(nodes: &[NodeServices]) -> String {
-    let mut table = table(&["NODE", "SERVICE", "PORT", "ENDPOINT", "POD", "ON", "STATE"]);
+    let mut table = table(&["NODE", "SERVICE", "PORT", "ENDPOINT", "POD", "ON", "WEIGHT", "STATE"]);
     for (node, view) in each(nodes) {
         for port in &view.ports {
             for endpoint in &port.endpoints {
@@ -65,6 +66,7 @@ pub fn backends(nodes: &[NodeServices]) -> String {
                     socket(endpoint),
                     pod(endpoint),
                     on(endpoint),
+                    endpoint.weight.to_string(),
                     state(view, endpoint),
                 ]);
             }
@@ -94,6 +96,9 @@ fn head(out: &mut String, view: &View) {
     line("Internal policy", &view.internal_policy);
     line("External policy", &view.external_policy);
     line("Algorithm", &view.algorithm);
+    if !view.weights.is_empty() {
+        line("Weights", &view.weights);
+    }
     if view.affinity_seconds > 0 {
         line("Affinity", &format!("ClientIP, {} s", view.affinity_seconds));
     }

@@ -54,6 +54,8 @@ fn one_node_answers_and_another_when_it_dies() {
 
     a_silent_agent_loses_them(&cluster, &neighbour);
     a_dead_nodes_addresses_are_reached_elsewhere(&cluster, &neighbour);
+    with_policy_local_the_endpoints_node_answers(&cluster, &neighbour);
+    a_policy_without_meaning_says_so_in_its_status(&cluster);
     what_is_no_load_balancer_has_no_address(&cluster, &neighbour);
 }
 
@@ -111,6 +113,49 @@ fn a_dead_nodes_addresses_are_reached_elsewhere(cluster: &Cluster, neighbour: &N
         let answers = neighbour.who_has(address);
         assert_eq!(answers.len(), 1, "{address} is at {answers:?} after the node came back");
     }
+}
+
+/// The endpoint moves from node to node, and the address after it; without any it is nobody's.
+fn with_policy_local_the_endpoints_node_answers(cluster: &Cluster, neighbour: &Neighbour) {
+    cluster.kubectl(&["patch", "service", "web", "-p", r#"{"spec":{"externalTrafficPolicy":"Local"}}"#]);
+    // Its one endpoint is on the control plane, which the policy leaves out.
+    wait_until("silence", PATIENCE, || ADDRESSES.iter().all(|address| neighbour.who_has(address).is_empty()));
+    for node in ["worker-1", "worker-2"] {
+        let pod = include_str!("manifests.yaml").split("---").find(|part| part.contains("kind: Pod")).unwrap();
+        cluster.apply(
+            &pod.replace("nodeName: control-plane", &format!("nodeName: {node}")).replace("name: web", "name: moved"),
+        );
+        cluster.kubectl(&["wait", "--for=condition=Ready", "pod", "moved", "--timeout=60s"]);
+        wait_until(&format!("{node} has the Lease"), PATIENCE, || {
+            let lease = ["-n", "kube-system", "get", "lease", LEASE, "--ignore-not-found", "-o"];
+            cluster.kubectl(&[&lease[..], &["jsonpath={.spec.holderIdentity}"]].concat()) == node
+        });
+        for address in ADDRESSES {
+            wait_until("an answer", PATIENCE, || neighbour.who_has(address).len() == 1);
+            wait_until("a served request", PATIENCE, || neighbour.curl(address).is_some());
+        }
+        cluster.kubectl(&["delete", "pod", "moved", "--wait"]);
+    }
+    wait_until("silence", PATIENCE, || ADDRESSES.iter().all(|address| neighbour.who_has(address).is_empty()));
+    cluster.kubectl(&["patch", "service", "web", "-p", r#"{"spec":{"externalTrafficPolicy":"Cluster"}}"#]);
+    wait_until("an answer", PATIENCE, || ADDRESSES.iter().all(|address| neighbour.who_has(address).len() == 1));
+}
+
+fn a_policy_without_meaning_says_so_in_its_status(cluster: &Cluster) {
+    let policy = |interface: &str| {
+        format!(
+            "apiVersion: cilium.io/v2alpha1\nkind: CiliumL2AnnouncementPolicy\nmetadata: {{name: odd}}\nspec: {{interfaces: [{interface:?}]}}\n"
+        )
+    };
+    let told = || {
+        let path = "jsonpath={.status.conditions[*].type}";
+        cluster.kubectl(&["get", "ciliuml2announcementpolicy", "odd", "-o", path])
+    };
+    cluster.apply(&policy("("));
+    wait_until("its condition", PATIENCE, || told() == "io.cilium/bad-interface-regex");
+    cluster.apply(&policy("eth9"));
+    wait_until("its condition's end", PATIENCE, || told().is_empty());
+    cluster.kubectl(&["delete", "ciliuml2announcementpolicy", "odd"]);
 }
 
 fn what_is_no_load_balancer_has_no_address(cluster: &Cluster, neighbour: &Neighbour) {

@@ -90,6 +90,11 @@ pub fn plugin_type(plugin: &Map<String, Value>) -> Option<&str> {
     plugin.get("type").and_then(Value::as_str).filter(|name| !name.is_empty() && !name.contains('/'))
 }
 
+/// Whether the plugin's configuration declares a capability: only then does it get what belongs to it.
+pub fn has_capability(plugin: &Map<String, Value>, name: &str) -> bool {
+    plugin.get("capabilities").and_then(|all| all.get(name)).and_then(Value::as_bool) == Some(true)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

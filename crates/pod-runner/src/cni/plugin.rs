@@ -9,12 +9,13 @@ use std::{
     time::Duration,
 };
 
+use cni_protocol::{PORT_MAPPINGS, PortMapping};
 use network_namespace::NetNs;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
-use super::config::{ConfigError, NetworkConfig, plugin_type};
+use super::config::{ConfigError, NetworkConfig, has_capability, plugin_type};
 
 /// One container's place in the network, as the plugin is told it. Written to disk before ADD, so that a DEL can
 /// follow whatever happens.
@@ -28,6 +29,9 @@ pub struct Attachment {
     pub pod_namespace: String,
     pub pod_name: String,
     pub pod_uid: String,
+    /// Ports of the node that are to lead to the Pod.
+    #[serde(default)]
+    pub port_mappings: Vec<PortMapping>,
     /// What ADD returned.
     pub result: Option<Value>,
 }
@@ -72,7 +76,11 @@ impl Network {
         let config = NetworkConfig::first_in(&self.conf_dir)?;
         let mut result: Option<Value> = None;
         for plugin in &config.plugins {
-            let extra: Vec<(&str, Value)> = result.take().map(|result| ("prevResult", result)).into_iter().collect();
+            let mut extra: Vec<(&str, Value)> =
+                result.take().map(|result| ("prevResult", result)).into_iter().collect();
+            if has_capability(plugin, PORT_MAPPINGS) && !attachment.port_mappings.is_empty() {
+                extra.push(("runtimeConfig", json!({PORT_MAPPINGS: attachment.port_mappings})));
+            }
             let input = config.for_plugin(plugin, &extra);
             let name = plugin_type(plugin).unwrap_or_default();
             let answer = self.execute(name, "ADD", Some(attachment), &input).await?;
@@ -233,6 +241,7 @@ impl Attachment {
             pod_namespace: namespace.into(),
             pod_name: name.into(),
             pod_uid: uid.into(),
+            port_mappings: Vec::new(),
             result: None,
         }
     }
