@@ -81,6 +81,8 @@ pub fn collected_maps(datapath: &Arc<Datapath>) -> collector::Tables {
         nat: Pinned::boxed(datapath, maps::NAT.name, |m| &m.nat),
         fragments: Pinned::boxed(datapath, maps::FRAGMENTS.name, |m| &m.fragments),
         socket_reverse: Pinned::boxed(datapath, maps::SOCKET_REVERSE.name, |m| &m.socket_reverse),
+        backends: Pinned::boxed(datapath, maps::BACKENDS.name, |m| &m.backends),
+        routes: Pinned::boxed(datapath, maps::IPCACHE.name, |m| &m.ipcache),
     }
 }
 

@@ -43,6 +43,8 @@ pub struct Service {
     pub health_check_port: Option<u16>,
     /// How a backend is chosen.
     pub algorithm: Algorithm,
+    /// Which way the answers of another node's backend take.
+    pub forwarding: Forwarding,
     /// What of the object could not be understood, in words; the rest holds.
     pub misunderstood: Vec<String>,
 }
@@ -69,6 +71,16 @@ pub enum Algorithm {
     Maglev,
 }
 
+/// How a backend on another node than the one at which its client entered answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Forwarding {
+    /// Back through the node at which the client entered.
+    #[default]
+    Entry,
+    /// Straight from its own node (direct server return).
+    Dsr,
+}
+
 impl Service {
     /// A Service without addresses and ports: what is not asked for.
     #[must_use]
@@ -86,6 +98,7 @@ impl Service {
             source_ranges: Vec::new(),
             health_check_port: None,
             algorithm: Algorithm::Default,
+            forwarding: Forwarding::Entry,
             misunderstood: Vec::new(),
         }
     }

@@ -3,6 +3,7 @@
 //! The tables are LRU and would forget by themselves when full; collecting keeps them small, so that a flood evicts the
 //! forgotten first and `malla bpf conntrack` shows what is alive.
 
+mod nodes;
 mod plan;
 mod run;
 

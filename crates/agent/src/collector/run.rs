@@ -1,12 +1,13 @@
 //! The collecting thread.
 
+use super::nodes::Nodes;
 use super::plan::{self, Gone, Judge};
 use crate::events::monotonic_ns;
 use crate::services::Purge;
 use crate::table::{Table, TableError};
 use datapath_layouts::{
-    Address, Flow, FlowKey, FragmentKey, FragmentPorts, NatKey, NatMapping, ServiceFlow, SocketReverse,
-    SocketReverseKey,
+    Address, Backend, BackendKey, Flow, FlowKey, FragmentKey, FragmentPorts, NatKey, NatMapping, PrefixKey, Route,
+    ServiceFlow, SocketReverse, SocketReverseKey,
 };
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -40,6 +41,10 @@ pub struct Tables {
     pub fragments: Box<dyn Table<FragmentKey, FragmentPorts>>,
     /// Translations of sockets.
     pub socket_reverse: Box<dyn Table<SocketReverseKey, SocketReverse>>,
+    /// Rows of backends, to read.
+    pub backends: Box<dyn Table<BackendKey, Backend>>,
+    /// Where addresses are, to read: by longest prefix.
+    pub routes: Box<dyn Table<PrefixKey, Route>>,
 }
 
 /// What was removed since the start, for status.
@@ -182,7 +187,18 @@ impl Collector {
 
     fn forget_absent(&self, present: &HashSet<Address>) -> Result<(), TableError> {
         let count = &self.totals.service_flows;
-        remove_where(&*self.tables.service_flows, count, |_, flow| !present.contains(&flow.address))
+        let nodes = self.nodes();
+        remove_where(&*self.tables.service_flows, count, |_, flow| {
+            if plan::is_direct(flow) {
+                !nodes.serves(flow.service_id, flow.address)
+            } else {
+                !present.contains(&flow.address)
+            }
+        })
+    }
+
+    fn nodes(&self) -> Nodes<'_> {
+        Nodes::new(&*self.tables.backends, &*self.tables.routes)
     }
 
     /// Whether a tracked connection goes on. One that can't be looked up is not cut.
@@ -202,8 +218,9 @@ impl Collector {
     /// Forgets what hangs on something gone.
     fn forget(&self, gone: &Gone) -> Result<(), TableError> {
         let Totals { flows, service_flows, nat, .. } = &*self.totals;
+        let nodes = self.nodes();
         remove_where(&*self.tables.service_flows, service_flows, |k, v| {
-            gone.has_service_flow(k, v, |k| self.is_alive(k))
+            gone.has_service_flow(k, v, |k| self.is_alive(k), |row, node| nodes.serves(row, node))
         })?;
         if gone.has_addresses() {
             remove_where(&*self.tables.conntrack, flows, |k, _| gone.has_flow(k))?;

@@ -46,6 +46,8 @@ fn start(endpoints: &Endpoints, programs: &Arc<FakePrograms>) -> Pods {
         nat: empty(),
         fragments: empty(),
         socket_reverse: empty(),
+        backends: empty(),
+        routes: empty(),
     });
     Pods::new(Box::new(endpoints.clone()), programs.clone(), handle)
 }

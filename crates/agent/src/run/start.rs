@@ -13,7 +13,7 @@ use crate::node_config::{Choices, node_config, pod_mtu};
 use crate::pods::{Adapter, Pods, local_pod};
 use crate::services::Names;
 use crate::status;
-use crate::{announcing, kernel, server, service_events, settings_file};
+use crate::{announcing, fast_path, kernel, server, service_events, settings_file};
 use anyhow::Context;
 use datapath::{Datapath, Profile, Settings};
 use datapath_layouts::{Routing, maps};
@@ -46,6 +46,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     let facts = facts::read(&netlink, &args.device, underlay)?;
     let choices = choices(args)?;
     let datapath = load(args, &own, &facts, &choices)?;
+    let xdp = fast_path::start(args.xdp, &datapath, &netlink, &facts.network);
     announcing::start(args, &facts.network)?;
     settings_file::write(&args.state_dir, &datapath.config())?;
     let kernel = Arc::new(Kernel { datapath: datapath.clone(), state_dir: args.state_dir.clone() });
@@ -68,7 +69,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     let watches = Watches::default();
     let inputs = cluster::start(&client, &watches);
     let state = State::new(Parts {
-        datapath: described(args),
+        datapath: described(args, xdp),
         adoption: adoption(&datapath, pods_adopted),
         maps: loop_maps(&datapath),
         capacity: capacity(args.profile),
@@ -223,7 +224,7 @@ fn adoption(datapath: &Datapath, pods_adopted: usize) -> status::Adoption {
     }
 }
 
-fn described(args: &AgentArgs) -> status::Datapath {
+fn described(args: &AgentArgs, xdp: String) -> status::Datapath {
     status::Datapath {
         attach_mode: None,
         bpf_dir: args.bpf_dir.clone(),
@@ -231,6 +232,8 @@ fn described(args: &AgentArgs) -> status::Datapath {
         cgroup: args.cgroup.clone(),
         device: args.device.clone(),
         overlay: facts::OVERLAY.to_owned(),
+        xdp,
+        xdp_sent_on: status::Packets::default(),
     }
 }
 

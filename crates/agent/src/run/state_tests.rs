@@ -94,6 +94,8 @@ fn fixture(backends: usize) -> Fixture {
         nat: empty(),
         fragments: empty(),
         socket_reverse: empty(),
+        backends: empty(),
+        routes: empty(),
     });
     let device = |name: &str, index| Device { name: name.into(), index, mac: [2; 6], mtu: 1500 };
     let hub = Arc::new(Hub::new("worker-1".into()));

@@ -4,7 +4,9 @@
 use super::Services;
 use ipnet::IpNet;
 use load_balancer::{Balancer, Locality, PortKey, RowKind, Standing, members};
-use model::{Affinity, Algorithm, Family, Node, NodeName, ObjectName, Protocol, Service, ServicePort, TrafficPolicy};
+use model::{
+    Affinity, Algorithm, Family, Forwarding, Node, NodeName, ObjectName, Protocol, Service, ServicePort, TrafficPolicy,
+};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -30,6 +32,8 @@ pub struct View {
     pub external_policy: String,
     /// `maglev`, `random`, or `default`: random from inside, Maglev from outside.
     pub algorithm: String,
+    /// The answers' way from another node's endpoints: `entry` (back through the node at which the client entered) or `dsr`.
+    pub forwarding: String,
     /// ClientIP affinity in seconds; 0 = none.
     pub affinity_seconds: u32,
     /// Who may use the load balancer's addresses; empty = everybody.
@@ -118,6 +122,11 @@ impl Services {
                 Algorithm::Default => "default",
                 Algorithm::Random => "random",
                 Algorithm::Maglev => "maglev",
+            }
+            .to_owned(),
+            forwarding: match service.forwarding {
+                Forwarding::Entry => "entry",
+                Forwarding::Dsr => "dsr",
             }
             .to_owned(),
             affinity_seconds: match service.affinity {
