@@ -40,6 +40,9 @@ pub struct AgentArgs {
     /// Ports (and ICMP ids) that masquerade hands out; outside of net.ipv4.ip_local_port_range
     #[arg(long, default_value = "61000-65535", value_name = "FIRST-LAST")]
     pub nat_port_range: PortRange,
+    /// The short way through the device's driver for what goes on to other nodes
+    #[arg(long, value_enum, default_value_t)]
+    pub xdp: XdpArg,
     /// Sizes of the maps: `lab` is small, `node` is for production
     #[arg(long, value_enum, default_value_t)]
     pub profile: ProfileArg,
@@ -59,6 +62,20 @@ pub enum RoutingArg {
     Vxlan,
     /// By the network between the nodes
     Native,
+}
+
+/// Whether and where the XDP program runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum XdpArg {
+    /// In the driver, where the device's frames have their checksums and the driver can; else nowhere
+    #[default]
+    Auto,
+    /// Nowhere
+    Off,
+    /// In the driver, also of a veth
+    Native,
+    /// In front of the stack: to try it, it is not faster there
+    Generic,
 }
 
 /// Sizes of the maps.

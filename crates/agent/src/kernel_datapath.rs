@@ -89,6 +89,7 @@ pub fn collected_maps(datapath: &Arc<Datapath>, sockets: Box<dyn collector::Sock
         fragments: Pinned::boxed(datapath, maps::FRAGMENTS.name, |m| &m.fragments),
         socket_reverse: Pinned::boxed(datapath, maps::SOCKET_REVERSE.name, |m| &m.socket_reverse),
         backends: Pinned::boxed(datapath, maps::BACKENDS.name, |m| &m.backends),
+        routes: Pinned::boxed(datapath, maps::IPCACHE.name, |m| &m.ipcache),
         sockets,
     }
 }

@@ -17,6 +17,7 @@ pub mod collector;
 pub mod error;
 pub mod events;
 pub mod facts;
+mod fast_path;
 mod health_checks;
 mod kernel;
 pub mod kernel_datapath;

@@ -93,6 +93,10 @@ pub struct Datapath {
     pub device: String,
     /// The overlay device.
     pub overlay: String,
+    /// Where the XDP program runs (`native on eth0`), or `off:` and why.
+    pub xdp: String,
+    /// What it sent on to other nodes; a part of what was forwarded.
+    pub xdp_sent_on: Packets,
 }
 
 /// What was there already when the agent started.

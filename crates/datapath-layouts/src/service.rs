@@ -20,6 +20,8 @@ pub const FRONTEND_MAGLEV: u32 = 16;
 pub const FRONTEND_MAGLEV_EXTERNAL: u32 = 32;
 /// The entry stands for the address as a whole (its key has port 0 and protocol 0): what no other entry serves is refused.
 pub const FRONTEND_ADDRESS: u32 = 64;
+/// What enters from outside goes to the backend's node as it is, and is answered from there (direct server return).
+pub const FRONTEND_DSR: u32 = 128;
 /// The backend is a Pod (or host-network Pod) of this node.
 pub const BACKEND_LOCAL: u8 = 1;
 /// The backend goes away: no new flow is sent to it while there is another.
@@ -55,8 +57,10 @@ layout! {
         pub flags: u32,
         /// ClientIP affinity in seconds; 0 = none.
         pub affinity_seconds: u32,
-        /// Zero.
-        pub reserved: [u8; 8],
+        /// With [`FRONTEND_DSR`]: names the row of this node's backends, for what another node passed on as it came in.
+        pub local_id: u32,
+        /// Slots of that row.
+        pub local_backends: u32,
     }
 }
 
@@ -108,20 +112,23 @@ layout! {
     pub struct ServiceFlow, 40 {
         /// Last packet of either direction.
         pub last_seen_ns: u64,
-        /// Backend's address.
+        /// Backend's address; with [`SERVICE_FLOW_DIRECT`] the underlay address of its node.
         pub address: Address,
         /// The row that the backend was chosen from.
         pub service_id: u32,
-        /// Backend's port, host order.
+        /// Backend's port, host order; with [`SERVICE_FLOW_DIRECT`] 0.
         pub port: u16,
-        /// Zero.
-        pub reserved: u16,
-        /// [`Backend::id`].
+        /// `SERVICE_FLOW_*`.
+        pub flags: u16,
+        /// [`Backend::id`] of what was chosen.
         pub backend_id: u32,
         /// Zero.
         pub reserved2: u32,
     }
 }
+
+/// The flow's packets go to [`ServiceFlow::address`] through the tunnel as they are; the backend is that node's choice.
+pub const SERVICE_FLOW_DIRECT: u16 = 1;
 
 /// Entries of a Maglev table: a prime (Maglev, NSDI 2016 §3.4), about a hundred times the backends of a usual service.
 pub const MAGLEV_SIZE: usize = 1021;

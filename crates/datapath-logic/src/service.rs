@@ -1,7 +1,7 @@
 //! Which frontend an address means, and which backend a new flow gets.
 
 use datapath_layouts::service::{
-    FRONTEND_LOCAL_EXTERNAL, FRONTEND_LOCAL_INTERNAL, FRONTEND_MAGLEV, FRONTEND_MAGLEV_EXTERNAL,
+    FRONTEND_DSR, FRONTEND_LOCAL_EXTERNAL, FRONTEND_LOCAL_INTERNAL, FRONTEND_MAGLEV, FRONTEND_MAGLEV_EXTERNAL,
 };
 use datapath_layouts::{Address, DropReason, Frontend, FrontendKey, NodeConfig};
 
@@ -39,6 +39,17 @@ pub fn is_hairpin(address: &Address) -> bool {
     address.same(&HAIRPIN_V4) || address.same(&HAIRPIN_V6)
 }
 
+/// Where a client comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// A Pod, or a process of this node.
+    Inside,
+    /// It entered by the node's device.
+    Outside,
+    /// It entered by another node's device, and that node passed it on as it was (direct server return).
+    PassedOn,
+}
+
 /// A frontend as one side sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -52,14 +63,17 @@ pub struct Row {
     pub empty: DropReason,
 }
 
-/// The row for a client outside (`external`: it entered by the node's device) or inside.
+/// The row for a client from one side.
 #[must_use]
 #[inline(always)]
-pub const fn row(frontend: &Frontend, external: bool) -> Row {
-    let (id, backends, local, maglev) = if external {
-        (frontend.external_id, frontend.external_backends, FRONTEND_LOCAL_EXTERNAL, FRONTEND_MAGLEV_EXTERNAL)
-    } else {
-        (frontend.service_id, frontend.backends, FRONTEND_LOCAL_INTERNAL, FRONTEND_MAGLEV)
+pub const fn row(frontend: &Frontend, side: Side) -> Row {
+    let (id, backends, local, maglev) = match side {
+        Side::Inside => (frontend.service_id, frontend.backends, FRONTEND_LOCAL_INTERNAL, FRONTEND_MAGLEV),
+        Side::Outside => {
+            (frontend.external_id, frontend.external_backends, FRONTEND_LOCAL_EXTERNAL, FRONTEND_MAGLEV_EXTERNAL)
+        }
+        // Who passed it on saw a backend here: if there is none any more, there are or were others, so it is no refusal.
+        Side::PassedOn => (frontend.local_id, frontend.local_backends, FRONTEND_DSR, FRONTEND_MAGLEV_EXTERNAL),
     };
     let empty = if frontend.flags & local != 0 { DropReason::NoLocalBackend } else { DropReason::NoBackend };
     Row { id, backends, maglev: frontend.flags & maglev != 0, empty }
@@ -111,11 +125,16 @@ mod tests {
             ..Frontend::with_row(7, 3)
         };
         let inside = Row { id: 7, backends: 3, maglev: false, empty: DropReason::NoBackend };
-        assert_eq!(row(&frontend, false), inside);
-        assert_eq!(row(&frontend, true), Row { id: 8, backends: 0, empty: DropReason::NoLocalBackend, ..inside });
+        assert_eq!(row(&frontend, Side::Inside), inside);
+        let outside = Row { id: 8, backends: 0, empty: DropReason::NoLocalBackend, ..inside };
+        assert_eq!(row(&frontend, Side::Outside), outside);
         let maglev = Frontend { flags: FRONTEND_MAGLEV_EXTERNAL, ..frontend };
-        assert!(row(&maglev, true).maglev && !row(&maglev, false).maglev);
-        assert_eq!(row(&maglev, true).empty, DropReason::NoBackend);
+        assert!(row(&maglev, Side::Outside).maglev && !row(&maglev, Side::Inside).maglev);
+        assert_eq!(row(&maglev, Side::Outside).empty, DropReason::NoBackend);
+        let direct = Frontend { flags: FRONTEND_DSR, local_id: 9, local_backends: 2, ..frontend };
+        let here = Row { id: 9, backends: 2, empty: DropReason::NoLocalBackend, ..inside };
+        assert_eq!(row(&direct, Side::PassedOn), here);
+        assert_eq!(row(&frontend, Side::PassedOn).backends, 0, "of a frontend that is not asked for this");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Service translation per packet: for whatever the socket hooks could not see.
 
 use datapath_layouts::endpoint::FLAG_HOST;
-use datapath_layouts::service::{FRONTEND_ADDRESS, FRONTEND_SOURCE_RANGES};
-use datapath_layouts::{Address, DropReason, Frontend, FrontendKey, ObservationPoint, RouteKind};
+use datapath_layouts::service::{FRONTEND_ADDRESS, FRONTEND_DSR, FRONTEND_SOURCE_RANGES, SERVICE_FLOW_DIRECT};
+use datapath_layouts::{Address, DropReason, Frontend, FrontendKey, ObservationPoint, RouteKind, ServiceFlow};
+use datapath_logic::service::Side;
 use datapath_logic::{conntrack, maglev, service, tuple};
 use packet_headers::{flags, protocol};
 
@@ -89,6 +90,8 @@ pub enum Translation {
     None,
     /// The destination is now a backend.
     Done,
+    /// It is to go as it is to the node in `s.chosen`, whose backends answer its client themselves.
+    Direct,
 }
 
 /// Sends the packet to a backend when its destination is a service: the flow's own backend, or a fresh choice.
@@ -96,6 +99,7 @@ pub enum Translation {
 pub fn to_backend(skb: Skb, s: &mut Scratch, destination_is_node: bool) -> Result<Translation, DropReason> {
     match select_code(s, u32::from(destination_is_node)) {
         NO_SERVICE => Ok(Translation::None),
+        DIRECT => Ok(Translation::Direct),
         SELECTED => {
             s.original = s.tuple.destination;
             s.original_port = s.tuple.destination_port;
@@ -109,50 +113,65 @@ pub fn to_backend(skb: Skb, s: &mut Scratch, destination_is_node: bool) -> Resul
 /// What [`select_code`] says besides drop reasons.
 const NO_SERVICE: Code = 0;
 const SELECTED: Code = 1;
+const DIRECT: Code = 2;
 
 /// Leaves the backend in `s.chosen`.
 #[inline(never)]
 fn select_code(s: &mut Scratch, destination_is_node: u32) -> Code {
     match select(s, destination_is_node != 0) {
-        Ok(false) => NO_SERVICE,
-        Ok(true) => SELECTED,
+        Ok(code) => code,
         Err(reason) => reason as Code,
     }
 }
 
 #[inline(always)]
-fn select(s: &mut Scratch, destination_is_node: bool) -> Result<bool, DropReason> {
+fn select(s: &mut Scratch, destination_is_node: bool) -> Result<Code, DropReason> {
     let error = s.headers.is(flags::ICMP_ERROR);
     if !matches!(s.tuple.protocol, protocol::TCP | protocol::UDP | protocol::SCTP) {
-        return Ok(false);
+        return Ok(NO_SERVICE);
     }
     tuple::flow_key(&s.tuple, &mut s.service_key);
     if error {
         // About a packet of a flow that was translated here, or about nothing that we know.
-        let Some(flow) = track::service_flow(s) else { return Ok(false) };
-        s.chosen = flow.address;
-        s.chosen_port = u32::from(flow.port);
-        return Ok(true);
+        let Some(flow) = track::service_flow(s) else { return Ok(NO_SERVICE) };
+        return Ok(if may_resume(s, flow) { resume(s, flow) } else { NO_SERVICE });
     }
     if !frontend_into(s, destination_is_node) {
-        return Ok(false);
+        return Ok(NO_SERVICE);
+    }
+    if s.point == ObservationPoint::FromOverlay as u8 && s.frontend.flags & FRONTEND_DSR == 0 {
+        return Ok(NO_SERVICE); // no node has a reason to pass this on
     }
     let syn = s.tuple.protocol == protocol::TCP
         && s.headers.tcp_flags & (protocol::tcp::SYN | protocol::tcp::ACK) == protocol::tcp::SYN;
     if let Some(flow) = track::service_flow(s) {
         // A SYN that comes long after the last packet is a new connection on a used port, not a retransmission.
         let lifetime = if syn { SYN_AGAIN_NS } else { conntrack::TCP_ESTABLISHED_NS };
-        // Either row's: a policy that changes moves new flows only.
-        let ours = flow.service_id == s.frontend.service_id || flow.service_id == s.frontend.external_id;
-        if s.now.saturating_sub(flow.last_seen_ns) < lifetime && ours {
+        // Any of the rows: a policy that changes moves new flows only. But no node serves what is passed on once the
+        // Service does not ask for that.
+        let row = flow.service_id;
+        let ours = row == s.frontend.service_id || row == s.frontend.external_id || row == s.frontend.local_id;
+        let passed = flow.flags & SERVICE_FLOW_DIRECT == 0 || s.frontend.flags & FRONTEND_DSR != 0;
+        if s.now.saturating_sub(flow.last_seen_ns) < lifetime && ours && passed && may_resume(s, flow) {
             flow.last_seen_ns = s.now;
-            s.chosen = flow.address;
-            s.chosen_port = u32::from(flow.port);
-            return Ok(true);
+            return Ok(resume(s, flow));
         }
     }
     code::decode(choose_code(s))?;
-    Ok(true)
+    Ok(if s.service_flow.flags & SERVICE_FLOW_DIRECT != 0 { DIRECT } else { SELECTED })
+}
+
+/// What another node passed on goes no further: a flow that this node had passed on itself is one to be chosen for anew.
+#[inline(always)]
+fn may_resume(s: &Scratch, flow: &ServiceFlow) -> bool {
+    flow.flags & SERVICE_FLOW_DIRECT == 0 || s.point == ObservationPoint::FromNetwork as u8
+}
+
+#[inline(always)]
+fn resume(s: &mut Scratch, flow: &ServiceFlow) -> Code {
+    s.chosen = flow.address;
+    s.chosen_port = u32::from(flow.port);
+    if flow.flags & SERVICE_FLOW_DIRECT != 0 { DIRECT } else { SELECTED }
 }
 
 /// A fresh choice for `s.tuple` among `s.frontend`'s backends.
@@ -166,7 +185,12 @@ fn choose(s: &mut Scratch) -> Result<(), DropReason> {
     if s.frontend.flags & FRONTEND_SOURCE_RANGES != 0 && !in_source_ranges(s.frontend.service_id, &s.tuple.source) {
         return Err(DropReason::SourceRange);
     }
-    let row = service::row(&s.frontend, s.point == ObservationPoint::FromNetwork as u8);
+    let side = match s.point {
+        point if point == ObservationPoint::FromNetwork as u8 => Side::Outside,
+        point if point == ObservationPoint::FromOverlay as u8 => Side::PassedOn,
+        _ => Side::Inside,
+    };
+    let row = service::row(&s.frontend, side);
     s.affinity_key.client = s.tuple.source;
     s.affinity_key.service_id = row.id;
     let hash = if !row.maglev {
@@ -186,10 +210,30 @@ fn choose(s: &mut Scratch) -> Result<(), DropReason> {
     entry.address = backend.address;
     entry.service_id = row.id;
     entry.port = backend.port;
-    entry.reserved = 0;
+    entry.flags = 0;
     entry.backend_id = backend.backend_id;
     entry.reserved2 = 0;
+    if s.frontend.flags & FRONTEND_DSR != 0 && matches!(side, Side::Outside) {
+        pass_on(s);
+    }
     SERVICE_FLOWS.insert(&s.service_key, &s.service_flow, 0).map_err(|_| DropReason::ConntrackInsert)
+}
+
+/// A choice that is on another node becomes that node.
+#[inline(always)]
+fn pass_on(s: &mut Scratch) {
+    if endpoint_of(&s.chosen).is_some() {
+        return;
+    }
+    let Some(route) = route_of(&s.chosen) else { return };
+    let remote = route.kind == RouteKind::RemotePods as u8 || route.kind == RouteKind::RemoteNode as u8;
+    if remote && !route.tunnel.is_zero() {
+        s.chosen = route.tunnel;
+        s.chosen_port = 0;
+        s.service_flow.address = route.tunnel;
+        s.service_flow.port = 0;
+        s.service_flow.flags = SERVICE_FLOW_DIRECT;
+    }
 }
 
 /// [`frontend`] of the tuple's destination, into `s.frontend`.

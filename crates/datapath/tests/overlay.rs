@@ -8,7 +8,7 @@ use std::net::{IpAddr, TcpListener, UdpSocket};
 
 use bench::checksum;
 use bench::packet::{ACK, ETHERNET, Packet, RST, SYN};
-use bench::topology::{PATIENCE, Topology, VXLAN_PORT, socket_in, wire_addresses};
+use bench::topology::{PATIENCE, Topology, VXLAN_PORT, send_frame as send, socket_in, wire_addresses};
 use bench::world::{BOTH, Family, POD_IDENTITY, REMOTE_IDENTITY, SERVICE_ID, V4, V6, backend, put_row};
 use datapath_layouts::route::FLAG_TUNNEL;
 use datapath_layouts::{
@@ -17,14 +17,6 @@ use datapath_layouts::{
 
 const CLIENT: u16 = 40000;
 const SERVER: u16 = 443;
-
-/// Sends a frame to the node as VXLAN does (RFC 7348 §5).
-fn send(socket: &UdpSocket, node: IpAddr, vni: u32, packet: &Packet) {
-    let mut bytes = vec![8, 0, 0, 0];
-    bytes.extend((vni << 8).to_be_bytes());
-    bytes.extend(packet.bytes());
-    socket.send_to(&bytes, (node, VXLAN_PORT)).unwrap();
-}
 
 /// The next frame that the node sent: its VNI, and the inner frame.
 fn receive(socket: &UdpSocket) -> (u32, Vec<u8>) {

@@ -190,7 +190,8 @@ impl Balancer {
         let Some(held) = self.claims.owner(key).and_then(|owner| self.of_service.get(owner)) else { return false };
         let mut ports = held.ports.iter().filter_map(|port| self.ports.get(port));
         let has = |port: &Port, id: u32| port.rows.contains(&Some(id));
-        ports.any(|port| has(port, value.service_id) && has(port, value.external_id))
+        let direct = |port: &Port| value.local_id == 0 || has(port, value.local_id);
+        ports.any(|port| has(port, value.service_id) && has(port, value.external_id) && direct(port))
     }
 
     fn release_unwanted(&mut self, want: &Desired, plan: &mut Plan) {
@@ -257,11 +258,14 @@ impl Balancer {
                     held.service_id
                 } else if f.outside == kind {
                     held.external_id
+                } else if f.names(kind) {
+                    held.local_id
                 } else {
                     return None;
                 };
                 let free = id != 0 && !self.owned.contains(&id) && !rows.contains(&Some(id));
-                let linked = [held.service_id, held.external_id].iter().any(|row| rows.contains(&Some(*row)));
+                let linked = [held.service_id, held.external_id, held.local_id];
+                let linked = linked.iter().any(|row| *row != 0 && rows.contains(&Some(*row)));
                 (free && (index == 0 || linked || self.is_only_for(id, want))).then_some(id)
             });
             rows[kind as usize] = found;

@@ -2,7 +2,7 @@ use super::*;
 use crate::maglev;
 use crate::{Contents, Target, WantedFrontend, WantedRow};
 use datapath_layouts::service::{
-    FRONTEND_MAGLEV, FRONTEND_MAGLEV_EXTERNAL, FRONTEND_NODE_PORT, FRONTEND_SOURCE_RANGES,
+    FRONTEND_DSR, FRONTEND_MAGLEV, FRONTEND_MAGLEV_EXTERNAL, FRONTEND_NODE_PORT, FRONTEND_SOURCE_RANGES,
 };
 use datapath_layouts::{AffinityMemberKey, MaglevTable, SourceRangeKey};
 use model::{Family, Protocol};
@@ -44,7 +44,8 @@ impl Maps {
         for (key, frontend) in &self.frontends {
             let (inside, outside) =
                 ((frontend.service_id, frontend.backends), (frontend.external_id, frontend.external_backends));
-            for (service_id, backends) in [inside, outside] {
+            assert_eq!(frontend.local_id != 0, frontend.flags & FRONTEND_DSR != 0, "{key:?}");
+            for (service_id, backends) in [inside, outside, (frontend.local_id, frontend.local_backends)] {
                 for slot in 0..backends {
                     let backend = self.backends.get(&BackendKey { service_id, slot });
                     assert!(backend.is_some_and(|b| b.id != 0), "{key:?} counts slot {slot}, which holds {backend:?}");
@@ -67,7 +68,8 @@ impl Maps {
 
     /// Nothing that belongs to no frontend, and each table is that of its row.
     fn assert_nothing_left(&self) {
-        let mut rows: HashSet<u32> = self.frontends.values().flat_map(|f| [f.service_id, f.external_id]).collect();
+        let mut rows: HashSet<u32> =
+            self.frontends.values().flat_map(|f| [f.service_id, f.external_id, f.local_id]).collect();
         assert!(self.ranges.iter().all(|r| rows.contains(&r.service_id)), "{:?}", self.ranges);
         // A row waits for its frontend while another Service has it.
         rows.extend(self.backends.keys().map(|key| key.service_id));
@@ -113,6 +115,11 @@ impl Maps {
     fn outside(&self, key: &FrontendKey) -> Option<Vec<(u8, u8)>> {
         self.frontends.get(key).map(|f| self.row(f.external_id, f.external_backends))
     }
+
+    /// What reaches those whose packets another node passed on.
+    fn passed_on(&self, key: &FrontendKey) -> Option<Vec<(u8, u8)>> {
+        self.frontends.get(key).map(|f| self.row(f.local_id, f.local_backends))
+    }
 }
 
 fn name(n: u8) -> ObjectName {
@@ -143,6 +150,8 @@ fn row(backends: &[(u8, u8)], maglev: bool) -> WantedRow {
 struct Extra {
     /// externalTrafficPolicy: Local.
     local: bool,
+    /// Direct server return at the NodePort, where the policy is not Local.
+    dsr: bool,
     affinity: u32,
     maglev: bool,
     ranges: u8,
@@ -156,12 +165,12 @@ fn want_with(service: u8, port: u16, node_port: Option<u16>, backends: &[(u8, u8
         vec![WantedFrontend { key: cluster_key(service, port), flags: maglev | guard, inside, outside: inside }];
     frontends.extend(node_port.map(|p| WantedFrontend {
         key: node_key(p),
-        flags: FRONTEND_NODE_PORT | maglev,
+        flags: FRONTEND_NODE_PORT | maglev | if extra.dsr && !extra.local { FRONTEND_DSR } else { 0 },
         inside,
         outside,
     }));
     let local: Vec<(u8, u8)> = backends.iter().copied().filter(|(_, flags)| flags & 1 != 0).collect();
-    let has_local = frontends.iter().any(|f| f.outside == RowKind::Local);
+    let has_local = frontends.iter().any(|f| f.names(RowKind::Local));
     let port = PortKey { service: name(service), port, protocol: Protocol::Tcp, family: Family::V4 };
     let desired = Desired {
         port,
@@ -192,7 +201,7 @@ fn run(maps: &mut Maps, plan: &Plan) {
 fn an_unchanged_service_plans_nothing_also_after_a_restart() {
     let mut maps = Maps::default();
     let mut balancer = Balancer::recover(Tables::default(), ROOM);
-    let extra = Extra { local: true, affinity: 60, maglev: true, ranges: 2 };
+    let extra = Extra { local: true, affinity: 60, maglev: true, ranges: 2, ..Extra::default() };
     let wanted = want_with(1, 80, Some(30080), &[(1, 0), (2, 1), (3, 1)], extra);
     run(&mut maps, &balancer.set(&name(1), &wanted).unwrap());
     assert_eq!(balancer.set(&name(1), &wanted).unwrap(), Plan::default());
@@ -305,7 +314,7 @@ fn what_hangs_on_a_row_comes_and_goes_with_it() {
     let mut maps = Maps::default();
     let mut balancer = Balancer::recover(Tables::default(), ROOM);
     let backends = [(1, 0), (2, 1), (3, 1)];
-    let all = Extra { local: true, affinity: 60, maglev: true, ranges: 3 };
+    let all = Extra { local: true, affinity: 60, maglev: true, ranges: 3, ..Extra::default() };
     run(&mut maps, &balancer.set(&name(1), &want_with(1, 80, Some(30080), &backends, all)).unwrap());
     assert_eq!((maps.maglev.len(), maps.members.len(), maps.ranges.len()), (2, 5, 3));
     // One backend less costs the same whatever hangs on the row, and its clients don't come back to it.
@@ -407,12 +416,9 @@ type Step = (u8, Option<Service>, bool);
 fn step() -> impl Strategy<Value = Step> {
     let node_port = proptest::option::of(30000u16..30003);
     let backends = proptest::collection::vec((1u8..9, 0u8..4), 0..6);
-    let extra = (any::<bool>(), 0u32..2, any::<bool>(), 0u8..3).prop_map(|(local, affinity, maglev, ranges)| Extra {
-        local,
-        affinity,
-        maglev,
-        ranges,
-    });
+    let extra = (any::<(bool, bool, bool)>(), 0u32..2, 0u8..3);
+    let extra =
+        extra.prop_map(|((local, dsr, maglev), affinity, ranges)| Extra { local, dsr, affinity, maglev, ranges });
     (1u8..5, proptest::option::weighted(0.8, (node_port, backends, extra)), proptest::bool::weighted(0.15))
 }
 
@@ -491,6 +497,9 @@ proptest! {
             for f in &wanted.ports[0].frontends {
                 if balancer.owner(&f.key) == Some(&name(*n)) {
                     prop_assert_eq!(maps.outside(&f.key), all(f.outside));
+                    if f.is_direct() {
+                        prop_assert_eq!(maps.passed_on(&f.key), all(RowKind::Local));
+                    }
                 }
             }
         }

@@ -3,12 +3,14 @@
 use crate::standing::{Locality, Member, Standing, members};
 use crate::weights;
 use datapath_layouts::service::{
-    BACKEND_LOCAL, BACKEND_TERMINATING, FRONTEND_LOCAL_EXTERNAL, FRONTEND_LOCAL_INTERNAL, FRONTEND_MAGLEV,
-    FRONTEND_MAGLEV_EXTERNAL, FRONTEND_NODE_PORT, FRONTEND_SOURCE_RANGES, MAGLEV_SIZE,
+    BACKEND_LOCAL, BACKEND_TERMINATING, FRONTEND_DSR, FRONTEND_LOCAL_EXTERNAL, FRONTEND_LOCAL_INTERNAL,
+    FRONTEND_MAGLEV, FRONTEND_MAGLEV_EXTERNAL, FRONTEND_NODE_PORT, FRONTEND_SOURCE_RANGES, MAGLEV_SIZE,
 };
 use datapath_layouts::{Address, Backend, FrontendKey};
 use ipnet::IpNet;
-use model::{Affinity, Algorithm, EndpointSlice, Family, ObjectName, Protocol, Service, ServicePort, TrafficPolicy};
+use model::{
+    Affinity, Algorithm, EndpointSlice, Family, Forwarding, ObjectName, Protocol, Service, ServicePort, TrafficPolicy,
+};
 use std::collections::BTreeMap;
 
 /// One port of a Service in one family: what shares rows of slots.
@@ -106,8 +108,22 @@ pub struct WantedFrontend {
     pub flags: u32,
     /// Row for clients of the cluster.
     pub inside: RowKind,
-    /// Row for what enters from outside.
+    /// Row for what enters from outside. With `FRONTEND_DSR` the row of this node's endpoints is named besides.
     pub outside: RowKind,
+}
+
+impl WantedFrontend {
+    /// Whether it names this row.
+    #[must_use]
+    pub fn names(&self, kind: RowKind) -> bool {
+        self.inside == kind || self.outside == kind || (kind == RowKind::Local && self.is_direct())
+    }
+
+    /// Whether another node passes on what entered there as it is.
+    #[must_use]
+    pub const fn is_direct(&self) -> bool {
+        self.flags & FRONTEND_DSR != 0
+    }
 }
 
 /// A backend without the number that the balancer gives.
@@ -217,6 +233,11 @@ fn frontends(service: &Service, port: &ServicePort, family: Family, members: &[M
             (Algorithm::Default, RowKind::Cluster) if origin != Some(Origin::Cluster) => FRONTEND_MAGLEV_EXTERNAL,
             (Algorithm::Default, _) => 0,
         };
+        // Where the policy is Local, nothing goes to another node that could answer from there.
+        let passes = origin != Some(Origin::Cluster) && outside == RowKind::Cluster;
+        if passes && service.forwarding == Forwarding::Dsr {
+            flags |= FRONTEND_DSR;
+        }
         WantedFrontend { key, flags, inside, outside }
     };
     let mut out: Vec<WantedFrontend> = Vec::new();
@@ -277,13 +298,13 @@ fn refuse_other_ports(frontends: &mut Vec<WantedFrontend>, members: &[Member], p
 
 /// The row, when a frontend names it.
 fn row(kind: RowKind, frontends: &[WantedFrontend], members: &[Member]) -> Option<WantedRow> {
-    let inside = frontends.iter().filter(|f| f.inside == kind);
-    let outside = frontends.iter().filter(|f| f.outside == kind);
-    if inside.clone().next().is_none() && outside.clone().next().is_none() {
+    if !frontends.iter().any(|f| f.names(kind)) {
         return None;
     }
-    let maglev = inside.into_iter().any(|f| f.flags & FRONTEND_MAGLEV != 0)
-        || outside.into_iter().any(|f| f.flags & FRONTEND_MAGLEV_EXTERNAL != 0);
+    let maglev = frontends.iter().any(|f| {
+        let outside = f.outside == kind || (kind == RowKind::Local && f.is_direct());
+        (f.inside == kind && f.flags & FRONTEND_MAGLEV != 0) || (outside && f.flags & FRONTEND_MAGLEV_EXTERNAL != 0)
+    });
     let backends = members.iter().filter_map(|member| {
         let standing = match kind {
             RowKind::Cluster => member.cluster,

@@ -78,6 +78,27 @@ fn every_address_and_the_node_port_share_a_row_per_family() {
 }
 
 #[test]
+fn direct_server_return_is_for_external_addresses_and_names_the_row_of_this_node() {
+    let direct = Service { forwarding: Forwarding::Dsr, ..service() };
+    let all = plan(&direct, &[slice(&ONE_EACH)]);
+    let flags = FRONTEND_DSR | FRONTEND_MAGLEV_EXTERNAL;
+    let both = (RowKind::Cluster, RowKind::Cluster);
+    assert_eq!(
+        shown(&all),
+        [
+            ("10.96.244.84:80".to_owned(), 0, both.0, both.1),
+            ("192.0.2.1:80".to_owned(), flags, both.0, both.1),
+            ("0.0.0.0:30080".to_owned(), flags | FRONTEND_NODE_PORT, both.0, both.1),
+        ]
+    );
+    assert_eq!(row(&all, RowKind::Local), Some(vec![("10.244.1.2:8080".to_owned(), BACKEND_LOCAL)]));
+    assert!(all.ports[0].row(RowKind::Local).unwrap().maglev, "an evicted flow finds its backend again");
+    // Local keeps everything on this node: there is nobody to pass it on to.
+    let local = Service { external_policy: TrafficPolicy::Local, ..direct };
+    assert!(shown(&plan(&local, &[slice(&ONE_EACH)])).iter().all(|(_, flags, _, _)| flags & FRONTEND_DSR == 0));
+}
+
+#[test]
 fn ready_endpoints_only_and_none_twice() {
     use EndpointState::{Ready, ServingTerminating, Unavailable};
     let one = slice(&[

@@ -4,9 +4,10 @@ use crate::{condition, weights};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use model::{
-    Affinity, Algorithm, Endpoint, EndpointSlice, EndpointState, Family, Hints, ObjectName, Protocol, Service,
-    ServicePort, SlicePort, TrafficPolicy, Weights,
+    Affinity, Algorithm, Endpoint, EndpointSlice, EndpointState, Family, Forwarding, Hints, ObjectName, Protocol,
+    Service, ServicePort, SlicePort, TrafficPolicy, Weights,
 };
 use std::net::IpAddr;
 
@@ -15,6 +16,10 @@ pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
 /// Annotations that choose how a backend is chosen: ours, then Cilium's, with the same words (`maglev`, `random`).
 pub const ALGORITHM_ANNOTATIONS: [&str; 2] = ["service.malla.dev/algorithm", "service.cilium.io/lb-algorithm"];
+
+/// Annotations that choose the answers' way: ours, then Cilium's, with the same words (`dsr`, `snat`).
+pub const FORWARDING_ANNOTATIONS: [&str; 2] =
+    ["service.malla.dev/forwarding-mode", "service.cilium.io/forwarding-mode"];
 
 /// `clientIP.timeoutSeconds` where the object does not say (API reference: 3 hours).
 const DEFAULT_AFFINITY_SECONDS: u32 = 10_800;
@@ -66,6 +71,7 @@ pub fn service(object: &core::Service) -> Option<Service> {
         algorithm: algorithm(&object.metadata, &mut misunderstood),
         weights: weights(&object.metadata, &mut misunderstood),
         reported: condition::reports(object),
+        forwarding: forwarding(&object.metadata, &mut misunderstood),
         misunderstood,
     })
 }
@@ -94,15 +100,9 @@ fn source_ranges(spec: &core::ServiceSpec, misunderstood: &mut Vec<String>) -> V
 /// Stands for "none of the ranges could be read": no packet has this source (RFC 4291 §2.5.2).
 const NOBODY: IpNet = IpNet::V6(ipnet::Ipv6Net::new_assert(std::net::Ipv6Addr::UNSPECIFIED, 128));
 
-fn algorithm(
-    metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
-    misunderstood: &mut Vec<String>,
-) -> Algorithm {
-    let annotations = metadata.annotations.as_ref();
-    let Some((name, word)) = ALGORITHM_ANNOTATIONS.iter().find_map(|name| annotations?.get_key_value(*name)) else {
-        return Algorithm::Default;
-    };
-    match word.as_str() {
+fn algorithm(metadata: &ObjectMeta, misunderstood: &mut Vec<String>) -> Algorithm {
+    let Some((name, word)) = first_of(metadata, &ALGORITHM_ANNOTATIONS) else { return Algorithm::Default };
+    match word {
         "maglev" => Algorithm::Maglev,
         "random" => Algorithm::Random,
         _ => {
@@ -112,10 +112,7 @@ fn algorithm(
     }
 }
 
-fn weights(
-    metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
-    misunderstood: &mut Vec<String>,
-) -> Weights {
+fn weights(metadata: &ObjectMeta, misunderstood: &mut Vec<String>) -> Weights {
     let Some(text) = metadata.annotations.as_ref().and_then(|all| all.get(weights::ANNOTATION)) else {
         return Weights::default();
     };
@@ -123,6 +120,25 @@ fn weights(
         misunderstood.push(problem);
         Weights::default()
     })
+}
+
+fn forwarding(metadata: &ObjectMeta, misunderstood: &mut Vec<String>) -> Forwarding {
+    let Some((name, word)) = first_of(metadata, &FORWARDING_ANNOTATIONS) else { return Forwarding::Entry };
+    match word {
+        "dsr" => Forwarding::Dsr,
+        // Cilium's word for "back through the entry node". Here the client's address is kept all the same.
+        "snat" => Forwarding::Entry,
+        _ => {
+            misunderstood.push(format!("annotation {name}: {word:?} is neither dsr nor snat"));
+            Forwarding::Entry
+        }
+    }
+}
+
+/// The first of these annotations that is there, and what it says.
+fn first_of<'a>(metadata: &'a ObjectMeta, names: &[&'a str]) -> Option<(&'a str, &'a str)> {
+    let annotations = metadata.annotations.as_ref()?;
+    names.iter().find_map(|name| Some((*name, annotations.get(*name)?.as_str())))
 }
 
 fn affinity(spec: &core::ServiceSpec) -> Affinity {
@@ -207,7 +223,7 @@ fn state(conditions: Option<&discovery::EndpointConditions>) -> EndpointState {
     }
 }
 
-fn object_name(metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> Option<ObjectName> {
+fn object_name(metadata: &ObjectMeta) -> Option<ObjectName> {
     Some(ObjectName::new(metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref()?))
 }
 

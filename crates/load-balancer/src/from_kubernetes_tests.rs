@@ -104,6 +104,26 @@ fn the_algorithm_is_ours_before_ciliums() {
 }
 
 #[test]
+fn the_answers_way_is_ours_before_ciliums() {
+    let forwarding = |annotations: Value| {
+        let object = json!({"metadata": {"name": "s", "namespace": "default", "annotations": annotations},
+            "spec": {"clusterIP": "10.96.0.7"}});
+        let service = service(&serde_json::from_value(object).unwrap()).unwrap();
+        (service.forwarding, service.misunderstood.join("; "))
+    };
+    let (entry, dsr) = ((Forwarding::Entry, String::new()), (Forwarding::Dsr, String::new()));
+    assert_eq!(forwarding(json!({})), entry);
+    assert_eq!(forwarding(json!({"service.malla.dev/forwarding-mode": "dsr"})), dsr);
+    assert_eq!(forwarding(json!({"service.cilium.io/forwarding-mode": "dsr"})), dsr);
+    assert_eq!(forwarding(json!({"service.cilium.io/forwarding-mode": "snat"})), entry);
+    let both = json!({"service.cilium.io/forwarding-mode": "snat", "service.malla.dev/forwarding-mode": "dsr"});
+    assert_eq!(forwarding(both), dsr);
+    let (way, problem) = forwarding(json!({"service.malla.dev/forwarding-mode": "DSR"}));
+    assert_eq!(way, Forwarding::Entry);
+    assert_eq!(problem, "annotation service.malla.dev/forwarding-mode: \"DSR\" is neither dsr nor snat");
+}
+
+#[test]
 fn hints_are_read() {
     let object = json!({
         "metadata": {"name": "s-1", "namespace": "default", "labels": {SERVICE_NAME_LABEL: "s"}}, "addressType": "IPv4",

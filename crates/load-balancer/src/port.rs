@@ -46,6 +46,7 @@ impl Balancer {
             else {
                 continue;
             };
+            let local = grown[RowKind::Local as usize].as_ref().filter(|_| wanted.is_direct());
             let frontend = Frontend {
                 service_id: inside.id,
                 backends: inside.count(),
@@ -53,7 +54,8 @@ impl Balancer {
                 external_backends: outside.count(),
                 flags: without_tables(wanted.flags, inside.has_table, outside.has_table),
                 affinity_seconds: want.affinity_seconds,
-                ..Frontend::ZERO
+                local_id: local.map_or(0, |row| row.id),
+                local_backends: local.map_or(0, Grown::count),
             };
             if self.tables.frontend(&wanted.key) != Some(&frontend) {
                 self.change(plan, Change::WriteFrontend(wanted.key, frontend));
@@ -137,6 +139,9 @@ impl Balancer {
             if held.external_id == row.id {
                 kept.external_backends = held.external_backends.min(row.count());
                 kept.flags = without_tables(kept.flags, true, row.has_table);
+            }
+            if held.local_id == row.id {
+                kept.local_backends = held.local_backends.min(row.count());
             }
             if kept != held {
                 self.change(plan, Change::WriteFrontend(key, kept));

@@ -19,7 +19,7 @@ pub use name::{NodeName, ObjectName};
 pub use node::Node;
 pub use protocol::Protocol;
 pub use service::{
-    Affinity, Algorithm, BackendId, Endpoint, EndpointSlice, EndpointState, Hints, Service, ServiceId, ServicePort,
-    SlicePort, TrafficPolicy,
+    Affinity, Algorithm, BackendId, Endpoint, EndpointSlice, EndpointState, Forwarding, Hints, Service, ServiceId,
+    ServicePort, SlicePort, TrafficPolicy,
 };
 pub use weight::Weights;

@@ -48,6 +48,8 @@ pub struct Service {
     pub weights: Weights,
     /// What nodes have said in its status that they can't do of it.
     pub reported: BTreeMap<NodeName, Box<str>>,
+    /// Which way the answers of another node's backend take.
+    pub forwarding: Forwarding,
     /// What of the object could not be understood, in words; the rest holds.
     pub misunderstood: Vec<String>,
 }
@@ -74,6 +76,16 @@ pub enum Algorithm {
     Maglev,
 }
 
+/// How a backend on another node than the one at which its client entered answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Forwarding {
+    /// Back through the node at which the client entered.
+    #[default]
+    Entry,
+    /// Straight from its own node (direct server return).
+    Dsr,
+}
+
 impl Service {
     /// A Service without addresses and ports: what is not asked for.
     #[must_use]
@@ -93,6 +105,7 @@ impl Service {
             algorithm: Algorithm::Default,
             weights: Weights(Vec::new()),
             reported: BTreeMap::new(),
+            forwarding: Forwarding::Entry,
             misunderstood: Vec::new(),
         }
     }

@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 pub(crate) mod memory;
+mod nodes;
 mod plan;
 mod run;
 

@@ -3,6 +3,7 @@
 use crate::services::Purge;
 use datapath_layouts::flow::{flow_flags, flow_state};
 use datapath_layouts::nat::{INWARD, OUTWARD};
+use datapath_layouts::service::SERVICE_FLOW_DIRECT;
 use datapath_layouts::{
     Address, Affinity, AffinityKey, Flow, FlowKey, FragmentPorts, NatKey, NatMapping, ServiceFlow, SocketReverse,
     SocketReverseKey,
@@ -67,8 +68,18 @@ impl Gone {
     /// Whether a translation is to be forgotten. Of a backend that still ends its connections, those stay that `is_alive`
     /// says so of, by the keys under which they may be tracked: a new connection from a used port must not be led to a
     /// Pod that goes away by what an ended one has left.
+    /// A flow that is bound to a node goes with the node's last backend, which `has_node` (a row, a node) tells of.
     #[must_use]
-    pub fn has_service_flow(&self, key: &FlowKey, flow: &ServiceFlow, is_alive: impl Fn(&FlowKey) -> bool) -> bool {
+    pub fn has_service_flow(
+        &self,
+        key: &FlowKey,
+        flow: &ServiceFlow,
+        is_alive: impl Fn(&FlowKey) -> bool,
+        has_node: impl Fn(u32, Address) -> bool,
+    ) -> bool {
+        if is_direct(flow) {
+            return self.has_row(key, flow.service_id) && !has_node(flow.service_id, flow.address);
+        }
         match self.backends.get(&(flow.service_id, flow.address, flow.port)) {
             Some(true) if key.protocol == TCP => return !tracked_as(key, flow).iter().any(is_alive),
             Some(_) => return true,
@@ -91,6 +102,13 @@ impl Gone {
     pub fn has_socket(&self, key: &SocketReverseKey, service: &SocketReverse) -> bool {
         self.backends.get(&(service.service_id, key.address, key.port)) == Some(&false)
             || self.addresses.contains(&key.address)
+    }
+
+    /// Whether a row lost a backend. Nobody tracks here which connections of a node go on that still ends them: TCP's stay
+    /// until it has done so.
+    fn has_row(&self, key: &FlowKey, row: u32) -> bool {
+        let mut lost = self.backends.iter().filter(|((service_id, _, _), _)| *service_id == row).peekable();
+        lost.peek().is_some() && (key.protocol != TCP || !lost.any(|(_, draining)| *draining))
     }
 
     /// Whether an end of a flow is gone.
@@ -176,6 +194,12 @@ const fn silence_ns(protocol: u8) -> u64 {
         SCTP => conntrack::SCTP_REPLIED_NS,
         _ => conntrack::OTHER_NS,
     }
+}
+
+/// Whether a translation is bound to a node (direct server return) and not to a backend.
+#[must_use]
+pub const fn is_direct(flow: &ServiceFlow) -> bool {
+    flow.flags & SERVICE_FLOW_DIRECT != 0
 }
 
 /// Whether a tracked connection goes on.
@@ -264,6 +288,10 @@ mod tests {
         key
     }
 
+    fn no_node(_: u32, _: Address) -> bool {
+        unreachable!("the flow is bound to its backend")
+    }
+
     fn service_flow() -> ServiceFlow {
         ServiceFlow { service_id: 3, address: BACKEND, port: 8080, last_seen_ns: 1000, ..ServiceFlow::ZERO }
     }
@@ -278,20 +306,23 @@ mod tests {
     #[test]
     fn a_draining_backend_keeps_living_connections_only() {
         let (alive, dead) = (|_: &FlowKey| true, |_: &FlowKey| false);
-        assert!(purge(true).has_service_flow(&key(UDP), &service_flow(), alive), "datagrams go elsewhere at once");
-        assert!(!purge(true).has_service_flow(&key(TCP), &service_flow(), alive));
-        assert!(purge(true).has_service_flow(&key(TCP), &service_flow(), dead));
-        assert!(purge(false).has_service_flow(&key(TCP), &service_flow(), alive));
+        assert!(
+            purge(true).has_service_flow(&key(UDP), &service_flow(), alive, no_node),
+            "datagrams go elsewhere at once"
+        );
+        assert!(!purge(true).has_service_flow(&key(TCP), &service_flow(), alive, no_node));
+        assert!(purge(true).has_service_flow(&key(TCP), &service_flow(), dead, no_node));
+        assert!(purge(false).has_service_flow(&key(TCP), &service_flow(), alive, no_node));
         let mut tracked = FlowKey::ZERO;
         let tuple =
             Tuple { source: POD, destination: BACKEND, source_port: 4000, destination_port: 8080, protocol: TCP };
         flow_key(&tuple, &mut tracked);
         assert!(
-            !purge(true).has_service_flow(&key(TCP), &service_flow(), |key| *key == tracked),
+            !purge(true).has_service_flow(&key(TCP), &service_flow(), |key| *key == tracked, no_node),
             "found by the client"
         );
         let other = ServiceFlow { service_id: 4, ..service_flow() };
-        assert!(!purge(false).has_service_flow(&key(TCP), &other, dead), "another Service still has it");
+        assert!(!purge(false).has_service_flow(&key(TCP), &other, dead, no_node), "another Service still has it");
         assert!(purge(true).draining().is_some() && purge(false).draining().is_none());
     }
 
@@ -331,14 +362,14 @@ mod tests {
         let mut gone = purge(true);
         let backend = load_balancer::Gone { service_id: 3, address: BACKEND, port: 8080 };
         gone.backend(Purge { gone: backend, draining: false });
-        assert!(gone.has_service_flow(&key(TCP), &service_flow(), |_| true));
+        assert!(gone.has_service_flow(&key(TCP), &service_flow(), |_| true, no_node));
     }
 
     #[test]
     fn a_pod_that_is_gone_takes_its_flows_along() {
         let mut gone = Gone::default();
         gone.address(POD);
-        assert!(gone.has_flow(&key(TCP)) && gone.has_service_flow(&key(TCP), &service_flow(), |_| true));
+        assert!(gone.has_flow(&key(TCP)) && gone.has_service_flow(&key(TCP), &service_flow(), |_| true, no_node));
         let outward = NatKey { local: POD, direction: OUTWARD, ..NatKey::ZERO };
         let inward = NatKey { local: BACKEND, direction: INWARD, ..NatKey::ZERO };
         assert!(gone.has_nat(&outward, &NatMapping { address: BACKEND, ..NatMapping::ZERO }));

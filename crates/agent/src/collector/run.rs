@@ -1,5 +1,6 @@
 //! The collecting thread.
 
+use super::nodes::Nodes;
 use super::plan::{self, Gone, Judge, Present};
 use crate::error::Error;
 use crate::events::monotonic_ns;
@@ -7,6 +8,7 @@ use crate::services::Purge;
 use crate::table::{Table, TableError};
 use datapath_layouts::{
     Address, Affinity, AffinityKey, Backend, BackendKey, Flow, FlowKey, FragmentKey, FragmentPorts, NatKey, NatMapping,
+    PrefixKey, Route,
     ServiceFlow, SocketReverse, SocketReverseKey,
 };
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -43,8 +45,10 @@ pub struct Tables {
     pub fragments: Box<dyn Table<FragmentKey, FragmentPorts>>,
     /// Translations of sockets.
     pub socket_reverse: Box<dyn Table<SocketReverseKey, SocketReverse>>,
-    /// Backends that serve; only read.
+    /// Rows of backends, to read.
     pub backends: Box<dyn Table<BackendKey, Backend>>,
+    /// Where addresses are, to read: by longest prefix.
+    pub routes: Box<dyn Table<PrefixKey, Route>>,
     /// The sockets themselves.
     pub sockets: Box<dyn Sockets>,
 }
@@ -220,8 +224,13 @@ impl Collector {
     }
 
     fn forget_absent(&self, present: &Present) -> Result<(), Error> {
+        let nodes = self.nodes();
         remove_where(&*self.tables.service_flows, &self.totals.service_flows, |key, flow| {
-            present.lacks_service_flow(key, flow, |key| self.is_alive(key))
+            if plan::is_direct(flow) {
+                !nodes.serves(flow.service_id, flow.address)
+            } else {
+                present.lacks_service_flow(key, flow, |key| self.is_alive(key))
+            }
         })?;
         remove_where(&*self.tables.affinity, &AtomicU64::new(0), |key, had| present.lacks_affinity(key, had))?;
         self.end_sockets(Look::Again, |key, _| !present.addresses.contains(&key.address))
@@ -267,6 +276,10 @@ impl Collector {
         Ok(false)
     }
 
+    fn nodes(&self) -> Nodes<'_> {
+        Nodes::new(&*self.tables.backends, &*self.tables.routes)
+    }
+
     /// Whether a tracked connection goes on. One that can't be looked up is not cut.
     fn is_alive(&self, key: &FlowKey) -> bool {
         [&*self.tables.conntrack, &*self.tables.half_open]
@@ -284,8 +297,9 @@ impl Collector {
     /// Forgets what hangs on something gone.
     fn forget(&self, gone: &Gone, look: Look) -> Result<(), Error> {
         let Totals { flows, service_flows, nat, .. } = &*self.totals;
+        let nodes = self.nodes();
         remove_where(&*self.tables.service_flows, service_flows, |k, v| {
-            gone.has_service_flow(k, v, |k| self.is_alive(k))
+            gone.has_service_flow(k, v, |k| self.is_alive(k), |row, node| nodes.serves(row, node))
         })?;
         remove_where(&*self.tables.affinity, &AtomicU64::new(0), |k, v| gone.has_affinity(k, v))?;
         if gone.has_addresses() {

@@ -10,6 +10,8 @@ struct Both {
     conntrack: Twin<FlowKey, Flow>,
     service_flows: Twin<FlowKey, ServiceFlow>,
     nat: Twin<NatKey, NatMapping>,
+    backends: Twin<BackendKey, Backend>,
+    routes: Twin<PrefixKey, Route>,
 }
 
 pub(super) fn twin<K, V>() -> Twin<K, V> {
@@ -17,7 +19,7 @@ pub(super) fn twin<K, V>() -> Twin<K, V> {
 }
 
 fn collector() -> (Both, Collector, Handle, Arc<Totals>) {
-    let both = Both { conntrack: twin(), service_flows: twin(), nat: twin() };
+    let both = Both { conntrack: twin(), service_flows: twin(), nat: twin(), backends: twin(), routes: twin() };
     let (collector, handle, totals) = Collector::new(Tables {
         conntrack: Box::new(both.conntrack.clone()),
         half_open: Box::new(twin::<FlowKey, Flow>()),
@@ -26,7 +28,8 @@ fn collector() -> (Both, Collector, Handle, Arc<Totals>) {
         nat: Box::new(both.nat.clone()),
         fragments: Box::new(twin::<FragmentKey, FragmentPorts>()),
         socket_reverse: Box::new(twin::<SocketReverseKey, SocketReverse>()),
-        backends: Box::new(twin::<BackendKey, Backend>()),
+        backends: Box::new(both.backends.clone()),
+        routes: Box::new(both.routes.clone()),
         sockets: Box::<super::super::memory::MemorySockets>::default(),
     });
     (both, collector, handle, totals)
@@ -123,4 +126,71 @@ fn after_a_start_translations_to_nobody_are_forgotten() {
     collector.run();
     let left = both.service_flows.entries().unwrap();
     assert_eq!((left.len(), left[0].1.address), (1, Address::from_v4([10, 244, 2, 3])));
+}
+
+/// Row 3 has two backends on one node and one on another; a flow of TCP and one of UDP is bound to each node.
+fn bound_to_nodes(both: &Both) -> (Address, Address) {
+    let nodes = [Address::from_v4([172, 18, 0, 3]), Address::from_v4([172, 18, 0, 4])];
+    for (slot, address) in [[10, 244, 1, 2], [10, 244, 1, 3], [10, 244, 2, 2]].map(Address::from_v4).iter().enumerate()
+    {
+        let backend = Backend { address: *address, id: slot as u32 + 1, port: 8080, ..Backend::ZERO };
+        both.backends.insert(&BackendKey { service_id: 3, slot: slot as u32 }, &backend).unwrap();
+        let route = Route { tunnel: nodes[slot / 2], ..Route::ZERO };
+        both.routes.insert(&PrefixKey::lookup(*address), &route).unwrap();
+    }
+    for (n, address) in nodes.iter().enumerate() {
+        for protocol in [6, 17] {
+            let flow = ServiceFlow {
+                service_id: 3,
+                address: *address,
+                flags: datapath_layouts::service::SERVICE_FLOW_DIRECT,
+                last_seen_ns: u64::MAX,
+                ..ServiceFlow::ZERO
+            };
+            let client = Tuple { protocol, ..tuple(n as u8 + 2, [203, 0, 113, 200]) };
+            both.service_flows.insert(&key(&client).0, &flow).unwrap();
+        }
+    }
+    (nodes[0], nodes[1])
+}
+
+/// The nodes to which flows are bound: TCP's, then UDP's.
+fn bound(both: &Both) -> Vec<(u8, Address)> {
+    let mut out: Vec<_> = both.service_flows.entries().unwrap().iter().map(|(k, v)| (k.protocol, v.address)).collect();
+    out.sort_unstable();
+    out
+}
+
+#[test]
+fn a_flow_that_is_bound_to_a_node_goes_with_the_last_backend_there() {
+    let (both, collector, _handle, _) = collector();
+    let (first, second) = bound_to_nodes(&both);
+    let lose = |slot: u32, draining: bool| {
+        let key = BackendKey { service_id: 3, slot };
+        let address = Address::from_v4([10, 244, 1 + slot as u8 / 2, 2 + slot as u8 % 2]);
+        let _ = both.backends.remove(&key);
+        let mut gone = Gone::default();
+        let backend = load_balancer::Gone { service_id: 3, address, port: 8080 };
+        gone.backend(Purge { gone: backend, draining });
+        collector.forget(&gone).unwrap();
+    };
+    lose(2, true);
+    assert_eq!(bound(&both), [(6, first), (6, second), (17, first)], "UDP's moves, TCP's goes on while it drains");
+    lose(2, false);
+    assert_eq!(bound(&both), [(6, first), (17, first)]);
+    lose(1, false);
+    assert_eq!(bound(&both), [(6, first), (17, first)], "the node still has one");
+    lose(0, false);
+    assert!(bound(&both).is_empty());
+}
+
+#[test]
+fn after_a_start_flows_bound_to_a_node_without_backends_are_forgotten() {
+    let (both, collector, handle, _) = collector();
+    let (first, _) = bound_to_nodes(&both);
+    both.backends.remove(&BackendKey { service_id: 3, slot: 2 }).unwrap();
+    handle.present(HashSet::from([Address::from_v4([10, 244, 1, 2])]));
+    drop(handle);
+    collector.run();
+    assert_eq!(bound(&both), [(6, first), (17, first)]);
 }

@@ -49,6 +49,7 @@ fn start(endpoints: &Endpoints, programs: &Arc<FakePrograms>) -> Pods {
         fragments: empty(),
         socket_reverse: empty(),
         backends: empty(),
+        routes: empty(),
         sockets: Box::<MemorySockets>::default(),
     });
     Pods::new(Box::new(endpoints.clone()), programs.clone(), handle)

@@ -4,7 +4,7 @@ use super::state::State;
 use crate::error::chain;
 use crate::kernel::resident_bytes;
 use crate::node_config::pod_mtu;
-use crate::status::{Counts, Endpoint, Events, MapUsage, Memory, Mtu, Packets, State as Word, Status};
+use crate::status::{Counts, Datapath, Endpoint, Events, MapUsage, Memory, Mtu, Packets, State as Word, Status};
 use datapath_layouts::{DropReason, ObservationPoint, Routing, StatsValue, stats};
 use load_balancer::host_ports::described;
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ impl State {
             mtu: Mtu { network: config.network_mtu, overlay: config.overlay_mtu, pod: pod_mtu(&config) },
             addresses: parts.own.addresses.clone(),
             pod_ranges: parts.own.pod_ranges.clone(),
-            datapath: parts.datapath.clone(),
+            datapath: Datapath { xdp_sent_on: packets(&counters, stats::XDP_SENT_ON), ..parts.datapath.clone() },
             adoption: parts.adoption.clone(),
             watches: parts.watches.now(),
             counts: self.counts(endpoints.len()),
@@ -142,6 +142,11 @@ pub fn drops(counters: &[(u32, StatsValue)]) -> BTreeMap<String, Packets> {
             (name, Packets { packets: value.packets, bytes: value.bytes })
         })
         .collect()
+}
+
+fn packets(counters: &[(u32, StatsValue)], slot: u32) -> Packets {
+    let value = counters.iter().find(|(s, _)| *s == slot).map_or(StatsValue::ZERO, |(_, value)| *value);
+    Packets { packets: value.packets, bytes: value.bytes }
 }
 
 /// Counters of forwarded packets, by observation point; those that are 0 are left out.

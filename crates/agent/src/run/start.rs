@@ -14,7 +14,7 @@ use crate::pods::{Adapter, Pods, local_pod};
 use crate::services::Names;
 use crate::sockets::{KernelSockets, PodSockets};
 use crate::status;
-use crate::{announcing, server, service_conditions, service_events, settings_file};
+use crate::{announcing, fast_path, server, service_conditions, service_events, settings_file};
 use anyhow::Context;
 use datapath::{Datapath, Profile, Settings};
 use datapath_layouts::{Routing, maps};
@@ -48,6 +48,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     let facts = facts::read(&netlink, &args.device, underlay)?;
     let choices = choices(args)?;
     let datapath = load(args, &own, &facts, &choices)?;
+    let xdp = fast_path::start(args.xdp, &datapath, &netlink, &facts.network);
     announcing::start(args, &facts.network)?;
     settings_file::write(&args.state_dir, &datapath.config())?;
     let kernel = Arc::new(Kernel { datapath: datapath.clone(), state_dir: args.state_dir.clone() });
@@ -73,7 +74,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     let watches = Watches::default();
     let inputs = cluster::start(&client, &own.name, &watches);
     let state = State::new(Parts {
-        datapath: described(args),
+        datapath: described(args, xdp),
         adoption: adoption(&datapath, pods_adopted),
         maps: loop_maps(&datapath),
         capacity: capacity(args.profile),
@@ -227,7 +228,7 @@ fn adoption(datapath: &Datapath, pods_adopted: usize) -> status::Adoption {
     }
 }
 
-fn described(args: &AgentArgs) -> status::Datapath {
+fn described(args: &AgentArgs, xdp: String) -> status::Datapath {
     status::Datapath {
         attach_mode: None,
         bpf_dir: args.bpf_dir.clone(),
@@ -235,6 +236,8 @@ fn described(args: &AgentArgs) -> status::Datapath {
         cgroup: args.cgroup.clone(),
         device: args.device.clone(),
         overlay: facts::OVERLAY.to_owned(),
+        xdp,
+        xdp_sent_on: status::Packets::default(),
     }
 }
 

@@ -97,6 +97,7 @@ fn fixture(backends: usize) -> Fixture {
         fragments: empty(),
         socket_reverse: empty(),
         backends: empty(),
+        routes: empty(),
         sockets: Box::<MemorySockets>::default(),
     });
     let device = |name: &str, index| Device { name: name.into(), index, mac: [2; 6], mtu: 1500 };

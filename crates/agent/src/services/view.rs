@@ -5,7 +5,8 @@ use super::Services;
 use ipnet::IpNet;
 use load_balancer::{Balancer, Locality, PortKey, RowKind, Standing, members};
 use model::{
-    Affinity, Algorithm, Family, Node, NodeName, ObjectName, Protocol, Service, ServicePort, TrafficPolicy, Weights,
+    Affinity, Algorithm, Family, Forwarding, Node, NodeName, ObjectName, Protocol, Service, ServicePort, TrafficPolicy,
+    Weights,
 };
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -35,6 +36,8 @@ pub struct View {
     /// Who has which weight; empty where all weigh the same.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub weights: String,
+    /// The answers' way from another node's endpoints: `entry` (back through the node at which the client entered) or `dsr`.
+    pub forwarding: String,
     /// ClientIP affinity in seconds; 0 = none.
     pub affinity_seconds: u32,
     /// Who may use the load balancer's addresses; empty = everybody.
@@ -129,6 +132,11 @@ impl Services {
             }
             .to_owned(),
             weights: service.weights.to_string(),
+            forwarding: match service.forwarding {
+                Forwarding::Entry => "entry",
+                Forwarding::Dsr => "dsr",
+            }
+            .to_owned(),
             affinity_seconds: match service.affinity {
                 Affinity::None => 0,
                 Affinity::ClientAddress { seconds } => seconds,

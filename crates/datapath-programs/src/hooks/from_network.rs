@@ -99,6 +99,12 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
             }
             return Ok(TC_ACT_OK as i32);
         }
+        Served::Direct => {
+            // No flow is opened: its answers don't come by here, and the node that answers tracks and reports it.
+            s.tunnel = s.chosen;
+            s.destination_identity = identity::REMOTE_NODE;
+            return deliver::to_overlay(skb, s, identity::WORLD);
+        }
         Served::Known if s.known.reply => return Err(DropReason::StaleOrUnroutable),
         Served::Known => false,
         Served::New => true,

@@ -99,6 +99,12 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
     unsafe { bpf_skb_change_type(skb.0, PACKET_HOST) };
 
     let target = endpoint_of(&s.headers.destination);
+    if from_world
+        && target.is_none()
+        && let Some(verdict) = passed_on(skb, s)?
+    {
+        return Ok(verdict);
+    }
     let connects = from_world && s.headers.protocol == protocol::TCP && target.is_some_and(|e| e.ifindex != 0);
     let mut aliased = connects && alias::apply(skb, s)?;
     let mut found = find_flow(skb, s)?;
@@ -153,7 +159,7 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
 #[inline(always)]
 fn host_port(skb: Skb, s: &mut Scratch, from_world: bool) -> Result<Option<&'static Endpoint>, DropReason> {
     let served = translate_service(skb, s, false)?;
-    if served == Served::No {
+    if matches!(served, Served::No | Served::Direct) {
         return Ok(None);
     }
     // A node relays for nobody else.
@@ -168,6 +174,44 @@ fn host_port(skb: Skb, s: &mut Scratch, from_world: bool) -> Result<Option<&'sta
         open_flow(skb, s, ObservationPoint::ToEndpoint)?;
     }
     Ok(Some(pod))
+}
+
+/// What a client outside sent to a service, and the node at which it entered passed on as it was: it is served by this
+/// node's backends or by nobody (a second hop could become a loop), and its answers leave straight from here.
+/// `None`: no service's.
+#[inline(always)]
+fn passed_on(skb: Skb, s: &mut Scratch) -> Result<Option<i32>, DropReason> {
+    let to_node = route_of(&s.headers.destination).is_some_and(|r| r.kind == RouteKind::RemoteNode as u8);
+    if s.headers.is(flags::ICMP_ERROR) {
+        s.set_quoted_tuple();
+    } else {
+        s.set_tuple();
+    }
+    let new = match translate_service(skb, s, to_node)? {
+        Served::No | Served::Direct => return Ok(None),
+        Served::Known if s.known.reply => return Err(DropReason::StaleOrUnroutable),
+        Served::Known => {
+            // No node is on its answers' way any more, not even the one it came by.
+            s.tunnel = Address::ZERO;
+            track::follow_client(s);
+            false
+        }
+        Served::New => true,
+    };
+    let Some(endpoint) = endpoint_of(&s.headers.destination) else { return Err(DropReason::NoLocalEndpoint) };
+    s.destination_identity = endpoint.identity;
+    s.opening.plain(false, true);
+    if endpoint.flags & FLAG_HOST != 0 {
+        if new {
+            open_flow(skb, s, ObservationPoint::ToHost)?;
+        }
+        return Ok(Some(deliver::to_host(skb, s)));
+    }
+    s.event_flags |= event_flags::INGRESS;
+    if new {
+        open_flow(skb, s, ObservationPoint::ToEndpoint)?;
+    }
+    deliver::to_pod(skb, s, endpoint, false).map(Some)
 }
 
 /// A client from outside entered at the sender: its answers go back there.

@@ -73,6 +73,8 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
                 found = true;
             }
             Served::No if s.headers.is(flags::ICMP_ERROR) => return Err(DropReason::StaleOrUnroutable),
+            // Only what comes by the node's device is passed on.
+            Served::Direct => return Err(DropReason::StaleOrUnroutable),
             Served::No => {}
         }
     }

@@ -100,6 +100,8 @@ enum Served {
     Known,
     /// It goes to a backend and opens a flow.
     New,
+    /// It goes as it is to the node in `s.chosen`.
+    Direct,
 }
 
 /// For a packet without a flow: to a backend, if it is for a service.
@@ -107,6 +109,7 @@ enum Served {
 fn translate_service(skb: Skb, s: &mut Scratch, destination_is_node: bool) -> Result<Served, DropReason> {
     match services::to_backend(skb, s, destination_is_node)? {
         Translation::None => Ok(Served::No),
+        Translation::Direct => Ok(Served::Direct),
         Translation::Done => {
             if s.headers.is(flags::ICMP_ERROR) {
                 s.known.reply = false;

@@ -121,7 +121,7 @@ fn refuse() -> i32 {
 /// A backend for a socket. It has no address of its own yet: its network namespace is its client.
 #[inline(always)]
 fn choose(ctx: *mut bpf_sock_addr, found: &Frontend, cookie: u64, backend: &mut Affinity) -> Result<(), DropReason> {
-    let row = service::row(found, false);
+    let row = service::row(found, service::Side::Inside);
     // SAFETY: plain helper calls; the first one takes this context.
     let (namespace, now) = unsafe { (bpf_get_netns_cookie(ctx.cast()), bpf_ktime_get_ns()) };
     let client = AffinityKey::of_netns(namespace, row.id);

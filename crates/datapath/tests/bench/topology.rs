@@ -10,6 +10,7 @@ use datapath_layouts::{Event, EventKind, Routing};
 use netlink::{AddressOptions, MacAddress, Netlink, Route, VethEnd, VethPair, Vxlan};
 use network_namespace::NetNs;
 
+use super::packet::Packet;
 use super::world::{self, BOTH, HOST_MAC, POD_MAC, V4, V6};
 use super::{Devices, config, isolate, mount_bpffs};
 
@@ -189,6 +190,14 @@ pub fn socket_in(netns: &NetNs, address: impl Into<SocketAddr>) -> UdpSocket {
         assert_eq!(result, 0, "accept UDP without checksum: {}", std::io::Error::last_os_error());
     }
     socket
+}
+
+/// Sends a frame to the node as VXLAN does (RFC 7348 §5).
+pub fn send_frame(socket: &UdpSocket, node: IpAddr, vni: u32, packet: &Packet) {
+    let mut bytes = vec![8, 0, 0, 0];
+    bytes.extend((vni << 8).to_be_bytes());
+    bytes.extend(packet.bytes());
+    socket.send_to(&bytes, (node, VXLAN_PORT)).unwrap();
 }
 
 /// Without it checksums are real ones on the wire (`ethtool -K <device> tx on|off`).

@@ -4,8 +4,8 @@ use super::listing::{Entry, Listing, socket};
 use agent::events::protocol_name;
 use datapath::maps::Maps;
 use datapath_layouts::service::{
-    BACKEND_LOCAL, BACKEND_TERMINATING, FRONTEND_ADDRESS, FRONTEND_LOCAL_EXTERNAL, FRONTEND_LOCAL_INTERNAL,
-    FRONTEND_NODE_PORT,
+    BACKEND_LOCAL, BACKEND_TERMINATING, FRONTEND_ADDRESS, FRONTEND_DSR, FRONTEND_LOCAL_EXTERNAL,
+    FRONTEND_LOCAL_INTERNAL, FRONTEND_NODE_PORT,
 };
 use datapath_layouts::{Backend, BackendKey, Frontend, FrontendKey};
 use serde_json::json;
@@ -37,6 +37,11 @@ fn entry(key: &FrontendKey, frontend: &Frontend, slots: &BTreeMap<(u32, u32), Ba
         let outside = listed(&outside, frontend.external_backends, frontend.flags & FRONTEND_LOCAL_EXTERNAL != 0);
         text = format!("{text}\nfrom outside: {}", outside.replace('\n', "\n              "));
     }
+    let direct = row(slots, frontend.local_id, frontend.local_backends);
+    if frontend.flags & FRONTEND_DSR != 0 {
+        let here = listed(&direct, frontend.local_backends, true);
+        text = format!("{text}\nfrom other nodes (DSR): {}", here.replace('\n', "\n                        "));
+    }
     let affinity =
         if frontend.affinity_seconds == 0 { "-".to_owned() } else { format!("{}s", frontend.affinity_seconds) };
     Entry {
@@ -54,6 +59,7 @@ fn entry(key: &FrontendKey, frontend: &Frontend, slots: &BTreeMap<(u32, u32), Ba
             "cluster": key.cluster, "flags": frontend.flags, "affinity_seconds": frontend.affinity_seconds,
             "missing_slots": frontend.backends as usize - inside.len(),
             "backends": objects(&inside), "external_backends": objects(&outside),
+            "direct_backends": objects(&direct),
         }),
     }
 }

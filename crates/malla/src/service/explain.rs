@@ -2,11 +2,11 @@
 //! own functions (`datapath-logic`).
 
 use super::maps::Lookup;
-use datapath_layouts::service::{FRONTEND_ADDRESS, FRONTEND_SOURCE_RANGES};
+use datapath_layouts::service::{FRONTEND_ADDRESS, FRONTEND_DSR, FRONTEND_SOURCE_RANGES};
 use datapath_layouts::{
     Address, AffinityKey, AffinityMemberKey, BackendKey, DropReason, Frontend, FrontendKey, RouteKind, endpoint,
 };
-use datapath_logic::service::{Row, exact_key, is_remembered, row};
+use datapath_logic::service::{Row, Side, exact_key, is_remembered, row};
 use datapath_logic::{maglev, service};
 use model::Protocol;
 use serde::Serialize;
@@ -99,7 +99,13 @@ fn decide(flow: &Flow, maps: &impl Lookup, why: &mut Vec<String>) -> anyhow::Res
         why.push(format!("{} is in one of the Service's loadBalancerSourceRanges", flow.client.address));
     }
     let outside = is_outside(client, maps, why)?;
-    let row = row(&frontend, outside);
+    let row = row(&frontend, if outside { Side::Outside } else { Side::Inside });
+    if outside && frontend.flags & FRONTEND_DSR != 0 {
+        why.push(
+            "direct server return: a backend on another node names only that node, which chooses among its own and answers"
+                .to_owned(),
+        );
+    }
     why.push(format!("row {} has {} backends", row.id, row.backends));
     if row.backends == 0 {
         return Ok(if row.empty == DropReason::NoLocalBackend {

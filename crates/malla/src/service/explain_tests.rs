@@ -136,6 +136,15 @@ fn policy_local_drops_outside_and_serves_inside() {
 }
 
 #[test]
+fn direct_server_return_is_told_to_clients_outside() {
+    let mut maps = maps(FRONTEND_DSR);
+    let told = |maps: &Maps| ask(maps, CLIENT, SERVICE).why.iter().any(|line| line.contains("direct server return"));
+    assert!(told(&maps));
+    maps.routes.push((address("203.0.113.2"), RouteKind::RemotePods));
+    assert!(!told(&maps));
+}
+
+#[test]
 fn source_ranges_and_empty_services_say_so() {
     let mut maps = maps(FRONTEND_SOURCE_RANGES);
     assert_eq!(ask(&maps, CLIENT, SERVICE).outcome, Outcome::Dropped { reason: DropReason::SourceRange.name() });

@@ -99,6 +99,7 @@ fn head(out: &mut String, view: &View) {
     if !view.weights.is_empty() {
         line("Weights", &view.weights);
     }
+    line("Forwarding", forwarding(view));
     if view.affinity_seconds > 0 {
         line("Affinity", &format!("ClientIP, {} s", view.affinity_seconds));
     }
@@ -111,6 +112,15 @@ fn head(out: &mut String, view: &View) {
     }
     if let Some(problem) = &view.problem {
         line("Problem", problem);
+    }
+}
+
+/// Which way answers take from the endpoints of other nodes.
+fn forwarding(view: &View) -> &'static str {
+    match (view.forwarding.as_str(), view.external_policy.as_str()) {
+        ("dsr", "Local") => "dsr asked for, but with the policy Local nothing goes to another node",
+        ("dsr", _) => "dsr: from outside, another node's endpoints answer straight from there",
+        _ => "entry: from outside, answers go back through the node at which the client entered",
     }
 }
 

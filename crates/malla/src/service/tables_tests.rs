@@ -5,7 +5,8 @@ fn view(external_policy: &str) -> View {
     serde_json::from_value(json!({
         "service": {"namespace": "default", "name": "spink"}, "kind": "NodePort", "cluster_addresses": ["10.96.0.7"],
         "external_addresses": [], "balancer_addresses": [], "internal_policy": "Cluster",
-        "external_policy": external_policy, "algorithm": "default", "weights": "node/worker-2=0", "affinity_seconds": 60,
+        "external_policy": external_policy, "algorithm": "default", "weights": "node/worker-2=0", "forwarding": "entry",
+        "affinity_seconds": 60,
         "source_ranges": ["203.0.113.0/24"],
         "ports": [{"name": "", "protocol": "Tcp", "port": 80, "node_port": 30080, "family": "V4", "cluster_row": 1,
             "endpoints": [

@@ -77,6 +77,7 @@ fn details(out: &mut String, node: &Node, status: &Status) {
     let mode = datapath.attach_mode.as_deref().unwrap_or("attached");
     let (device, overlay) = (&datapath.device, &datapath.overlay);
     push(out, &format!("  datapath     {mode} on {device} and {overlay}, kernel {}", datapath.kernel));
+    push(out, &format!("  XDP          {}, {} packets sent on", datapath.xdp, count(datapath.xdp_sent_on.packets)));
     push(out, &format!("  pinned at    {}", datapath.bpf_dir.display()));
     let mtu = status.mtu;
     push(out, &format!("  MTU          network {}, overlay {}, Pods {}", mtu.network, mtu.overlay, mtu.pod));

@@ -7,6 +7,7 @@
 #[path = "../traffic/cluster.rs"]
 #[allow(dead_code, reason = "each test program uses its own part")]
 mod cluster;
+mod direct;
 mod sockets;
 
 use std::{fmt::Write as _, process::Command, time::Duration};
@@ -24,6 +25,7 @@ const NODES: [[&str; 2]; 3] = [
 /// The load balancers' addresses that the tests give: nobody announces them, so the fabric gets a route.
 const GUARDED: [&str; 2] = ["192.0.2.10", "2001:db8:2::10"];
 const LOCAL: [&str; 2] = ["192.0.2.11", "2001:db8:2::11"];
+const DIRECT: [&str; 2] = ["192.0.2.12", "2001:db8:2::12"];
 /// Long enough for two retransmissions of a SYN, so that what times out is dropped and not slow.
 const PATIENCE: &str = "1500ms";
 
@@ -112,6 +114,7 @@ fn services_keep_their_promises(routing: &str) {
         source_ranges(&cluster, family, &mut findings);
         refused(&cluster, family, &mut findings);
         health_checks(&cluster, family, &mut findings);
+        direct::answers(&cluster, family, &mut findings);
     }
     sockets::left_alone(&cluster, &mut findings);
     sockets::ended_with_their_backend(&cluster, &mut findings);
@@ -124,11 +127,11 @@ fn services_keep_their_promises(routing: &str) {
 
 /// The addresses in the Services' status, and the fabric's routes to a node that is no backend's.
 fn give_addresses(cluster: &Cluster) {
-    for (service, addresses) in [("guarded", GUARDED), ("local-outside", LOCAL)] {
+    for (service, addresses) in [("guarded", GUARDED), ("local-outside", LOCAL), ("direct", DIRECT)] {
         let [v4, v6] = addresses;
         let patch = format!(r#"{{"status":{{"loadBalancer":{{"ingress":[{{"ip":"{v4}"}},{{"ip":"{v6}"}}]}}}}}}"#);
         write_status(cluster, service, &patch);
-        // `guarded` enters at the control plane, `local-outside` where its endpoint is.
+        // `local-outside` enters where its endpoint is, the others at the control plane.
         let via = NODES[usize::from(service == "local-outside")];
         for (address, via) in addresses.iter().zip(via) {
             let prefix = format!("{address}/{}", if address.contains(':') { 128 } else { 32 });
@@ -143,7 +146,7 @@ fn give_addresses(cluster: &Cluster) {
     for node in ["control-plane", "worker-1", "worker-2"] {
         wait_until(&format!("{node} knows the addresses"), Duration::from_secs(20), || {
             let output = cluster_malla(cluster, &["bpf", "services", "-o", "json", "--node", node]);
-            GUARDED.iter().chain(&LOCAL).all(|address| text(&output).contains(&format!("\"{address}\"")))
+            GUARDED.iter().chain(&LOCAL).chain(&DIRECT).all(|address| text(&output).contains(&format!("\"{address}\"")))
         });
     }
     wait_until("both servers serve", Duration::from_secs(20), || {
@@ -323,6 +326,11 @@ fn commands(cluster: &Cluster, findings: &mut Findings) {
     let unused = at(&cluster.cluster_ips("everywhere")[0], 81);
     says(&["explain", "10.244.1.9", &unused, "--node", "worker-1"], &["refused"]);
     let problem = "SCTP port 80";
+    says(&["get", "direct", "--node", "worker-2"], &["Forwarding", "dsr"]);
+    says(
+        &["get", "by-entry", "--node", "worker-2"],
+        &["Forwarding", "entry", "Problem", "\"no such way\" is neither dsr nor snat"],
+    );
     says(&["get", "half", "--node", "worker-1"], &["default/half", "Problem", problem]);
     let mut events = String::new();
     for _ in 0..50 {
