@@ -5,12 +5,12 @@
 //! themselves are not. Rounds alternate between all set-ups.
 
 use crate::services::load::percentile;
-use crate::services::node::{CLIENT, Node, SERVER, TARGET_PORTS};
+use crate::services::node::{CLIENT, Node, SERVER, TARGET_PORTS, WORLD};
 use crate::services::rules::{PORT, Services};
 use crate::services::system;
 use crate::worker::Worker;
 use crate::written;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use comfy_table::{Table, presets::NOTHING};
 use datapath::{Datapath, sys};
 use std::net::Ipv4Addr;
@@ -47,9 +47,46 @@ enum Way {
     NewFlows,
     /// A SYN to a Service by chance, from another port each time: new flows, and nothing in the caches.
     RandomServices,
+    /// A SYN from outside to nothing of ours: XDP leaves it to tc.
+    XdpPassed,
+    /// From outside to the Service with direct server return, always the same: XDP sends it on to another node.
+    XdpSame,
+    /// The same from another port each time.
+    XdpNewFlows,
+    /// From outside to a Service by chance, from another port each time.
+    XdpRandomServices,
 }
 
-const WAYS: [Way; 4] = [Way::Direct, Way::Same, Way::NewFlows, Way::RandomServices];
+const WAYS: [Way; 8] = [
+    Way::Direct,
+    Way::Same,
+    Way::NewFlows,
+    Way::RandomServices,
+    Way::XdpPassed,
+    Way::XdpSame,
+    Way::XdpNewFlows,
+    Way::XdpRandomServices,
+];
+
+impl Way {
+    const fn is_xdp(self) -> bool {
+        matches!(self, Self::XdpPassed | Self::XdpSame | Self::XdpNewFlows | Self::XdpRandomServices)
+    }
+
+    /// What it is compared with: the same program with a packet for no service.
+    const fn base(self) -> Self {
+        if self.is_xdp() { Self::XdpPassed } else { Self::Direct }
+    }
+
+    /// `XDP_PASS`, `XDP_TX` (`linux/bpf.h`), `TC_ACT_REDIRECT` (`linux/pkt_cls.h`).
+    const fn verdict(self) -> u32 {
+        match self {
+            Self::XdpPassed => 2,
+            Self::XdpSame | Self::XdpNewFlows | Self::XdpRandomServices => 3,
+            _ => 7,
+        }
+    }
+}
 
 #[derive(Debug, serde::Serialize)]
 struct Row {
@@ -96,17 +133,21 @@ pub fn run(args: &PacketsArgs) -> Result<()> {
 
 fn print(rows: &[Row]) {
     let mut table = Table::new();
-    table.load_style(NOTHING).set_header(["services", "backends", "packet", "ns (median)", "A/A", "over direct"]);
+    table.load_style(NOTHING).set_header(["services", "backends", "packet", "ns (median)", "A/A", "over no service"]);
     let middle = |row: &Row| percentile(&mut row.medians.clone(), 50);
     for row in rows {
         let base =
-            rows.iter().find(|r| r.way == Way::Direct && r.services == row.services && r.backends == row.backends);
+            rows.iter().find(|r| r.way == row.way.base() && r.services == row.services && r.backends == row.backends);
         let spread = row.medians.iter().max().unwrap_or(&0) - row.medians.iter().min().unwrap_or(&0);
         let name = match row.way {
             Way::Direct => "direct to the Pod",
             Way::Same => "to the Service, the same",
             Way::NewFlows => "to the Service, new flows",
             Way::RandomServices => "to random Services, new flows",
+            Way::XdpPassed => "XDP: to no Service",
+            Way::XdpSame => "XDP: to the Service, the same",
+            Way::XdpNewFlows => "XDP: to the Service, new flows",
+            Way::XdpRandomServices => "XDP: to random Services, new flows",
         };
         table.add_row([
             row.services.to_string(),
@@ -124,6 +165,7 @@ struct Running {
     node: Node,
     services: Services,
     program: OwnedFd,
+    xdp: OwnedFd,
     /// Keeps the maps.
     _datapath: Datapath,
 }
@@ -133,8 +175,9 @@ impl Running {
         let node = Node::new()?;
         let datapath = system::malla(&node, services)?;
         system::backends_of_measured(&datapath, services, backends)?;
-        let program = datapath.program("from_pod")?;
-        Ok(Self { node, services, program, _datapath: datapath })
+        system::backends_elsewhere(&datapath, services, backends)?;
+        let (program, xdp) = (datapath.program("from_pod")?, datapath.program("xdp_from_network")?);
+        Ok(Self { node, services, program, xdp, _datapath: datapath })
     }
 
     /// Median duration, ns.
@@ -151,16 +194,25 @@ impl Running {
             let measured = self.services.address(self.services.measured());
             let (to, to_port, from_port) = match way {
                 Way::Direct => (SERVER, TARGET_PORTS[0], 1000),
-                Way::Same => (measured, PORT, 1000),
-                Way::NewFlows => (measured, PORT, fresh),
-                Way::RandomServices => {
+                Way::XdpPassed => (WORLD, PORT, 1000),
+                Way::Same | Way::XdpSame => (measured, PORT, 1000),
+                Way::NewFlows | Way::XdpNewFlows => (measured, PORT, fresh),
+                Way::RandomServices | Way::XdpRandomServices => {
                     (self.services.address((random % u64::from(self.services.count)) as u32), PORT, fresh)
                 }
             };
-            let frame = syn(&self.node, to, to_port, from_port);
-            let mut context = [0u8; 192];
-            context[IFINDEX..IFINDEX + 4].copy_from_slice(&self.node.client.index.to_ne_bytes());
-            let run = sys::test_run(self.program.as_fd(), &frame, &mut context, &mut out).context("run from_pod")?;
+            let run = if way.is_xdp() {
+                let frame = syn((OUTSIDE_MAC, NODE_MAC), WORLD, to, (from_port, to_port));
+                sys::test_run(self.xdp.as_fd(), &frame, &mut [], &mut out).context("run xdp_from_network")?
+            } else {
+                let client = &self.node.client;
+                let frame = syn((client.mac, client.host_mac), CLIENT, to, (from_port, to_port));
+                let mut context = [0u8; 192];
+                context[IFINDEX..IFINDEX + 4].copy_from_slice(&client.index.to_ne_bytes());
+                sys::test_run(self.program.as_fd(), &frame, &mut context, &mut out).context("run from_pod")?
+            };
+            // A figure for something else would be worse than none.
+            ensure!(run.verdict == way.verdict(), "{way:?}: the program said {}", run.verdict);
             durations.push(u64::from(run.duration_ns));
         }
         Ok(percentile(&mut durations, 50))
@@ -170,14 +222,18 @@ impl Running {
 /// Offset in `struct __sk_buff` (`include/uapi/linux/bpf.h`).
 const IFINDEX: usize = 40;
 
-/// A SYN of the client Pod, as it comes out of its veth.
-fn syn(node: &Node, to: Ipv4Addr, to_port: u16, from_port: u16) -> Vec<u8> {
+/// MAC addresses of a frame from outside.
+const OUTSIDE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0xee];
+const NODE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+/// A SYN; MAC addresses and ports: source, then destination.
+fn syn(macs: ([u8; 6], [u8; 6]), from: Ipv4Addr, to: Ipv4Addr, (from_port, to_port): (u16, u16)) -> Vec<u8> {
     let mut frame = Vec::with_capacity(54);
-    frame.extend(node.client.host_mac);
-    frame.extend(node.client.mac);
+    frame.extend(macs.1);
+    frame.extend(macs.0);
     frame.extend([8, 0]);
     let mut ip = [0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    ip[12..16].copy_from_slice(&CLIENT.octets());
+    ip[12..16].copy_from_slice(&from.octets());
     ip[16..20].copy_from_slice(&to.octets());
     let check = !sum(&ip);
     ip[10..12].copy_from_slice(&check.to_be_bytes());

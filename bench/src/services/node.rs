@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 pub const NODE: Ipv4Addr = Ipv4Addr::new(172, 18, 0, 2);
 pub const WIRE: Ipv4Addr = Ipv4Addr::new(172, 18, 0, 3);
+/// Somebody outside of the cluster.
+pub const WORLD: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 10);
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 11);
 const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 1, 1));

@@ -1,11 +1,11 @@
 //! Who translates services on a node: Malla's programs, or the kernel with rules of kube-proxy's shape.
 
-use super::node::{CLIENT, NODE, Node, Pod, SERVER, TARGET_PORTS};
+use super::node::{CLIENT, NODE, Node, Pod, SERVER, TARGET_PORTS, WIRE};
 use super::rules::{self, PORT, Services};
 use anyhow::{Context, Result, bail};
 use datapath::{Datapath, Profile, Settings};
 use datapath_layouts::endpoint::FLAG_HOST;
-use datapath_layouts::service::{BACKEND_LOCAL, FRONTEND_NODE_PORT};
+use datapath_layouts::service::{BACKEND_LOCAL, FRONTEND_DSR, FRONTEND_NODE_PORT};
 use datapath_layouts::{
     Address, AddressKey, Backend, BackendKey, Endpoint, Frontend, FrontendKey, NodeConfig, PrefixKey, Route, RouteKind,
     Routing, identity,
@@ -175,5 +175,33 @@ pub fn backends_of_measured(datapath: &Datapath, services: Services, count: u32)
     let frontend =
         Frontend { service_id, backends: count, external_id: service_id, external_backends: count, ..Frontend::ZERO };
     datapath.maps().frontends.insert(&key, &frontend)?;
+    Ok(())
+}
+
+/// Rows for clients outside begin here.
+const OUTSIDE: u32 = 1 << 24;
+
+/// Gives every service a row for clients outside, of backends on another node and with direct server return: `count` for the
+/// measured one, two for the others. What clients inside have stays.
+pub fn backends_elsewhere(datapath: &Datapath, services: Services, count: u32) -> Result<()> {
+    let maps = datapath.maps();
+    let route = Route { tunnel: address(WIRE), kind: RouteKind::RemotePods as u8, ..Route::ZERO };
+    maps.ipcache.insert(&PrefixKey::from_ip("10.245.0.0".parse()?, 16), &route)?;
+    let (mut frontends, mut backends) = (Vec::new(), Vec::new());
+    for number in 0..services.count {
+        let key = FrontendKey { address: address(services.address(number)), port: PORT, protocol: 6, cluster: 0 };
+        let inside = maps.frontends.get(&key)?.context("a frontend of every service")?;
+        let external_backends = if number == services.measured() { count } else { 2 };
+        let external_id = OUTSIDE + number + 1;
+        frontends.push((key, Frontend { external_id, external_backends, flags: FRONTEND_DSR, ..inside }));
+        for slot in 0..external_backends {
+            let id = OUTSIDE + number * 2 + slot + 1;
+            let at = Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 245, 0, 1)) + (number + slot) % 60_000);
+            let backend = Backend { address: address(at), id, port: TARGET_PORTS[0], flags: 0, cluster: 0 };
+            backends.push((BackendKey { service_id: external_id, slot }, backend));
+        }
+    }
+    maps.backends.insert_all(&backends)?;
+    maps.frontends.insert_all(&frontends)?;
     Ok(())
 }

@@ -14,6 +14,8 @@ pub const EVENTS_WRITTEN: u32 = 501;
 pub const NAT_EXHAUSTED: u32 = 502;
 /// Flows created.
 pub const FLOWS_CREATED: u32 = 503;
+/// Packets that the XDP program sent on to another node; they count as forwarded too.
+pub const XDP_SENT_ON: u32 = 505;
 /// Neighbour, router and multicast-listener chatter of Pods, dropped without an event.
 pub const QUIET_DROPS: u32 = 504;
 

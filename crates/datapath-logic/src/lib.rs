@@ -7,6 +7,7 @@
 
 pub mod conntrack;
 pub mod delivery;
+pub mod encapsulation;
 pub mod maglev;
 pub mod mtu;
 pub mod nat;

@@ -29,6 +29,7 @@ mod services;
 mod skb;
 mod track;
 mod translate;
+mod xdp;
 
 #[cfg(not(test))]
 #[panic_handler]

@@ -4,6 +4,7 @@ use aya_ebpf::maps::lpm_trie::Key;
 use datapath_layouts::{
     Address, AddressKey, Affinity, AffinityKey, Flow, FlowKey, Frontend, NatKey, PrefixKey, ServiceFlow,
 };
+use datapath_logic::encapsulation::OUTER_V6;
 use datapath_logic::tuple::Tuple;
 use packet_headers::Headers;
 
@@ -41,6 +42,8 @@ pub struct Scratch {
     pub affinity: Affinity,
     /// What an ICMP error quotes.
     pub quote: [u8; 64],
+    /// Outer headers under construction.
+    pub outer: [u8; OUTER_V6],
     pub now: u64,
     pub original_port: u16,
     pub source_identity: u32,

@@ -110,6 +110,26 @@ pub fn to_backend(skb: Skb, s: &mut Scratch, destination_is_node: bool) -> Resul
     }
 }
 
+/// What [`choose_for`] left in `s.chosen`.
+pub enum Choice {
+    /// Nothing: it is for no service, or refused.
+    None,
+    /// A backend.
+    Backend,
+    /// A node whose backends answer the client themselves.
+    Node,
+}
+
+/// The choice for the flow of `s.tuple`, remembered as [`to_backend`] would, with nothing written into the packet.
+#[inline(always)]
+pub fn choose_for(s: &mut Scratch, destination_is_node: bool) -> Choice {
+    match select_code(s, u32::from(destination_is_node)) {
+        SELECTED => Choice::Backend,
+        DIRECT => Choice::Node,
+        _ => Choice::None,
+    }
+}
+
 /// What [`select_code`] says besides drop reasons.
 const NO_SERVICE: Code = 0;
 const SELECTED: Code = 1;

@@ -135,6 +135,37 @@ fn find_entry(skb: Skb, s: &mut Scratch) -> Option<()> {
     Some(())
 }
 
+/// Counts the packet into the flow of `s.tuple`, if it is one of a client outside with a backend elsewhere, both of whom have
+/// spoken, and the packet neither begins nor ends it: then there is nothing to report or to decide. 1 or 0.
+#[inline(never)]
+pub fn count_forwarded(s: &mut Scratch) -> u32 {
+    let source_high = tuple::flow_key(&s.tuple, &mut s.key);
+    let transport = s.tuple.protocol;
+    let turns = protocol::tcp::SYN | protocol::tcp::FIN | protocol::tcp::RST;
+    if transport == protocol::TCP && s.headers.tcp_flags & turns != 0 {
+        return 0;
+    }
+    let Some(entry) = CONNTRACK.get_ptr_mut(&s.key) else { return 0 };
+    // SAFETY: as in `find_entry`.
+    let flow = unsafe { &mut *entry };
+    let forward = source_high == (flow.flags & flow_flags::INITIATOR_HIGH != 0);
+    let forwarded = flow.flags & (flow_flags::FORWARDED | flow_flags::VIA_ENTRY) == flow_flags::FORWARDED;
+    let goes_on = flow.state == flow_state::ESTABLISHED && !conntrack::is_expired(flow, transport, s.now);
+    if !(forward && forwarded && goes_on) {
+        return 0;
+    }
+    let seen = Seen {
+        now: s.now,
+        bytes: u64::from(s.headers.length),
+        packets: 1,
+        tcp_flags: s.headers.tcp_flags,
+        protocol: transport,
+        reply: false,
+    };
+    conntrack::advance(flow, &seen);
+    1
+}
+
 /// Whether the client of the flow that [`find`] just found came in by another way than it does now: by another node than
 /// `s.tunnel`.
 #[inline(always)]

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::events::EventReader;
 use crate::links::{Hook, attach, is_attached, owner_of, pin_name, unpin};
 use crate::maps::Maps;
-use crate::programs::{CLASSIFIERS, ProgramInfo, Programs, SOCKET_HOOKS, entries};
+use crate::programs::{CLASSIFIERS, ProgramInfo, Programs, SOCKET_HOOKS, XDP, entries};
 use crate::sys::{self, MapShape};
 
 /// How large the tables are.
@@ -26,6 +26,15 @@ pub enum Profile {
     Lab,
     /// A machine of its own.
     Node,
+}
+
+/// Where `xdp_from_network` runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XdpMode {
+    /// In the device's driver, before a socket buffer is made.
+    Native,
+    /// In front of the stack: on any device, and not faster than tc.
+    Generic,
 }
 
 /// What a start needs.
@@ -187,20 +196,24 @@ impl Datapath {
                 self.inner().adoption.not_adopted.push((format!("{owner}/{program}"), why));
                 continue;
             }
-            let attach_type = if program.starts_with("from_") { sys::TCX_INGRESS } else { sys::TCX_EGRESS };
+            let attach_type = match program {
+                XDP => sys::XDP,
+                _ if program.starts_with("from_") => sys::TCX_INGRESS,
+                _ => sys::TCX_EGRESS,
+            };
             self.attach_program(&owner, program, device, attach_type)?;
         }
         Ok(())
     }
 
-    /// The tc links below our folder: file, interface, program.
+    /// The links on devices below our folder: file, interface, program.
     fn pinned_links(&self) -> Result<Vec<(String, String, &'static str)>, Error> {
         let path = self.links();
         let wrong = |source| Error::File { operation: "list", path: path.clone(), source };
         let mut found = Vec::new();
         for entry in std::fs::read_dir(&path).map_err(wrong)? {
             let name = entry.map_err(wrong)?.file_name().to_string_lossy().into_owned();
-            for program in CLASSIFIERS {
+            for program in CLASSIFIERS.into_iter().chain([XDP]) {
                 if let Some(owner) = owner_of(&name, program) {
                     found.push((name.clone(), owner, program));
                 }
@@ -211,9 +224,20 @@ impl Datapath {
     }
 
     fn attach_program(&self, owner: &str, program: &'static str, target: u32, attach_type: u32) -> Result<(), Error> {
+        self.attach_with(owner, program, target, attach_type, 0)
+    }
+
+    fn attach_with(
+        &self,
+        owner: &str,
+        program: &'static str,
+        target: u32,
+        attach_type: u32,
+        flags: u32,
+    ) -> Result<(), Error> {
         let mut inner = self.inner();
         let Inner { programs, adoption, attached, .. } = &mut *inner;
-        let hook = Hook { owner, program, target, attach_type };
+        let hook = Hook { owner, program, target, attach_type, flags };
         attach(&self.links(), &hook, programs.fd(program)?, adoption)?;
         // Once by adoption and once by the agent's own round is one link.
         adoption.links_adopted.sort();
@@ -264,7 +288,10 @@ impl Datapath {
         index != 0
             && [("from_pod", sys::TCX_INGRESS), ("to_pod", sys::TCX_EGRESS)].into_iter().all(
                 |(program, attach_type)| {
-                    is_attached(&self.links(), &Hook { owner: interface, program, target: index, attach_type })
+                    is_attached(
+                        &self.links(),
+                        &Hook { owner: interface, program, target: index, attach_type, flags: 0 },
+                    )
                 },
             )
     }
@@ -284,6 +311,29 @@ impl Datapath {
     /// The kernel's.
     pub fn attach_network(&self, interface: &str, index: u32) -> Result<(), Error> {
         self.attach_pair(interface, index, "from_network", "to_network")
+    }
+
+    /// `xdp_from_network` on the node's device, in this mode. The link is made anew, because it may be an earlier agent's in the other mode.
+    ///
+    /// # Errors
+    /// When the driver has no XDP of its own, or can't have it as the device is set up; the kernel says so.
+    pub fn attach_xdp(&self, interface: &str, index: u32, mode: XdpMode) -> Result<(), Error> {
+        let flags = match mode {
+            XdpMode::Native => sys::XDP_NATIVE,
+            XdpMode::Generic => sys::XDP_GENERIC,
+        };
+        // A link keeps its mode, and nothing tells which one it has. Between the two tc does the work, with the same outcome.
+        self.detach_xdp(interface)?;
+        self.attach_with(interface, XDP, index, sys::XDP, flags)
+    }
+
+    /// Ends `xdp_from_network` on a device; where it never was, nothing happens.
+    ///
+    /// # Errors
+    /// When a pin can't be removed.
+    pub fn detach_xdp(&self, interface: &str) -> Result<(), Error> {
+        self.inner().attached.retain(|a| a.owner != interface || a.program != XDP);
+        unpin(&self.links().join(pin_name(interface, XDP)))
     }
 
     /// `from_overlay` and `to_overlay` on the VXLAN device.
@@ -307,7 +357,7 @@ impl Datapath {
         for (program, attach_type) in SOCKET_HOOKS {
             let mut inner = self.inner();
             let Inner { programs, adoption, .. } = &mut *inner;
-            let hook = Hook { owner: "cgroup", program, target: directory.as_raw_fd() as u32, attach_type };
+            let hook = Hook { owner: "cgroup", program, target: directory.as_raw_fd() as u32, attach_type, flags: 0 };
             attach(&self.links(), &hook, programs.fd(program)?, adoption)?;
         }
         Ok(())
@@ -322,7 +372,8 @@ impl Datapath {
         let mut inner = self.inner();
         let mut ignored = Adoption::default();
         for a in &inner.attached {
-            let hook = Hook { owner: &a.owner, program: a.program, target: a.target, attach_type: a.attach_type };
+            let (owner, program) = (a.owner.as_str(), a.program);
+            let hook = Hook { owner, program, target: a.target, attach_type: a.attach_type, flags: 0 };
             attach(&self.links(), &hook, programs.fd(a.program)?, &mut ignored)?;
         }
         for (program, _) in SOCKET_HOOKS {

@@ -17,7 +17,7 @@ mod programs;
 pub mod sys;
 
 pub use adopt::Adoption;
-pub use datapath::{Datapath, Profile, Settings};
+pub use datapath::{Datapath, Profile, Settings, XdpMode};
 pub use error::Error;
 pub use events::EventReader;
 pub use object::OBJECT;

@@ -7,6 +7,7 @@ use netlink::{BpfFilter, Direction, Netlink};
 
 use crate::adopt::Adoption;
 use crate::error::Error;
+use crate::programs::XDP;
 use crate::sys;
 
 /// Priority and handle of our filters: fixed, so that the next agent finds and replaces them.
@@ -21,6 +22,8 @@ pub(crate) struct Hook<'a> {
     /// Interface index or cgroup descriptor.
     pub target: u32,
     pub attach_type: u32,
+    /// Of XDP: which mode. A link keeps the one it was made with.
+    pub flags: u32,
 }
 
 impl Hook<'_> {
@@ -29,6 +32,9 @@ impl Hook<'_> {
     }
     fn name(&self) -> String {
         format!("{}/{}", self.owner, self.program)
+    }
+    fn has_device(&self) -> bool {
+        self.is_tc() || self.attach_type == sys::XDP
     }
     fn is_tc(&self) -> bool {
         matches!(self.attach_type, sys::TCX_INGRESS | sys::TCX_EGRESS)
@@ -43,7 +49,12 @@ pub(crate) fn pin_name(owner: &str, program: &str) -> String {
 
 /// Whose link of `program` a pin of that name is; the inverse of [`pin_name`].
 pub(crate) fn owner_of(pin: &str, program: &str) -> Option<String> {
-    Some(pin.strip_suffix(program)?.strip_suffix('_')?.replace(':', "."))
+    let owner = pin.strip_suffix(program)?.strip_suffix('_')?;
+    // One program's name ends with another's, and an interface may end with anything.
+    if program != XDP && pin.ends_with(XDP) {
+        return None;
+    }
+    Some(owner.replace(':', "."))
 }
 
 /// Makes `hook` run `program`: in place where our link is already there.
@@ -59,7 +70,7 @@ pub(crate) fn attach(
             let (_, device) =
                 sys::link_info(link.as_fd()).map_err(|e| Error::kernel("ask about link", hook.name(), e))?;
             // A link whose device is gone (or was made anew under the same name) is a shell without effect.
-            if !hook.is_tc() || device == hook.target {
+            if !hook.has_device() || device == hook.target {
                 sys::link_update(link.as_fd(), program)
                     .map_err(|e| Error::kernel("replace the program of link", hook.name(), e))?;
                 adoption.links_adopted.push(hook.name());
@@ -70,7 +81,7 @@ pub(crate) fn attach(
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
         Err(source) => return Err(Error::File { operation: "open pinned link", path: pin, source }),
     }
-    match sys::link_create(program, hook.target, hook.attach_type) {
+    match sys::link_create(program, hook.target, hook.attach_type, hook.flags) {
         Ok(link) => {
             sys::pin(link.as_fd(), &pin).map_err(|source| Error::File { operation: "pin link", path: pin, source })?;
         }
@@ -136,6 +147,9 @@ mod tests {
             assert!(!pin.contains('.'), "{pin}");
             assert_eq!(owner_of(&pin, "from_pod").as_deref(), Some(owner));
             assert_eq!(owner_of(&pin, "to_pod"), None);
+            let (tc, xdp) = (pin_name(owner, "from_network"), pin_name(owner, XDP));
+            assert_eq!([owner_of(&tc, XDP), owner_of(&xdp, "from_network")], [None, None]);
+            assert_eq!(owner_of(&xdp, XDP).as_deref(), Some(owner));
         }
     }
 }

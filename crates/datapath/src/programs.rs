@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use aya::programs::{CgroupSockAddr, Program, SchedClassifier};
+use aya::programs::{CgroupSockAddr, Program, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use datapath_layouts::NodeConfig;
 use datapath_layouts::maps::{ALL, MapInfo};
@@ -18,6 +18,8 @@ use crate::sys;
 /// The tc programs.
 pub(crate) const CLASSIFIERS: [&str; 6] =
     ["from_pod", "to_pod", "from_overlay", "to_overlay", "from_network", "to_network"];
+/// The program in the device's driver.
+pub(crate) const XDP: &str = "xdp_from_network";
 /// The socket programs with their `enum bpf_attach_type`.
 pub(crate) const SOCKET_HOOKS: [(&str, u32); 8] = [
     ("connect4", 10),
@@ -71,6 +73,8 @@ impl Programs {
             let program: &mut SchedClassifier = typed(&mut object, name)?;
             program.load().map_err(|e| refused(name, e))?;
         }
+        let program: &mut Xdp = typed(&mut object, XDP)?;
+        program.load().map_err(|e| refused(XDP, e))?;
         for (name, _) in SOCKET_HOOKS {
             let program: &mut CgroupSockAddr = typed(&mut object, name)?;
             program.load().map_err(|e| refused(name, e))?;
@@ -88,6 +92,7 @@ impl Programs {
     pub(crate) fn infos(&self) -> Result<Vec<ProgramInfo>, Error> {
         CLASSIFIERS
             .into_iter()
+            .chain([XDP])
             .chain(SOCKET_HOOKS.map(|(name, _)| name))
             .map(|name| {
                 let (id, verified) =
@@ -117,7 +122,7 @@ fn refused(name: &str, source: aya::programs::ProgramError) -> Error {
 /// Names another object file for [`loaded_for_tests`]: one with a fault in it, which the fixtures must find.
 pub const OBJECT_FOR_TESTS: &str = "MALLA_DATAPATH_OBJECT";
 
-/// tc programs by their names.
+/// tc and XDP programs by their names.
 pub type NamedPrograms = Vec<(String, OwnedFd)>;
 
 /// The programs over maps pinned below `directory`, for test runs: name and descriptor, and what the verifier did.
@@ -135,7 +140,7 @@ pub fn loaded_for_tests(directory: &Path, config: &NodeConfig) -> Result<(NamedP
         None => Programs::load(directory, config, Profile::Lab)?,
     };
     let mut all = Vec::new();
-    for name in CLASSIFIERS {
+    for name in CLASSIFIERS.into_iter().chain([XDP]) {
         let fd = programs.fd(name)?.try_clone_to_owned().map_err(|e| Error::kernel("keep program", name, e))?;
         all.push((name.to_owned(), fd));
     }

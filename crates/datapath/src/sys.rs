@@ -133,9 +133,16 @@ pub fn update_batch(map: BorrowedFd<'_>, keys: &[u8], values: &[u8], count: u32)
     bpf(MAP_UPDATE_BATCH, &mut attr).map(drop)
 }
 
-/// Attaches a program to a device or cgroup as a link.
-pub fn link_create(program: BorrowedFd<'_>, target: u32, attach_type: u32) -> io::Result<OwnedFd> {
-    let mut attr = Attr([word(program), target, attach_type, 0, 0, 0, 0, 0, 0, 0]);
+/// `BPF_XDP`: in a device's driver, or (generic) in front of the stack.
+pub const XDP: u32 = 37;
+/// `XDP_FLAGS_SKB_MODE` of `linux/if_link.h`: generic, whatever the driver can.
+pub const XDP_GENERIC: u32 = 2;
+/// `XDP_FLAGS_DRV_MODE`: in the driver or not at all.
+pub const XDP_NATIVE: u32 = 4;
+
+/// Attaches a program to a device or cgroup as a link; `flags` are those of the attach type.
+pub fn link_create(program: BorrowedFd<'_>, target: u32, attach_type: u32, flags: u32) -> io::Result<OwnedFd> {
+    let mut attr = Attr([word(program), target, attach_type, flags, 0, 0, 0, 0, 0, 0]);
     bpf(LINK_CREATE, &mut attr).map(owned)
 }
 
@@ -193,9 +200,10 @@ pub struct TestRun {
     pub duration_ns: u32,
 }
 
-/// `BPF_PROG_TEST_RUN`, once: `context` is a `struct __sk_buff` that goes in and comes back.
+/// `BPF_PROG_TEST_RUN`, once: `context` is a `struct __sk_buff` that goes in and comes back; empty for XDP.
 pub fn test_run(program: BorrowedFd<'_>, packet: &[u8], context: &mut [u8], out: &mut [u8]) -> io::Result<TestRun> {
-    let (i, o, c) = (address(packet), address(out), address(context));
+    let (i, o) = (address(packet), address(out));
+    let c = if context.is_empty() { 0 } else { address(context) };
     let size = context.len() as u32;
     let mut attr = Attr([
         word(program),

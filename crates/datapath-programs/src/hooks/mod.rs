@@ -7,6 +7,7 @@ mod socket;
 mod to_network;
 mod to_overlay;
 mod to_pod;
+mod xdp_from_network;
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use datapath_layouts::event::event_flags;

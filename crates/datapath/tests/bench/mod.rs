@@ -74,6 +74,7 @@ pub fn config(devices: &Devices) -> NodeConfig {
         node_port_last: 32767,
         nat_port_first: 61000,
         nat_port_last: 65535,
+        network_mac: [2, 0, 0, 0, 0, 1],
         ..NodeConfig::ZERO
     }
 }
