@@ -10,7 +10,7 @@ use aya_ebpf::helpers::generated::{bpf_csum_diff, bpf_fib_lookup, bpf_get_prando
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use datapath_layouts::config::VXLAN_PORT;
-use datapath_layouts::{Address, ObservationPoint, RouteKind, identity, stats};
+use datapath_layouts::{Address, Frontend, ObservationPoint, RouteKind, identity, stats};
 use datapath_logic::encapsulation::{OUTER_V4, OUTER_V6, Outer, folded, write};
 use datapath_logic::maglev::hash_flow;
 use packet_headers::{Content, ETHERNET_HEADER, Packet, flags, parse_outer, protocol};
@@ -167,7 +167,7 @@ fn encapsulate(xdp: Xdp, s: &mut Scratch, translated: u32) -> u32 {
     let Some([first, second]) = xdp.load::<2>(ETHERNET_HEADER) else { return 0 };
     let outer = Outer {
         vni: identity::to_vni(config!(cluster), identity::WORLD),
-        hash: hash_flow(&h.source, &h.destination, (h.source_port, h.destination_port), h.protocol),
+        hash: hash_flow(&h.source, &h.destination, (h.source_port, h.destination_port), h.protocol, &Frontend::ZERO),
         inner_length: xdp.length(),
         // SAFETY: plain helper call.
         id: unsafe { bpf_get_prandom_u32() } as u16,
