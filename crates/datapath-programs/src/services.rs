@@ -159,8 +159,9 @@ fn select(s: &mut Scratch, destination_is_node: bool) -> Result<Code, DropReason
     if !frontend_into(s, destination_is_node) {
         return Ok(NO_SERVICE);
     }
-    if s.point == ObservationPoint::FromOverlay as u8 && s.frontend.flags & FRONTEND_DSR == 0 {
-        return Ok(NO_SERVICE); // no node has a reason to pass this on
+    let direct = s.frontend.flags & FRONTEND_DSR != 0;
+    if s.point == ObservationPoint::FromOverlay as u8 && !direct && endpoint_of(&s.tuple.destination).is_none() {
+        return Ok(NO_SERVICE); // no node has a reason to pass this on, and it is no port of this one
     }
     let syn = s.tuple.protocol == protocol::TCP
         && s.headers.tcp_flags & (protocol::tcp::SYN | protocol::tcp::ACK) == protocol::tcp::SYN;
@@ -171,7 +172,7 @@ fn select(s: &mut Scratch, destination_is_node: bool) -> Result<Code, DropReason
         // Service does not ask for that.
         let row = flow.service_id;
         let ours = row == s.frontend.service_id || row == s.frontend.external_id || row == s.frontend.local_id;
-        let passed = flow.flags & SERVICE_FLOW_DIRECT == 0 || s.frontend.flags & FRONTEND_DSR != 0;
+        let passed = flow.flags & SERVICE_FLOW_DIRECT == 0 || direct;
         if s.now.saturating_sub(flow.last_seen_ns) < lifetime && ours && passed && may_resume(s, flow) {
             flow.last_seen_ns = s.now;
             return Ok(resume(s, flow));
@@ -207,7 +208,7 @@ fn choose(s: &mut Scratch) -> Result<(), DropReason> {
     }
     let side = match s.point {
         point if point == ObservationPoint::FromNetwork as u8 => Side::Outside,
-        point if point == ObservationPoint::FromOverlay as u8 => Side::PassedOn,
+        point if point == ObservationPoint::FromOverlay as u8 && s.frontend.flags & FRONTEND_DSR != 0 => Side::PassedOn,
         _ => Side::Inside,
     };
     let row = service::row(&s.frontend, side);

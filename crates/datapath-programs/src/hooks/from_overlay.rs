@@ -7,7 +7,7 @@ use aya_ebpf::programs::TcContext;
 use datapath_layouts::endpoint::FLAG_HOST;
 use datapath_layouts::event::event_flags;
 use datapath_layouts::flow::flow_flags;
-use datapath_layouts::{Address, DropReason, Endpoint, ObservationPoint, RouteKind, identity, stats};
+use datapath_layouts::{Address, DropReason, ObservationPoint, RouteKind, identity, stats};
 use datapath_logic::delivery::{Way, overlay_claim, way};
 use packet_headers::{flags, protocol};
 
@@ -99,9 +99,10 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
     unsafe { bpf_skb_change_type(skb.0, PACKET_HOST) };
 
     let target = endpoint_of(&s.headers.destination);
-    if from_world
-        && target.is_none()
-        && let Some(verdict) = passed_on(skb, s)?
+    let to_host = target.is_some_and(|e| e.ifindex == 0);
+    // Asked before the flow tables, because a service packet's own tuple is never in them.
+    if (to_host || from_world && target.is_none())
+        && let Some(verdict) = serve(skb, s, to_host, from_world)?
     {
         return Ok(verdict);
     }
@@ -138,9 +139,6 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
             deliver::to_pod(skb, s, endpoint, false)
         }
         (Way::Host, Some(endpoint), _) if endpoint.flags & FLAG_HOST != 0 => {
-            if !found && let Some(pod) = host_port(skb, s, from_world)? {
-                return deliver::to_pod(skb, s, pod, false);
-            }
             s.destination_identity = identity::HOST;
             if !found && !s.headers.is(flags::ICMP_ERROR) {
                 opening(s, from_world);
@@ -154,34 +152,13 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
     }
 }
 
-/// The Pod that has the port of this node that a packet without a flow asks for (`hostPort`). NodePorts are no matter here: the
-/// sender's node has chosen their backend.
+/// What is for a service here; `None`: it is for none. Either a port of this node that is a Pod's (`hostPort`; NodePorts are no
+/// matter here, for the sender's node has chosen their backend), or what a client outside sent to a service, and the node at
+/// which it entered passed on as it was: that is served by this node's backends or by nobody (a second hop could become a
+/// loop), and its answers leave straight from here.
 #[inline(always)]
-fn host_port(skb: Skb, s: &mut Scratch, from_world: bool) -> Result<Option<&'static Endpoint>, DropReason> {
-    let served = translate_service(skb, s, false)?;
-    if matches!(served, Served::No | Served::Direct) {
-        return Ok(None);
-    }
-    // A node relays for nobody else.
-    let Some(pod) = endpoint_of(&s.headers.destination) else { return Err(DropReason::StaleOrUnroutable) };
-    if pod.ifindex == 0 || served == Served::Known && s.known.reply {
-        return Err(DropReason::StaleOrUnroutable);
-    }
-    s.event_flags |= event_flags::INGRESS;
-    s.destination_identity = pod.identity;
-    if served == Served::New {
-        opening(s, from_world);
-        open_flow(skb, s, ObservationPoint::ToEndpoint)?;
-    }
-    Ok(Some(pod))
-}
-
-/// What a client outside sent to a service, and the node at which it entered passed on as it was: it is served by this
-/// node's backends or by nobody (a second hop could become a loop), and its answers leave straight from here.
-/// `None`: no service's.
-#[inline(always)]
-fn passed_on(skb: Skb, s: &mut Scratch) -> Result<Option<i32>, DropReason> {
-    let to_node = route_of(&s.headers.destination).is_some_and(|r| r.kind == RouteKind::RemoteNode as u8);
+fn serve(skb: Skb, s: &mut Scratch, to_host: bool, from_world: bool) -> Result<Option<i32>, DropReason> {
+    let to_node = !to_host && route_of(&s.headers.destination).is_some_and(|r| r.kind == RouteKind::RemoteNode as u8);
     if s.headers.is(flags::ICMP_ERROR) {
         s.set_quoted_tuple();
     } else {
@@ -191,17 +168,23 @@ fn passed_on(skb: Skb, s: &mut Scratch) -> Result<Option<i32>, DropReason> {
         Served::No | Served::Direct => return Ok(None),
         Served::Known if s.known.reply => return Err(DropReason::StaleOrUnroutable),
         Served::Known => {
-            // No node is on its answers' way any more, not even the one it came by.
-            s.tunnel = Address::ZERO;
+            if !to_host {
+                // No node is on its answers' way any more, not even the one it came by.
+                s.tunnel = Address::ZERO;
+            }
             track::follow_client(s);
             false
         }
         Served::New => true,
     };
+    // A node relays for nobody else.
     let Some(endpoint) = endpoint_of(&s.headers.destination) else { return Err(DropReason::NoLocalEndpoint) };
     s.destination_identity = endpoint.identity;
-    s.opening.plain(false, true);
+    opening(s, from_world && to_host);
     if endpoint.flags & FLAG_HOST != 0 {
+        if to_host {
+            return Err(DropReason::StaleOrUnroutable);
+        }
         if new {
             open_flow(skb, s, ObservationPoint::ToHost)?;
         }
