@@ -10,5 +10,6 @@ pub mod delivery;
 pub mod maglev;
 pub mod mtu;
 pub mod nat;
+pub mod policy;
 pub mod service;
 pub mod tuple;
