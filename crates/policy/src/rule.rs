@@ -9,9 +9,10 @@
 //! 5. [`Tier::Baseline`]: as Admin; a pass lets through.
 //! 6. Allow.
 //!
-//! A peer whose identity is not known is matched by no label, entity, node or scope that depends on it: of the rules
-//! that do, an allow matches nobody; a deny matches it, and so does a pass, as a deny. Rules for [`Peers::Any`] and
-//! [`Entity::All`], and prefixes with [`Scope::Everyone`], match by what is known.
+//! A peer whose identity is not known may or may not be meant by labels, by an entity, by a prefix for what is outside.
+//! Where it may be, an allow does not match it; a deny does, and a pass matches as a deny, also if the same rule matches it
+//! for certain in another way. What is meant without knowing ([`Peers::Any`], [`Entity::All`], prefixes for everyone,
+//! nodes) matches as always.
 
 use crate::selector::Selector;
 pub use datapath_layouts::policy::Direction;
@@ -295,7 +296,8 @@ pub enum PortSet {
     /// First and last one; the same for a single one.
     Range(u16, u16),
     /// The one that has this name and protocol at the destination: the subject (ingress), the peer's identity (egress). Where
-    /// the peer is named by its address, or is not known, nobody has names: an allow matches nothing, a deny or pass every port.
+    /// the peer is named by its address, or is not known, nobody has names: an allow matches nothing, a deny every port, and a
+    /// pass too, as a deny.
     Named(Box<str>),
 }
 

@@ -1,5 +1,8 @@
 //! One front end per dialect: the object as people write it → [`crate::rule::Policy`].
 
+pub(crate) mod labels;
+pub mod network_policy;
+
 use std::fmt;
 
 /// Something in an object that has no meaning.
