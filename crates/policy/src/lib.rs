@@ -10,6 +10,9 @@
 #![forbid(unsafe_code)]
 
 pub mod dialect;
+pub mod explain;
+pub mod plan;
+pub mod reference;
 pub mod rule;
 pub mod selector;
 pub mod subject;
