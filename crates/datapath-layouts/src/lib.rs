@@ -23,6 +23,7 @@ pub mod identity;
 pub mod maps;
 pub mod mark;
 pub mod nat;
+pub mod policy;
 pub mod route;
 pub mod service;
 pub mod socket;
@@ -36,6 +37,7 @@ pub use event::{Event, EventKind, ObservationPoint};
 pub use flow::{Counters, Flow, FlowKey, Half};
 pub use fragment::{FragmentKey, FragmentPorts};
 pub use nat::{NatKey, NatMapping};
+pub use policy::{CidrId, IdentityInfo, Outcome, PeerKey, Policy, PolicyKey, RangeKey, Row, RowKey};
 pub use route::{Route, RouteKind};
 pub use service::{
     Affinity, AffinityKey, AffinityMemberKey, Backend, BackendKey, Frontend, FrontendKey, MaglevTable, ServiceFlow,

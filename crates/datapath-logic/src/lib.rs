@@ -11,5 +11,6 @@ pub mod encapsulation;
 pub mod maglev;
 pub mod mtu;
 pub mod nat;
+pub mod policy;
 pub mod service;
 pub mod tuple;

@@ -1,0 +1,224 @@
+//! The planner's tables, read by the datapath's own look-up, against the slow judge.
+
+mod generate;
+
+use datapath_layouts::policy::{Action, PolicyKey};
+use datapath_logic::policy::{Cause, Question, Verdict, judge_once};
+use policy::explain::explain;
+use policy::plan::{Capacity, Planner, Tables};
+use policy::reference::{self, Decision, Packet, World};
+use policy::rule::{self, Direction, Peer, Peers, Policy, PortMatch, PortSet, Ports, Scope, Tier};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+const SETS: u32 = 2_500;
+const PACKETS: usize = 60;
+
+fn ask(tables: &Tables, packet: &Packet, shadow: bool) -> Verdict {
+    let question = Question {
+        peer_address: packet.address.into(),
+        policy_id: packet.subject | if shadow { PolicyKey::SHADOW } else { 0 },
+        peer_identity: packet.peer,
+        port: packet.port,
+        protocol: packet.protocol,
+        direction: packet.direction as u8,
+    };
+    judge_once(tables, &question)
+}
+
+#[derive(Default)]
+struct Coverage(BTreeMap<String, u32>);
+
+impl Coverage {
+    fn count(&mut self, what: impl Into<String>) {
+        *self.0.entry(what.into()).or_default() += 1;
+    }
+
+    fn rule(&mut self, packet: &Packet, policy: &Policy, rule: &rule::Rule) {
+        self.count(match rule.tier {
+            Tier::Failsafe => "by failsafe".to_string(),
+            Tier::Admin(_) => format!("by admin {:?}", rule.action),
+            Tier::Normal => format!("by normal {:?}", rule.action),
+            Tier::Baseline(_) => format!("by baseline {:?}", rule.action),
+        });
+        if policy.audit {
+            self.count("by a policy in audit");
+        }
+        let Peers::OneOf(peers) = &rule.peers else { return self.count("by a rule for any peer") };
+        for peer in peers {
+            let inside = packet.peer >= 256 || packet.peer == 1 || packet.peer == 6;
+            match peer {
+                Peer::Endpoints(_) => self.count("by a rule for endpoints"),
+                Peer::OtherEndpoints(_) => self.count("by a rule for other endpoints"),
+                Peer::Entity(entity) => self.count(format!("by a rule for the entity {entity:?}")),
+                Peer::Nodes(_) => self.count("by a rule for nodes"),
+                Peer::Cidr { except, scope, .. } => {
+                    self.count(format!("by a rule for a prefix, {scope:?}"));
+                    if !except.is_empty() && inside && *scope == Scope::Everyone {
+                        self.count("by a rule for a prefix with except over pods");
+                    }
+                }
+            }
+        }
+        let Ports::OneOf(ports) = &rule.ports else { return };
+        for port in ports {
+            self.count(match port {
+                PortMatch::Port(transport, PortSet::All) => format!("by all ports of {transport:?}"),
+                PortMatch::Port(_, PortSet::Range(a, b)) if a == b => "by a port".to_string(),
+                PortMatch::Port(_, PortSet::Range(..)) => "by a range".to_string(),
+                PortMatch::Port(_, PortSet::Named(_)) => "by a named port".to_string(),
+                PortMatch::Protocol(_) => "by a protocol".to_string(),
+                PortMatch::Icmp { .. } => "by an ICMP type".to_string(),
+            });
+        }
+    }
+}
+
+fn compare(
+    world: &World<'_>,
+    planner: &Planner,
+    packet: &Packet,
+    audited: bool,
+    coverage: &mut Coverage,
+) -> Result<(), TestCaseError> {
+    let expected = reference::judge(world, packet, audited);
+    let verdict = ask(planner.tables(), packet, audited);
+    let allowed = verdict.action == Action::Allow;
+    prop_assert_eq!(allowed, expected.allowed, "{:?}\nreference: {:?}\ntables: {:?}", packet, expected, verdict);
+    let named = planner.rule(verdict.outcome.rule);
+    match &expected.decision {
+        Decision::Rules(rules) => {
+            prop_assert_eq!(verdict.cause, Cause::Rule);
+            let named = named.filter(|(origin, rule)| rules.iter().any(|(p, r)| p.origin == **origin && r == rule));
+            prop_assert!(named.is_some(), "{:?}\nreference: {:?}\ntables: {:?}", packet, rules, verdict);
+            let (policy, rule) = rules[0];
+            coverage.rule(packet, policy, rule);
+            let unknown = !world.identities.iter().any(|facts| facts.number == packet.peer) && packet.peer != 2;
+            if unknown {
+                coverage.count(format!("unknown peer, by {:?}", rule.action));
+            }
+        }
+        Decision::LocalHost => {
+            prop_assert_eq!((verdict.cause, verdict.outcome.rule), (Cause::Rule, 0));
+            coverage.count("from the own node");
+        }
+        Decision::DefaultDeny => {
+            prop_assert_eq!(verdict.cause, Cause::DefaultDeny);
+            coverage.count("by default deny");
+        }
+        Decision::DefaultAllow => {
+            prop_assert_eq!(verdict.cause, Cause::DefaultAllow);
+            coverage.count("by default allow");
+        }
+        Decision::NoPolicy => {
+            prop_assert_eq!(verdict.cause, Cause::DefaultAllow);
+            coverage.count("by no policy");
+        }
+        Decision::UnknownSubject => prop_assert_eq!(verdict.cause, Cause::NotThere),
+    }
+    let explanation = explain(world, packet, audited);
+    prop_assert_eq!(&explanation.judgement, &expected);
+    explanation.lost.iter().for_each(|lost| coverage.count(format!("{:?}", lost.why)));
+    let direction = if packet.direction == Direction::Ingress { "ingress" } else { "egress" };
+    coverage.count(direction);
+    coverage.count(format!("protocol {}", packet.protocol));
+    coverage.count(if packet.address.is_ipv4() { "IPv4" } else { "IPv6" });
+    Ok(())
+}
+
+/// The tables mean what the rules mean. What decided is counted: a kind that hardly ever decides is not tested.
+#[test]
+fn tables_and_reference_agree() {
+    let coverage = RefCell::new(Coverage::default());
+    let mut runner = TestRunner::new(Config { cases: SETS, failure_persistence: None, ..Config::default() });
+    let input = (generate::policies(), prop::collection::vec(generate::packet(), PACKETS));
+    let result = runner.run(&input, |(policies, packets)| {
+        let (identities, nodes) = (generate::everybody(), generate::nodes());
+        let mut planner = Planner::new(Capacity::each(100_000));
+        identities.iter().cloned().for_each(|facts| planner.set_identity(facts));
+        planner.set_nodes(nodes.clone());
+        policies.iter().cloned().for_each(|policy| planner.set_policy(policy));
+        generate::SUBJECTS.into_iter().for_each(|subject| planner.add_subject(subject));
+        planner.plan();
+        let world = World { policies: &policies, identities: &identities, nodes: &nodes };
+        for packet in &packets {
+            let coverage = &mut coverage.borrow_mut();
+            compare(&world, &planner, packet, false, coverage)?;
+            let shadow = ask(planner.tables(), packet, false).shadow != 0;
+            if shadow {
+                compare(&world, &planner, packet, true, coverage)?;
+            } else {
+                let audited = reference::judge(&world, packet, true);
+                prop_assert_eq!(audited, reference::judge(&world, packet, false), "audit without a shadow");
+            }
+        }
+        Ok(())
+    });
+    result.unwrap_or_else(|failure| panic!("{failure}"));
+    let coverage = coverage.into_inner().0;
+    for what in WANTED {
+        let count = coverage.get(*what).copied().unwrap_or(0);
+        assert!(count >= 100, "{what}: decided {count} times\n{coverage:#?}");
+    }
+}
+
+const WANTED: &[&str] = &[
+    "by failsafe",
+    "by admin Allow",
+    "by admin Deny",
+    "Passed",
+    "EarlierTier",
+    "EarlierRule",
+    "DefaultDeny",
+    "by normal Allow",
+    "by normal Deny",
+    "by baseline Allow",
+    "by baseline Deny",
+    "by baseline Pass",
+    "by a policy in audit",
+    "by a rule for any peer",
+    "by a rule for endpoints",
+    "by a rule for other endpoints",
+    "by a rule for the entity All",
+    "by a rule for the entity World",
+    "by a rule for the entity WorldIpv4",
+    "by a rule for the entity WorldIpv6",
+    "by a rule for the entity Cluster",
+    "by a rule for the entity Host",
+    "by a rule for the entity Init",
+    "by a rule for the entity Ingress",
+    "by a rule for the entity Unmanaged",
+    "by a rule for the entity RemoteNode",
+    "by a rule for the entity Health",
+    "by a rule for the entity KubeApiserver",
+    "by a rule for nodes",
+    "by a rule for a prefix, Outside",
+    "by a rule for a prefix, Everyone",
+    "by a rule for a prefix with except over pods",
+    "by all ports of Tcp",
+    "by all ports of Any",
+    "by a port",
+    "by a range",
+    "by a named port",
+    "by a protocol",
+    "by an ICMP type",
+    "unknown peer, by Allow",
+    "unknown peer, by Deny",
+    "unknown peer, by Pass",
+    "from the own node",
+    "by default deny",
+    "by default allow",
+    "by no policy",
+    "ingress",
+    "egress",
+    "protocol 6",
+    "protocol 17",
+    "protocol 132",
+    "protocol 1",
+    "protocol 58",
+    "protocol 47",
+    "IPv4",
+    "IPv6",
+];
