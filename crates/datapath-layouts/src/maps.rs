@@ -17,17 +17,14 @@ pub struct MapInfo {
 }
 
 macro_rules! maps {
-    ($(#[$doc:meta])* $list:ident:
-     $($(#[$meta:meta])* $id:ident = $name:literal, v $version:literal, lab $lab:expr, node $node:expr;)*) => {
+    ($($(#[$meta:meta])* $id:ident = $name:literal, v $version:literal, lab $lab:expr, node $node:expr;)*) => {
         $($(#[$meta])* pub const $id: MapInfo = MapInfo { name: $name, version: $version, lab: $lab, node: $node };)*
-        $(#[$doc])*
-        pub const $list: &[MapInfo] = &[$($id),*];
+        /// Every map that is pinned.
+        pub const ALL: &[MapInfo] = &[$($id),*];
     };
 }
 
 maps! {
-    /// Every map of the programs.
-    ALL:
     /// [`crate::AddressKey`] → [`crate::Endpoint`]; hash.
     ENDPOINTS = "endpoints", v 1, lab 1024, node 4096;
     /// [`crate::PrefixKey`] → [`crate::Route`]; LPM.
@@ -62,11 +59,6 @@ maps! {
     EVENTS = "events", v 1, lab 1 << 20, node 8 << 20;
     /// `u32` → [`crate::StatsValue`]; per-CPU array.
     STATS = "stats", v 1, lab 512, node 512;
-}
-
-maps! {
-    /// The maps of policy (`datapath_logic::policy` reads them).
-    POLICY:
     /// [`crate::PolicyKey`] → [`crate::Policy`]; hash.
     POLICIES = "policies", v 1, lab 2048, node 16_384;
     /// `u32` (identity) → [`crate::IdentityInfo`]; hash.
@@ -79,4 +71,6 @@ maps! {
     POLICY_ROWS = "policy_rows", v 1, lab 32_768, node 524_288;
     /// [`crate::RangeKey`] → [`crate::Row`]; LPM.
     POLICY_RANGES = "policy_ranges", v 1, lab 8192, node 131_072;
+    /// One `u32`; array. Goes up after every change of what the maps above say, and of an endpoint's policy.
+    POLICY_CLOCK = "policy_clock", v 1, lab 1, node 1;
 }

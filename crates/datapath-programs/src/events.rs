@@ -62,7 +62,7 @@ fn emit(skb: Skb, s: &Scratch, kind: EventKind, reason: u32, flow: Option<&Flow>
         (*event).destination_identity = s.destination_identity;
         (*event).ifindex = skb.ifindex();
         (*event).length = h.length;
-        (*event).rule = 0;
+        (*event).rule = s.rule;
         (*event).source_port = h.source_port;
         (*event).destination_port = h.destination_port;
         (*event).original_port = s.original_port;
@@ -99,6 +99,12 @@ pub fn new_flow(skb: Skb, s: &mut Scratch, point: ObservationPoint) {
     let own = core::mem::replace(&mut s.point, point as u8);
     emit(skb, s, EventKind::NewFlow, 0, None);
     s.point = own;
+}
+
+/// A flow that policy held back goes on: told as a new one, where it is met.
+#[inline(always)]
+pub fn new_flow_here(skb: Skb, s: &Scratch) {
+    emit(skb, s, EventKind::NewFlow, 0, None);
 }
 
 /// A flow ended.

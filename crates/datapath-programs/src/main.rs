@@ -17,6 +17,7 @@ mod backends;
 mod code;
 mod config;
 mod deliver;
+mod enforce;
 mod events;
 mod fragments;
 mod hooks;

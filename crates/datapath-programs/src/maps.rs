@@ -1,12 +1,13 @@
 //! The maps. Names, versions and sizes are those of `datapath_layouts::maps`; the loader sets sizes and pins.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use datapath_layouts::maps as info;
 use datapath_layouts::{
-    AddressKey, Affinity, AffinityKey, AffinityMemberKey, Backend, BackendKey, Endpoint, Flow, FlowKey, FragmentKey,
-    FragmentPorts, Frontend, FrontendKey, MaglevTable, NatKey, NatMapping, PrefixKey, Route, ServiceFlow,
-    SocketReverse, SocketReverseKey, SourceRangeKey, StatsValue,
+    AddressKey, Affinity, AffinityKey, AffinityMemberKey, Backend, BackendKey, CidrId, Endpoint, Flow, FlowKey,
+    FragmentKey, FragmentPorts, Frontend, FrontendKey, IdentityInfo, MaglevTable, NatKey, NatMapping, PeerKey, Policy,
+    PolicyKey, PrefixKey, RangeKey, Route, Row, RowKey, ServiceFlow, SocketReverse, SocketReverseKey, SourceRangeKey,
+    StatsValue,
 };
 
 use crate::scratch::Scratch;
@@ -46,6 +47,20 @@ pub static SOCKET_REVERSE: LruHashMap<SocketReverseKey, SocketReverse> =
     LruHashMap::with_max_entries(info::SOCKET_REVERSE.lab, 0);
 #[map(name = "untranslated")]
 pub static UNTRANSLATED: HashMap<u64, u8> = HashMap::with_max_entries(info::UNTRANSLATED.lab, NO_PREALLOC);
+#[map(name = "policies")]
+pub static POLICIES: HashMap<PolicyKey, Policy> = HashMap::with_max_entries(info::POLICIES.lab, NO_PREALLOC);
+#[map(name = "identities")]
+pub static IDENTITIES: HashMap<u32, IdentityInfo> = HashMap::with_max_entries(info::IDENTITIES.lab, NO_PREALLOC);
+#[map(name = "policy_peers")]
+pub static POLICY_PEERS: HashMap<PeerKey, u32> = HashMap::with_max_entries(info::POLICY_PEERS.lab, NO_PREALLOC);
+#[map(name = "policy_cidrs")]
+pub static POLICY_CIDRS: LpmTrie<PrefixData, CidrId> = LpmTrie::with_max_entries(info::POLICY_CIDRS.lab, 0);
+#[map(name = "policy_rows")]
+pub static POLICY_ROWS: HashMap<RowKey, Row> = HashMap::with_max_entries(info::POLICY_ROWS.lab, NO_PREALLOC);
+#[map(name = "policy_ranges")]
+pub static POLICY_RANGES: LpmTrie<RangeData, Row> = LpmTrie::with_max_entries(info::POLICY_RANGES.lab, 0);
+#[map(name = "policy_clock")]
+pub static POLICY_CLOCK: Array<u32> = Array::with_max_entries(1, 0);
 #[map(name = "events")]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(info::EVENTS.lab, 0);
 #[map(name = "stats")]
@@ -55,5 +70,8 @@ pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
 /// `PrefixKey` or `SourceRangeKey` without its length, which aya's key type adds.
 pub type PrefixData = [u8; 20];
+/// `RangeKey` without its length.
+pub type RangeData = [u8; 8];
+const _: () = assert!(size_of::<RangeKey>() == size_of::<aya_ebpf::maps::lpm_trie::Key<RangeData>>());
 const _: () = assert!(size_of::<PrefixKey>() == size_of::<aya_ebpf::maps::lpm_trie::Key<PrefixData>>());
 const _: () = assert!(size_of::<SourceRangeKey>() == size_of::<aya_ebpf::maps::lpm_trie::Key<PrefixData>>());

@@ -2,9 +2,10 @@
 
 use aya_ebpf::maps::lpm_trie::Key;
 use datapath_layouts::{
-    Address, AddressKey, Affinity, AffinityKey, Flow, FlowKey, Frontend, NatKey, PrefixKey, ServiceFlow,
+    Address, AddressKey, Affinity, AffinityKey, Flow, FlowKey, Frontend, Half, NatKey, PrefixKey, ServiceFlow,
 };
 use datapath_logic::encapsulation::OUTER_V6;
+use datapath_logic::policy::{Question, Work};
 use datapath_logic::tuple::Tuple;
 use packet_headers::Headers;
 
@@ -40,6 +41,12 @@ pub struct Scratch {
     /// Who asks for a backend, and which one it is to be.
     pub affinity_key: AffinityKey,
     pub affinity: Affinity,
+    /// What policy is asked, what it has found so far, and what an end of the flow remembers of it.
+    pub question: Question,
+    pub work: Work,
+    pub half: Half,
+    /// The policy rule that decided last; 0 = none.
+    pub rule: u32,
     /// What an ICMP error quotes.
     pub quote: [u8; 64],
     /// Outer headers under construction.
@@ -61,12 +68,18 @@ pub struct Scratch {
 }
 
 impl Scratch {
+    /// This CPU's scratch as it is: for functions that can't be handed it.
+    #[inline(always)]
+    pub fn current() -> Option<&'static mut Self> {
+        let scratch = SCRATCH.get_ptr_mut(0)?;
+        // SAFETY: programs on one CPU do not nest (see main.rs); the caller's reference rests meanwhile.
+        Some(unsafe { &mut *scratch })
+    }
+
     /// This CPU's scratch, with what the last packet left behind cleared as far as anybody looks.
     #[inline(always)]
     pub fn take() -> Option<&'static mut Self> {
-        let scratch = SCRATCH.get_ptr_mut(0)?;
-        // SAFETY: programs on one CPU do not nest (see main.rs), so this is the only reference.
-        let s = unsafe { &mut *scratch };
+        let s = Self::current()?;
         s.original = Address::ZERO;
         s.original_port = 0;
         s.tunnel = Address::ZERO;
@@ -74,6 +87,7 @@ impl Scratch {
         s.destination_identity = 0;
         s.event_flags = 0;
         s.unused_port = 0;
+        s.rule = 0;
         Some(s)
     }
 

@@ -2,11 +2,12 @@
 
 use datapath_layouts::event::event_flags;
 use datapath_layouts::flow::{flow_flags, flow_state, half_state};
-use datapath_layouts::{Address, Counters, DropReason, Half, ServiceFlow};
+use datapath_layouts::{Address, Counters, DropReason, Flow, Half, ServiceFlow};
 use datapath_logic::conntrack::{self, Progress, Seen};
 use datapath_logic::tuple;
 use packet_headers::{flags, protocol};
 
+use crate::code::{self, Code};
 use crate::events;
 use crate::maps::{CONNTRACK, HALF_OPEN, SERVICE_FLOWS};
 use crate::scratch::Scratch;
@@ -23,6 +24,10 @@ pub struct Known {
     pub service_address: Address,
     pub service_port: u16,
     pub entry_node: Address,
+    /// What policy said at the initiator's end, if that is here.
+    pub source: Half,
+    /// And at the responder's.
+    pub destination: Half,
 }
 
 impl Known {
@@ -39,10 +44,10 @@ pub struct Opening {
     pub entry_node: Address,
     pub service_port: u16,
     pub flags: u16,
-    /// The initiator is on this node.
-    pub source_here: bool,
-    /// The responder is on this node.
-    pub destination_here: bool,
+    /// What the initiator's end has said, if that is here.
+    pub source: Half,
+    /// What the responder's end has said, if that is here.
+    pub destination: Half,
 }
 
 impl Opening {
@@ -53,9 +58,15 @@ impl Opening {
         self.entry_node = Address::ZERO;
         self.service_port = 0;
         self.flags = 0;
-        self.source_here = source_here;
-        self.destination_here = destination_here;
+        // An end without a policy accepts; one that has a policy is judged before the flow is opened.
+        accept(&mut self.source, source_here);
+        accept(&mut self.destination, destination_here);
     }
+}
+
+#[inline(always)]
+fn accept(half: &mut Half, here: bool) {
+    *half = Half { state: if here { half_state::ACCEPTED } else { half_state::UNJUDGED }, ..Half::ZERO };
 }
 
 /// Finds the flow of `s.tuple` and, unless the packet is an ICMP error about it, counts the packet in.
@@ -103,6 +114,8 @@ fn find_entry(skb: Skb, s: &mut Scratch) -> Option<()> {
         service_address: flow.service_address,
         service_port: flow.service_port,
         entry_node: flow.entry_node,
+        source: flow.source,
+        destination: flow.destination,
     };
     s.destination_identity = if s.known.reply { flow.source_identity } else { flow.destination_identity };
     if error {
@@ -192,9 +205,7 @@ pub fn is_syn(s: &Scratch) -> bool {
 
 #[inline(never)]
 fn move_entry(s: &mut Scratch) -> u32 {
-    let Some(entry) = CONNTRACK.get_ptr_mut(&s.key).or_else(|| HALF_OPEN.get_ptr_mut(&s.key)) else { return 0 };
-    // SAFETY: as in `find_entry`.
-    let flow = unsafe { &mut *entry };
+    let Some(flow) = entry(s) else { return 0 };
     flow.entry_node = s.tunnel;
     if s.original_port != 0 {
         flow.service_address = s.original;
@@ -204,10 +215,33 @@ fn move_entry(s: &mut Scratch) -> u32 {
     1
 }
 
+/// The entry that [`find`] found, wherever it is by now.
+#[inline(always)]
+pub fn entry(s: &Scratch) -> Option<&'static mut Flow> {
+    let entry = CONNTRACK.get_ptr_mut(&s.key).or_else(|| HALF_OPEN.get_ptr_mut(&s.key))?;
+    // SAFETY: as in `find_entry`.
+    Some(unsafe { &mut *entry })
+}
+
+/// Remembers that `s.tuple` was refused, and where: neither its answers nor its next packets pass as something new.
+#[inline(always)]
+pub fn bury(s: &mut Scratch) {
+    if conntrack::may_open(s.tuple.protocol, s.headers.tcp_flags) {
+        // Without room the next packet is judged afresh: it is refused again.
+        let _ = open_code(s);
+    }
+}
+
+/// [`open`] as a subprogram.
+#[inline(never)]
+pub fn open_code(s: &mut Scratch) -> Code {
+    code::encode(open(s))
+}
+
 /// Makes an entry for `s.tuple` (whose key [`find`] left in `s.key`), with the packet counted in. The caller has asked
 /// [`conntrack::may_open`].
 #[inline(always)]
-pub fn open(s: &mut Scratch) -> Result<(), DropReason> {
+fn open(s: &mut Scratch) -> Result<(), DropReason> {
     let transport = s.tuple.protocol;
     let source_high = tuple::flow_key(&s.tuple, &mut s.key);
     let mut state_flags = s.opening.flags;
@@ -224,8 +258,11 @@ pub fn open(s: &mut Scratch) -> Result<(), DropReason> {
     clear(&mut flow.forward);
     clear(&mut flow.reply);
     flow.handshake_ns = 0;
-    set_half(&mut flow.source, s.opening.source_here, destination);
-    set_half(&mut flow.destination, s.opening.destination_here, source);
+    flow.source = s.opening.source;
+    flow.destination = s.opening.destination;
+    // Where policy was not asked, the peer is remembered all the same.
+    flow.source.peer_identity = destination;
+    flow.destination.peer_identity = source;
     flow.service_address = s.opening.service_address;
     flow.entry_node = s.opening.entry_node;
     flow.source_identity = source;
@@ -253,18 +290,6 @@ fn clear(counters: &mut Counters) {
     counters.packets = 0;
     counters.bytes = 0;
     counters.last_seen_ns = 0;
-}
-
-/// No policy yet: an end that is here has accepted.
-#[inline(always)]
-fn set_half(half: &mut Half, here: bool, peer: u32) {
-    half.policy_id = 0;
-    half.epoch = 0;
-    half.peer_identity = peer;
-    half.peer_generation = 0;
-    half.rule = 0;
-    half.state = if here { half_state::ACCEPTED } else { half_state::UNJUDGED };
-    half.reserved = [0; 3];
 }
 
 /// The backend that this flow (as its client sees it, `s.service_key`) was given earlier.

@@ -6,9 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use datapath_layouts::maps::{self as info, ALL, MapInfo};
 use datapath_layouts::{
-    AddressKey, Affinity, AffinityKey, AffinityMemberKey, Backend, BackendKey, Endpoint, Flow, FlowKey, FragmentKey,
-    FragmentPorts, Frontend, FrontendKey, MaglevTable, NatKey, NatMapping, NodeConfig, PrefixKey, Route, ServiceFlow,
-    SocketReverse, SocketReverseKey, SourceRangeKey, StatsValue,
+    AddressKey, Affinity, AffinityKey, AffinityMemberKey, Backend, BackendKey, CidrId, Endpoint, Flow, FlowKey,
+    FragmentKey, FragmentPorts, Frontend, FrontendKey, IdentityInfo, MaglevTable, NatKey, NatMapping, NodeConfig,
+    PeerKey, Policy, PolicyKey, PrefixKey, RangeKey, Route, Row, RowKey, ServiceFlow, SocketReverse, SocketReverseKey,
+    SourceRangeKey, StatsValue,
 };
 
 use crate::adopt::{Adoption, check_map};
@@ -81,6 +82,7 @@ fn shape(map: MapInfo, profile: Profile) -> MapShape {
         max_entries: entries(map, profile),
     };
     const HASH: u32 = 1;
+    const ARRAY: u32 = 2;
     const PERCPU_ARRAY: u32 = 6;
     const LRU: u32 = 9;
     const LPM: u32 = 11;
@@ -100,6 +102,13 @@ fn shape(map: MapInfo, profile: Profile) -> MapShape {
         n if n == info::FRAGMENTS.name => of(LRU, size_of::<FragmentKey>(), size_of::<FragmentPorts>()),
         n if n == info::SOCKET_REVERSE.name => of(LRU, size_of::<SocketReverseKey>(), size_of::<SocketReverse>()),
         n if n == info::UNTRANSLATED.name => of(HASH, size_of::<u64>(), size_of::<u8>()),
+        n if n == info::POLICIES.name => of(HASH, size_of::<PolicyKey>(), size_of::<Policy>()),
+        n if n == info::IDENTITIES.name => of(HASH, size_of::<u32>(), size_of::<IdentityInfo>()),
+        n if n == info::POLICY_PEERS.name => of(HASH, size_of::<PeerKey>(), size_of::<u32>()),
+        n if n == info::POLICY_CIDRS.name => of(LPM, size_of::<PrefixKey>(), size_of::<CidrId>()),
+        n if n == info::POLICY_ROWS.name => of(HASH, size_of::<RowKey>(), size_of::<Row>()),
+        n if n == info::POLICY_RANGES.name => of(LPM, size_of::<RangeKey>(), size_of::<Row>()),
+        n if n == info::POLICY_CLOCK.name => of(ARRAY, size_of::<u32>(), size_of::<u32>()),
         n if n == info::EVENTS.name => of(RING, 0, 0),
         _ => of(PERCPU_ARRAY, 4, size_of::<StatsValue>()),
     }

@@ -6,9 +6,10 @@ use std::path::Path;
 
 use datapath_layouts::maps::{self as info, MapInfo};
 use datapath_layouts::{
-    AddressKey, Affinity, AffinityKey, AffinityMemberKey, Backend, BackendKey, Endpoint, Flow, FlowKey, FragmentKey,
-    FragmentPorts, Frontend, FrontendKey, MaglevTable, NatKey, NatMapping, PrefixKey, Route, ServiceFlow,
-    SocketReverse, SocketReverseKey, SourceRangeKey, StatsValue, stats,
+    AddressKey, Affinity, AffinityKey, AffinityMemberKey, Backend, BackendKey, CidrId, Endpoint, Flow, FlowKey,
+    FragmentKey, FragmentPorts, Frontend, FrontendKey, IdentityInfo, MaglevTable, NatKey, NatMapping, PeerKey, Policy,
+    PolicyKey, PrefixKey, RangeKey, Route, Row, RowKey, ServiceFlow, SocketReverse, SocketReverseKey, SourceRangeKey,
+    StatsValue, stats,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -297,6 +298,20 @@ pub struct Maps {
     pub socket_reverse: Map<SocketReverseKey, SocketReverse>,
     /// Network namespaces whose sockets are left alone, by their cookies.
     pub untranslated: Map<u64, u8>,
+    /// Policies, by subject and direction.
+    pub policies: Map<PolicyKey, Policy>,
+    /// What is known about identities.
+    pub identities: Map<u32, IdentityInfo>,
+    /// Classes of policies' peers.
+    pub policy_peers: Map<PeerKey, u32>,
+    /// Prefixes that policies name.
+    pub policy_cidrs: Map<PrefixKey, CidrId>,
+    /// What classes may do.
+    pub policy_rows: Map<RowKey, Row>,
+    /// The same for ranges of ports.
+    pub policy_ranges: Map<RangeKey, Row>,
+    /// Goes up after every change of policy: one entry, key 0.
+    pub policy_clock: Map<u32, u32>,
     /// Counters.
     pub stats: StatsMap,
     events: OwnedFd,
@@ -327,6 +342,13 @@ impl Maps {
             fragments: Map::open(directory, info::FRAGMENTS)?,
             socket_reverse: Map::open(directory, info::SOCKET_REVERSE)?,
             untranslated: Map::open(directory, info::UNTRANSLATED)?,
+            policies: Map::open(directory, info::POLICIES)?,
+            identities: Map::open(directory, info::IDENTITIES)?,
+            policy_peers: Map::open(directory, info::POLICY_PEERS)?,
+            policy_cidrs: Map::open(directory, info::POLICY_CIDRS)?,
+            policy_rows: Map::open(directory, info::POLICY_ROWS)?,
+            policy_ranges: Map::open(directory, info::POLICY_RANGES)?,
+            policy_clock: Map::open(directory, info::POLICY_CLOCK)?,
             stats: StatsMap::open(directory)?,
             events,
         })
@@ -353,6 +375,13 @@ impl Maps {
             self.fragments.usage()?,
             self.socket_reverse.usage()?,
             self.untranslated.usage()?,
+            self.policies.usage()?,
+            self.identities.usage()?,
+            self.policy_peers.usage()?,
+            self.policy_cidrs.usage()?,
+            self.policy_rows.usage()?,
+            self.policy_ranges.usage()?,
+            self.policy_clock.usage()?,
             usage(self.events.as_fd(), info::EVENTS)?,
             usage(self.stats.fd.as_fd(), info::STATS)?,
         ])

@@ -8,8 +8,7 @@ use crate::services::Purge;
 use crate::table::{Table, TableError};
 use datapath_layouts::{
     Address, Affinity, AffinityKey, Backend, BackendKey, Flow, FlowKey, FragmentKey, FragmentPorts, NatKey, NatMapping,
-    PrefixKey, Route,
-    ServiceFlow, SocketReverse, SocketReverseKey,
+    PrefixKey, Route, ServiceFlow, SocketReverse, SocketReverseKey,
 };
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;

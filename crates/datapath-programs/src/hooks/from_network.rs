@@ -15,6 +15,7 @@ use crate::code::{self, Code};
 use crate::config::config;
 use crate::scratch::{Scratch, endpoint_of, route_of};
 use crate::skb::Skb;
+use crate::enforce::{self, Here};
 use crate::{deliver, fragments, masquerade, refusal, services, track};
 
 #[classifier]
@@ -73,6 +74,9 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
                 return Err(DropReason::StaleOrUnroutable);
             }
             s.opening.plain(false, true);
+        }
+        enforce::policy(skb, s, Here::Receiver, endpoint.policy_id, found)?;
+        if !found {
             open_flow(skb, s, ObservationPoint::ToEndpoint)?;
         }
         return deliver::to_pod(skb, s, endpoint, false);
@@ -118,8 +122,9 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
     match (way(target, route), target, route) {
         (Way::Pod, Some(endpoint), _) => {
             s.event_flags |= event_flags::INGRESS;
+            s.opening.plain(false, true);
+            enforce::policy(skb, s, Here::Receiver, endpoint.policy_id, !new)?;
             if new {
-                s.opening.plain(false, true);
                 open_flow(skb, s, ObservationPoint::ToEndpoint)?;
             }
             deliver::to_pod(skb, s, endpoint, false)

@@ -16,6 +16,7 @@ use crate::code::{self, Code};
 use crate::config::config;
 use crate::scratch::{Scratch, endpoint_of, route_of};
 use crate::skb::Skb;
+use crate::enforce::{self, Here};
 use crate::{alias, deliver, events, fragments, track};
 
 /// `PACKET_HOST` of `linux/if_packet.h`.
@@ -134,6 +135,9 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
                 if aliased {
                     s.opening.flags |= flow_flags::ALIASED;
                 }
+            }
+            enforce::policy(skb, s, Here::Receiver, endpoint.policy_id, found)?;
+            if !found {
                 open_flow(skb, s, ObservationPoint::ToEndpoint)?;
             }
             deliver::to_pod(skb, s, endpoint, false)
@@ -191,6 +195,7 @@ fn serve(skb: Skb, s: &mut Scratch, to_host: bool, from_world: bool) -> Result<O
         return Ok(Some(deliver::to_host(skb, s)));
     }
     s.event_flags |= event_flags::INGRESS;
+    enforce::policy(skb, s, Here::Receiver, endpoint.policy_id, !new)?;
     if new {
         open_flow(skb, s, ObservationPoint::ToEndpoint)?;
     }

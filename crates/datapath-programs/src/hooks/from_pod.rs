@@ -15,6 +15,7 @@ use super::{IS_ARP, IS_IP, IS_OTHER, Served, find_flow, open_flow, read, return_
 use crate::code::{self, Code};
 use crate::scratch::{Scratch, endpoint_of, route_of};
 use crate::skb::Skb;
+use crate::enforce::{self, Here};
 use crate::{alias, deliver, events, fragments, masquerade, refusal};
 
 #[classifier]
@@ -83,6 +84,7 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
         return_to_itself(skb, s)?;
     }
     if reply && s.known.is(flow_flags::VIA_ENTRY) {
+        enforce::policy(skb, s, Here::Sender, own.policy_id, true)?;
         // The client waits at the node through which it came in, for an answer from the address it called.
         if s.known.is(flow_flags::ALIASED) && !s.headers.is(flags::ICMP_ERROR) {
             alias::undo(skb, s)?;
@@ -111,6 +113,15 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
     }
     if new {
         s.opening.plain(true, matches!(chosen, Way::Pod));
+    }
+    // Nobody is kept from themselves.
+    if target.is_none_or(|endpoint| endpoint.ifindex != own.ifindex) {
+        enforce::policy(skb, s, Here::Sender, own.policy_id, !new)?;
+        if let (Way::Pod, Some(endpoint)) = (chosen, target) {
+            enforce::policy(skb, s, Here::Receiver, endpoint.policy_id, !new)?;
+        }
+    }
+    if new {
         let point = match chosen {
             Way::Host => ObservationPoint::ToHost,
             Way::Pod => ObservationPoint::ToEndpoint,

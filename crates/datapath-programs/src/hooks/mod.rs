@@ -12,7 +12,7 @@ mod xdp_from_network;
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use datapath_layouts::event::event_flags;
 use datapath_layouts::flow::flow_flags;
-use datapath_layouts::{DropReason, ObservationPoint};
+use datapath_layouts::{DropReason, Half, ObservationPoint};
 use datapath_logic::{conntrack, service};
 use packet_headers::{Content, ETHERNET_HEADER, Headers, Packet, flags, parse_outer, parse_quoted};
 
@@ -114,6 +114,8 @@ fn translate_service(skb: Skb, s: &mut Scratch, destination_is_node: bool) -> Re
         Translation::Done => {
             if s.headers.is(flags::ICMP_ERROR) {
                 s.known.reply = false;
+                // No end of its flow is asked for it.
+                (s.known.source, s.known.destination) = (Half::ZERO, Half::ZERO);
                 return Ok(Served::Known);
             }
             if s.headers.source.same(&s.headers.destination) {
@@ -157,7 +159,7 @@ fn open_flow_code(skb: Skb, s: &mut Scratch, point: ObservationPoint) -> Code {
         s.opening.service_address = s.original;
         s.opening.service_port = s.original_port;
     }
-    let opened = code::encode(track::open(s));
+    let opened = track::open_code(s);
     if opened == 0 {
         events::new_flow(skb, s, point);
     }

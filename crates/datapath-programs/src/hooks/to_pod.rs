@@ -11,6 +11,7 @@ use super::{IS_IP, IS_OTHER, find_flow, open_flow, read};
 use crate::code::{self, Code};
 use crate::scratch::{Scratch, endpoint_of, route_of};
 use crate::skb::Skb;
+use crate::enforce::{self, Here};
 use crate::{deliver, events, fragments};
 
 #[classifier]
@@ -53,8 +54,14 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
     s.destination_identity = target.identity;
     // An ICMP error of the host's own stack about a packet it saw (as from a host port that nobody serves) may be
     // about a flow that was never tracked; it comes from the node itself, so it passes.
-    if !found && !s.headers.is(flags::ICMP_ERROR) {
+    let opens = !found && !s.headers.is(flags::ICMP_ERROR);
+    if opens {
         s.opening.plain(true, true);
+    }
+    if found || opens {
+        enforce::policy(skb, s, Here::Receiver, target.policy_id, found)?;
+    }
+    if opens {
         open_flow(skb, s, ObservationPoint::ToEndpoint)?;
     }
     deliver::to_pod(skb, s, target, true)

@@ -180,6 +180,12 @@ impl Bench {
         clear(&m.service_flows);
         clear(&m.nat);
         clear(&m.fragments);
+        clear(&m.policies);
+        clear(&m.identities);
+        clear(&m.policy_peers);
+        clear(&m.policy_cidrs);
+        clear(&m.policy_rows);
+        clear(&m.policy_ranges);
         world::put(m, &self.devices, self.routing());
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use datapath::EventReader;
 use datapath_layouts::{Address, DropReason, Event, EventKind, ObservationPoint, stats};
@@ -52,6 +53,10 @@ pub struct Step {
     told: Vec<Told>,
     /// Slots of the statistics that go up by one packet.
     counted: Vec<u32>,
+    /// What changes in the tables before.
+    change: Option<Arc<dyn Fn(&Bench) + Send + Sync>>,
+    /// The rule that the events name.
+    rule: u32,
     /// Only these checks: the packet's own bytes may be wrong (hostile input that passes).
     sums: bool,
 }
@@ -73,6 +78,8 @@ pub fn at(program: &'static str, packet: impl Into<Vec<u8>>) -> Step {
         mark: 0,
         told: Vec::new(),
         counted: Vec::new(),
+        change: None,
+        rule: 0,
         sums: true,
     }
 }
@@ -222,6 +229,12 @@ impl Step {
         self.counted.push(stats::FLOWS_CREATED);
         self
     }
+    /// A flow that policy held back is reported as passing again.
+    #[must_use]
+    pub fn resumes(mut self) -> Self {
+        self.told.push(told(EventKind::NewFlow, Some(own_point(self.program)), 0));
+        self
+    }
     /// The end of a flow is reported.
     #[must_use]
     pub fn ends(mut self) -> Self {
@@ -252,6 +265,18 @@ impl Step {
         self.told.last_mut().expect("an event").original = Some((address, port));
         self
     }
+    /// The tables change before it comes.
+    #[must_use]
+    pub fn after(mut self, change: impl Fn(&Bench) + Send + Sync + 'static) -> Self {
+        self.change = Some(Arc::new(change));
+        self
+    }
+    /// Its events name this rule of a policy.
+    #[must_use]
+    pub fn rule(mut self, rule: u32) -> Self {
+        self.rule = rule;
+        self
+    }
     /// The packet's own checksums are not right to begin with.
     #[must_use]
     pub fn sums_unchecked(mut self) -> Self {
@@ -268,6 +293,9 @@ impl Step {
 
     /// Runs it; what is wrong, in words.
     pub fn run(&self, bench: &Bench, events: &mut EventReader) -> Result<(), String> {
+        if let Some(change) = &self.change {
+            change(bench);
+        }
         let device = match self.device {
             Device::Pod => bench.devices.pod,
             Device::Neighbour => bench.devices.neighbour,
@@ -297,6 +325,9 @@ impl Step {
         }
         if out.events.len() != self.told.len() || out.events.iter().zip(&self.told).any(|(e, t)| !tells(e, t)) {
             let _ = writeln!(wrong, "  events {:?}\n  instead of {:?}", out.events, self.told);
+        }
+        if let Some(event) = out.events.iter().find(|event| event.rule != self.rule) {
+            let _ = writeln!(wrong, "  an event names rule {} instead of {}", event.rule, self.rule);
         }
         for slot in 0..stats::EVENTS_LOST {
             let old = before.iter().find(|(s, _)| *s == slot).map_or(0, |(_, v)| v.packets);
