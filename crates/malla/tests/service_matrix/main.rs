@@ -20,6 +20,7 @@ mod manifests;
 mod maps;
 mod matrix;
 #[path = "../chaos/model.rs"]
+#[allow(dead_code, reason = "each test program uses its own part")]
 mod model;
 mod pairs;
 mod table;

@@ -12,7 +12,9 @@ const END: &str = "<!-- it ends -->";
 
 pub fn markdown() -> String {
     let mut out = String::from("| asked by | policy |");
-    POSITIONS.iter().for_each(|(name, _)| drop(write!(out, " {name} |")));
+    for (name, _) in POSITIONS {
+        let _ = write!(out, " {name} |");
+    }
     out.push_str("\n|---|---|");
     POSITIONS.iter().for_each(|_| out.push_str("---|"));
     out.push('\n');
