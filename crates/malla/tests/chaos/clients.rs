@@ -58,7 +58,8 @@ impl<'a> Clients<'a> {
     }
 
     /// Asks on all of these paths at once; what is not as the model has it, in words. Who is not seen may be bad luck, and
-    /// a client's port may belong to a flow that goes on: so what is wrong is asked once more, with other ports.
+    /// a client's port may belong to a flow that goes on to the same backend (ARCHITECTURE.md, known limits): so what is
+    /// wrong is asked once more, with other ports.
     pub fn compare(&self, probes: &[Probe]) -> Vec<String> {
         let first = self.compare_once(probes);
         let again: Vec<Probe> = first.iter().map(|(number, _)| probes[*number].clone()).collect();
