@@ -197,6 +197,16 @@ pub fn follow_client(s: &mut Scratch) {
     }
 }
 
+/// A client that asks by another service than before, from the same port and for the same backend, is answered as by the
+/// one that it asked last. Not with TCP, where that is another connection.
+#[inline(always)]
+pub fn follow_service(s: &mut Scratch) {
+    let same = s.known.service_port == s.original_port && s.known.service_address.same(&s.original);
+    if !same && !s.known.reply && !s.known.is(flow_flags::VIA_ENTRY) && s.tuple.protocol != protocol::TCP {
+        move_entry(s);
+    }
+}
+
 /// A TCP packet that begins a connection, or answers one that does.
 #[inline(always)]
 pub fn is_syn(s: &Scratch) -> bool {

@@ -122,7 +122,11 @@ fn translate_service(skb: Skb, s: &mut Scratch, destination_is_node: bool) -> Re
                 hide_from_itself(skb, s)?;
             }
             s.set_tuple();
-            Ok(if track::find(skb, s) { Served::Known } else { Served::New })
+            if !track::find(skb, s) {
+                return Ok(Served::New);
+            }
+            track::follow_service(s);
+            Ok(Served::Known)
         }
     }
 }

@@ -116,6 +116,12 @@ pub fn put_frontend(maps: &Maps, family: Family, frontend: Frontend) {
     }
 }
 
+/// The service again, at its load balancer's address.
+pub fn put_balanced(maps: &Maps, family: Family) {
+    let key = FrontendKey { address: family.balanced().into(), port: SERVICE_PORT, protocol: 17, cluster: 0 };
+    maps.frontends.insert(&key, &Frontend::with_row(SERVICE_ID, 1)).unwrap();
+}
+
 /// Writes a row of backends.
 pub fn put_row(maps: &Maps, row: u32, backends: &[Backend]) {
     for (slot, backend) in backends.iter().enumerate() {
