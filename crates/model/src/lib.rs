@@ -5,6 +5,7 @@
 
 pub mod family;
 pub mod identity;
+pub mod labels;
 pub mod name;
 pub mod node;
 pub mod protocol;
@@ -12,6 +13,7 @@ pub mod service;
 
 pub use family::Family;
 pub use identity::{EndpointId, Identity};
+pub use labels::{Label, LabelError, Labels};
 pub use name::{NodeName, ObjectName};
 pub use node::Node;
 pub use protocol::Protocol;
