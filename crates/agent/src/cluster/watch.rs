@@ -2,13 +2,15 @@
 
 use super::node;
 use crate::watched::Told;
+use custom_resources::{CiliumEndpointSlice, CiliumIdentity};
 use futures::StreamExt;
+use identity::{NUMBERS, Published, published};
 use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Resource};
-use model::{EndpointSlice, Node, NodeName, ObjectName, Service};
+use model::{EndpointSlice, Labels, Node, NodeName, ObjectName, Service};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,6 +25,10 @@ pub enum Input {
     Service(Told<ObjectName, Service>),
     /// About an EndpointSlice.
     Slice(Told<ObjectName, EndpointSlice>),
+    /// About a CiliumIdentity, by its number; 0 for all that are no numbers.
+    Identity(Told<u32, Labels>),
+    /// About a CiliumEndpointSlice.
+    Published(Told<Box<str>, Vec<Published>>),
 }
 
 /// How a watch does.
@@ -101,6 +107,9 @@ pub fn start(client: &kube::Client, watches: &Watches) -> mpsc::Receiver<Input> 
     );
     let service = load_balancer::from_kubernetes::service;
     spawn::<core::Service, _, _>(client, "Service", watches, &sender, object_name, service, Input::Service);
+    spawn::<CiliumIdentity, _, _>(client, "CiliumIdentity", watches, &sender, number, labels, Input::Identity);
+    let (name, read) = (plain_name::<CiliumEndpointSlice>, |slice: &CiliumEndpointSlice| Some(published(slice)));
+    spawn::<CiliumEndpointSlice, _, _>(client, "CiliumEndpointSlice", watches, &sender, name, read, Input::Published);
     receiver
 }
 
@@ -165,6 +174,18 @@ fn spawn<O, K, V>(
 fn object_name<O: Resource>(object: &O) -> ObjectName {
     let meta = object.meta();
     ObjectName::new(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
+}
+
+fn plain_name<O: Resource>(object: &O) -> Box<str> {
+    object.meta().name.as_deref().unwrap_or_default().into()
+}
+
+fn number(object: &CiliumIdentity) -> u32 {
+    object.number().unwrap_or(0)
+}
+
+fn labels(object: &CiliumIdentity) -> Option<Labels> {
+    NUMBERS.contains(&object.number()?).then(|| Labels::from_map(&object.security_labels).ok())?
 }
 
 fn node_name(object: &core::Node) -> NodeName {

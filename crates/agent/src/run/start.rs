@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::events::{self, Hub};
 use crate::facts::{self, Facts};
 use crate::health_checks::{self, Trouble};
+use crate::identities::LocalIdentities;
 use crate::kernel_datapath::{Kernel, Ring, collected_maps, endpoints, failed, loop_maps};
 use crate::node_config::{Choices, node_config, pod_mtu};
 use crate::pods::{Adapter, Pods, local_pod};
@@ -54,7 +55,9 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     thread("collector", move || collector.run())?;
     let pods = Arc::new(Pods::new(endpoints(&datapath), kernel.clone(), handle.clone()));
     let pods_changed = Arc::new(Notify::new());
-    let network = pod_network(args, &own, &datapath, &pods, &pods_changed)?;
+    let local_identities = Arc::new(LocalIdentities::default());
+    let adapter = Adapter { pods: pods.clone(), identities: local_identities.clone(), changed: pods_changed.clone() };
+    let network = pod_network(args, &own, &datapath, adapter)?;
     let pods_adopted = recover_pods(&network, &pods)?;
 
     let node = own.name.clone();
@@ -72,6 +75,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
         adoption: adoption(&datapath, pods_adopted),
         maps: loop_maps(&datapath),
         capacity: capacity(args.profile),
+        ipcache_room: room(args.profile, maps::IPCACHE),
         service_ranges: args.service_cidr.clone(),
         netlink: Some(netlink),
         loaded: kernel,
@@ -79,6 +83,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
         facts,
         choices,
         pods,
+        local_identities,
         collector: handle,
         collected,
         hub,
@@ -123,10 +128,7 @@ fn load(args: &AgentArgs, own: &Node, facts: &Facts, choices: &Choices) -> Resul
 }
 
 fn capacity(profile: ProfileArg) -> Capacity {
-    let room = |map: maps::MapInfo| match profile {
-        ProfileArg::Lab => map.lab as usize,
-        ProfileArg::Node => map.node as usize,
-    };
+    let room = |map| room(profile, map);
     Capacity {
         frontends: room(maps::FRONTENDS),
         backends: room(maps::BACKENDS),
@@ -136,19 +138,20 @@ fn capacity(profile: ProfileArg) -> Capacity {
     }
 }
 
-fn pod_network(
-    args: &AgentArgs,
-    own: &Node,
-    datapath: &Datapath,
-    pods: &Arc<Pods>,
-    changed: &Arc<Notify>,
-) -> anyhow::Result<Arc<PodNetwork>> {
+fn room(profile: ProfileArg, map: maps::MapInfo) -> usize {
+    match profile {
+        ProfileArg::Lab => map.lab as usize,
+        ProfileArg::Node => map.node as usize,
+    }
+}
+
+fn pod_network(args: &AgentArgs, own: &Node, datapath: &Datapath, adapter: Adapter) -> anyhow::Result<Arc<PodNetwork>> {
     let network = PodNetwork::new(Config {
         state_dir: args.state_dir.clone(),
         pod_cidrs: own.pod_ranges.clone(),
         mtu: pod_mtu(&datapath.config()),
         rest: DEFAULT_REST,
-        datapath: Box::new(Adapter { pods: pods.clone(), changed: changed.clone() }),
+        datapath: Box::new(adapter),
     })
     .context("open the state of the Pod network")?;
     Ok(Arc::new(network))
