@@ -1,7 +1,7 @@
 //! The agent of a node: watches the cluster, plans, and writes what the datapath needs into the kernel.
 //!
 //! ```text
-//! API ─watch─▶ cluster ─told─▶ run::State ─plan─▶ topology, services ─apply─▶ maps, routes
+//! API ─watch─▶ cluster ─told─▶ run::State ─plan─▶ topology, services, identities ─apply─▶ maps, routes
 //! CNI ───────▶ pod-network ──▶ pods ──────────────────────────────────────▶ maps, programs on links
 //! ring ──────▶ events ──────▶ server (agent.sock) ◀─ questions ─ malla status, malla monitor
 //! maps ──────▶ collector: forgets what is over ─▶ sockets: ends those bound to it
@@ -19,6 +19,7 @@ pub mod events;
 pub mod facts;
 mod fast_path;
 mod health_checks;
+pub mod identities;
 mod kernel;
 pub mod kernel_datapath;
 pub mod loaded;

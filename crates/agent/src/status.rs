@@ -124,6 +124,8 @@ pub struct Endpoint {
     /// The Pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<ObjectName>,
+    /// Its security identity, as the map has it.
+    pub identity: u32,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
     /// Host side of its link.
@@ -149,6 +151,10 @@ pub struct Counts {
     pub ipcache: usize,
     /// Pods of this node.
     pub endpoints: usize,
+    /// Identities known.
+    pub identities: usize,
+    /// Addresses of other nodes' Pods whose identity is in `ipcache`.
+    pub remote_pods: usize,
 }
 
 /// Memory in bytes.

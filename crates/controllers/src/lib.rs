@@ -1,6 +1,6 @@
 //! The controllers that make ordinary manifests come alive: Node address ranges and readiness, scheduling,
-//! Deployments and ReplicaSets, EndpointSlices and Endpoints, addresses of load balancers, and the collection of orphaned
-//! Pods.
+//! Deployments and ReplicaSets, EndpointSlices and Endpoints, addresses of load balancers, identities, and the collection of
+//! orphaned Pods.
 //!
 //! ```text
 //! API server ─watch→ cache (one per kind, shared) ─keys→ queue → plan (pure) → apply → API server
@@ -23,6 +23,7 @@ pub mod endpoint_slice;
 pub mod endpoints;
 mod error;
 mod events;
+pub mod identities;
 pub mod load_balancer_addresses;
 mod merge_patch;
 pub mod node_ipam;

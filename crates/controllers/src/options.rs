@@ -1,7 +1,8 @@
 //! What a cluster can choose about its controllers.
 
+use identity::Filter;
 use ipnet::IpNet;
-use std::{net::Ipv6Addr, time::Duration};
+use std::{net::Ipv6Addr, ops::RangeInclusive, time::Duration};
 
 /// A cluster-wide Pod range and the size of each Node's share of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,14 @@ pub struct Options {
     pub default_toleration: Duration,
     /// A Node must have been gone this long before its Pods are removed (Kubernetes' Pod GC: 40 s).
     pub vanished_node_grace: Duration,
+    /// Name of the cluster, as its Pods' identities carry it (Cilium's `cluster-name`, and its default).
+    pub cluster_name: String,
+    /// Which labels make an identity.
+    pub identity_labels: Filter,
+    /// Numbers that may be given: all that there are, or fewer where somebody else gives the others.
+    pub identity_numbers: RangeInclusive<u32>,
+    /// How long an identity that no Pod has is kept.
+    pub identity_grace: Duration,
 }
 
 impl Default for Options {
@@ -42,6 +51,10 @@ impl Default for Options {
             node_startup_grace: Duration::from_secs(60),
             default_toleration: Duration::from_secs(300),
             vanished_node_grace: Duration::from_secs(40),
+            cluster_name: "default".to_owned(),
+            identity_labels: Filter::default(),
+            identity_numbers: identity::NUMBERS,
+            identity_grace: identity::GRACE,
         }
     }
 }

@@ -5,13 +5,18 @@ use crate::{
     cache::{Cache, Key},
     deployment, endpoint_mirror, endpoint_slice, endpoints,
     events::{self, Recorder},
-    load_balancer_addresses, node_ipam, node_lifecycle, pod_gc, replica_set, scheduler, watch,
+    identities, load_balancer_addresses, node_ipam, node_lifecycle, pod_gc, replica_set, scheduler, watch,
     worker::{self, Again},
     write::{Caches, Cluster, Kind},
 };
-use custom_resources::CiliumLoadBalancerIPPool;
+use custom_resources::{CiliumEndpointSlice, CiliumIdentity, CiliumLoadBalancerIPPool};
 use kube::{Client, runtime::watcher};
-use std::{fmt::Debug, future::Future, hash::Hash, sync::Arc};
+use std::{
+    fmt::Debug,
+    future::Future,
+    hash::Hash,
+    sync::{Arc, Mutex},
+};
 use tokio::{
     sync::mpsc::{self, UnboundedReceiver},
     task::JoinSet,
@@ -46,7 +51,10 @@ fn caches() -> Caches {
         deployments: Arc::new(Cache::new()),
         endpoint_slices: Arc::new(Cache::new()),
         endpoints: Arc::new(Cache::new()),
+        namespaces: Arc::new(Cache::new()),
         load_balancer_pools: Arc::new(Cache::new()),
+        identities: Arc::new(Cache::new()),
+        identity_slices: Arc::new(Cache::new()),
     }
 }
 
@@ -62,7 +70,7 @@ fn start_watches(tasks: &mut Tasks, cluster: &Cluster, cancel: &CancellationToke
     use k8s_openapi::api::{
         apps::v1::{Deployment, ReplicaSet},
         coordination::v1::Lease,
-        core::v1::{Endpoints, Node, Pod, Service},
+        core::v1::{Endpoints, Namespace, Node, Pod, Service},
         discovery::v1::EndpointSlice,
     };
     start::<Node>(tasks, cluster, None, cancel);
@@ -73,7 +81,10 @@ fn start_watches(tasks: &mut Tasks, cluster: &Cluster, cancel: &CancellationToke
     start::<Deployment>(tasks, cluster, None, cancel);
     start::<EndpointSlice>(tasks, cluster, None, cancel);
     start::<Endpoints>(tasks, cluster, None, cancel);
+    start::<Namespace>(tasks, cluster, None, cancel);
     start::<CiliumLoadBalancerIPPool>(tasks, cluster, None, cancel);
+    start::<CiliumIdentity>(tasks, cluster, None, cancel);
+    start::<CiliumEndpointSlice>(tasks, cluster, None, cancel);
 }
 
 fn start_controllers(tasks: &mut Tasks, cluster: &Arc<Cluster>, options: &Arc<Options>, cancel: &CancellationToken) {
@@ -131,6 +142,19 @@ fn start_controllers(tasks: &mut Tasks, cluster: &Arc<Cluster>, options: &Arc<Op
         cluster.caches.load_balancer_pools.synced().await;
         load_balancer_addresses::run::reconcile(cluster).await
     });
+
+    let (sender, inbox) = mpsc::unbounded_channel();
+    identities::run::wake(cluster, &sender);
+    let (shared, state) = (Arc::clone(options), Arc::new(Mutex::new(identities::State::new(options))));
+    start.controller(tasks, "identities", inbox, 1, move |cluster, ()| {
+        let (options, state) = (Arc::clone(&shared), Arc::clone(&state));
+        async move {
+            // Numbers that are not known yet would be given twice.
+            cluster.caches.identities.synced().await;
+            cluster.caches.identity_slices.synced().await;
+            identities::run::reconcile(cluster, options, state).await
+        }
+    });
 }
 
 struct Start<'a> {
@@ -173,6 +197,7 @@ async fn synced(caches: &Caches) {
     caches.deployments.synced().await;
     caches.endpoint_slices.synced().await;
     caches.endpoints.synced().await;
+    caches.namespaces.synced().await;
 }
 
 /// The tasks and their names, for the report of a panic.

@@ -6,11 +6,11 @@ use crate::{
     events::Recorder,
     merge_patch,
 };
-use custom_resources::CiliumLoadBalancerIPPool;
+use custom_resources::{CiliumEndpointSlice, CiliumIdentity, CiliumLoadBalancerIPPool};
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
     coordination::v1::Lease,
-    core::v1::{Binding, Endpoints, Node, ObjectReference, Pod, Service},
+    core::v1::{Binding, Endpoints, Namespace, Node, ObjectReference, Pod, Service},
     discovery::v1::EndpointSlice,
 };
 use kube::{
@@ -31,8 +31,13 @@ pub struct Caches {
     pub deployments: Arc<Cache<Deployment>>,
     pub endpoint_slices: Arc<Cache<EndpointSlice>>,
     pub endpoints: Arc<Cache<Endpoints>>,
+    pub namespaces: Arc<Cache<Namespace>>,
     /// Not waited for by the others: a cluster may not have this kind.
     pub load_balancer_pools: Arc<Cache<CiliumLoadBalancerIPPool>>,
+    /// As above.
+    pub identities: Arc<Cache<CiliumIdentity>>,
+    /// As above.
+    pub identity_slices: Arc<Cache<CiliumEndpointSlice>>,
 }
 
 /// A kind that the controllers hold in a cache.
@@ -68,7 +73,10 @@ kinds! {
     Deployment, deployments, Api::namespaced;
     EndpointSlice, endpoint_slices, Api::namespaced;
     Endpoints, endpoints, Api::namespaced;
+    Namespace, namespaces, |client, _| Api::all(client);
     CiliumLoadBalancerIPPool, load_balancer_pools, |client, _| Api::all(client);
+    CiliumIdentity, identities, |client, _| Api::all(client);
+    CiliumEndpointSlice, identity_slices, |client, _| Api::all(client);
 }
 
 /// What every controller holds: the caches to read, the client to write, the recorder to tell people.

@@ -26,15 +26,17 @@ pub async fn install(client: &Client) -> kube::Result<()> {
 }
 
 const FIELD_MANAGER: &str = "malla";
-const TEXTS: [&str; 2] = [
+const TEXTS: [&str; 4] = [
     include_str!("../definitions/ciliumloadbalancerippools.yaml"),
     include_str!("../definitions/ciliuml2announcementpolicies.yaml"),
+    include_str!("../definitions/ciliumidentities.yaml"),
+    include_str!("../definitions/ciliumendpointslices.yaml"),
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{CiliumL2AnnouncementPolicy, CiliumLoadBalancerIPPool};
+    use crate::{CiliumEndpointSlice, CiliumIdentity, CiliumL2AnnouncementPolicy, CiliumLoadBalancerIPPool};
     use kube::Resource;
 
     #[test]
@@ -49,5 +51,7 @@ mod tests {
         assert!(served(&pools, "v2") && served(&pools, "v2alpha1"));
         let policies = format!("{}.cilium.io", CiliumL2AnnouncementPolicy::plural(&()));
         assert!(served(&policies, "v2alpha1"));
+        assert!(served(&format!("{}.cilium.io", CiliumIdentity::plural(&())), "v2"));
+        assert!(served(&format!("{}.cilium.io", CiliumEndpointSlice::plural(&())), "v2alpha1"));
     }
 }

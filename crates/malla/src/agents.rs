@@ -7,6 +7,7 @@ use hyper::Request;
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::UnixStream;
@@ -35,6 +36,21 @@ pub enum Output {
     Json,
     /// For scripts and people
     Yaml,
+}
+
+impl Output {
+    /// Prints it so; the table is made only where it is wanted.
+    ///
+    /// # Errors
+    /// When it can't be written as JSON or YAML.
+    pub fn print(self, what: &impl Serialize, table: impl FnOnce() -> String) -> anyhow::Result<()> {
+        match self {
+            Self::Table => print!("{}", table()),
+            Self::Json => println!("{}", serde_json::to_string_pretty(what)?),
+            Self::Yaml => print!("{}", serde_saphyr::to_string(what)?),
+        }
+        Ok(())
+    }
 }
 
 /// One agent: the name it is known by until it has said its own, and its socket.

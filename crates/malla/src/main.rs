@@ -4,6 +4,8 @@
 mod agents;
 mod bpf;
 mod completion;
+mod endpoint;
+mod identity;
 mod monitor;
 mod service;
 mod status;
@@ -38,6 +40,12 @@ enum Command {
     /// What Services have and serve, which backend a client gets, and why
     #[command(after_help = service::EXAMPLES)]
     Service(service::ServiceArgs),
+    /// Which number stands for which labels
+    #[command(after_help = identity::EXAMPLES)]
+    Identity(identity::IdentityArgs),
+    /// The Pods of each node, and who they are
+    #[command(after_help = endpoint::EXAMPLES)]
+    Endpoint(endpoint::EndpointArgs),
     /// Print a script that completes commands in a shell
     #[command(after_help = completion::EXAMPLES)]
     Completion(completion::CompletionArgs),
@@ -75,6 +83,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Agent(args) => agent::cli::run(args),
         Command::Bpf(args) => bpf::run(&args),
         Command::Service(args) => service::run(&args),
+        Command::Identity(args) => identity::run(&args),
+        Command::Endpoint(args) => endpoint::run(&args),
         Command::Completion(args) => completion::run::<Malla>(&args),
         Command::Lab(args) => lab::cli::run(args),
         Command::Apiserver(args) => kubernetes_api::cli::run(args),

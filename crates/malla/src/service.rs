@@ -3,7 +3,7 @@
 mod explain;
 mod maglev;
 mod maps;
-mod tables;
+pub mod tables;
 
 use crate::agents::{Agent, LABS, Output, Selection};
 use agent::services::View;
@@ -137,7 +137,7 @@ impl Named {
 
 /// What one node has.
 #[derive(Debug, Serialize)]
-struct NodeServices {
+pub struct NodeServices {
     node: String,
     services: Vec<View>,
 }
@@ -188,10 +188,5 @@ fn folders(selection: &Selection) -> anyhow::Result<Vec<(String, PathBuf)>> {
 }
 
 fn print(output: Output, what: &impl Serialize, table: impl FnOnce() -> String) -> anyhow::Result<()> {
-    match output {
-        Output::Table => print!("{}", table()),
-        Output::Json => println!("{}", serde_json::to_string_pretty(what)?),
-        Output::Yaml => print!("{}", serde_saphyr::to_string(what)?),
-    }
-    Ok(())
+    output.print(what, table)
 }

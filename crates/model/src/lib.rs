@@ -6,6 +6,7 @@
 pub mod family;
 pub mod host_port;
 pub mod identity;
+pub mod labels;
 pub mod name;
 pub mod node;
 pub mod protocol;
@@ -15,6 +16,7 @@ pub mod weight;
 pub use family::Family;
 pub use host_port::HostPort;
 pub use identity::{EndpointId, Identity};
+pub use labels::{Label, LabelError, Labels};
 pub use name::{NodeName, ObjectName};
 pub use node::Node;
 pub use protocol::Protocol;

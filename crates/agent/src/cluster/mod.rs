@@ -1,4 +1,4 @@
-//! The Kubernetes API, as far as an agent needs it: three watches, its own Node, one condition.
+//! The Kubernetes API, as far as an agent needs it: five watches, its own Node, one condition.
 
 mod client;
 mod node;

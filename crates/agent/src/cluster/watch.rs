@@ -3,13 +3,15 @@
 use super::node;
 use crate::sockets::{self, Wish};
 use crate::watched::Told;
+use custom_resources::{CiliumEndpointSlice, CiliumIdentity};
 use futures::StreamExt;
+use identity::{NUMBERS, Published, published};
 use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Resource};
-use model::{EndpointSlice, Node, NodeName, ObjectName, Service};
+use model::{EndpointSlice, Labels, Node, NodeName, ObjectName, Service};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -28,6 +30,10 @@ pub enum Input {
     Pod(Told<ObjectName, Wish>),
     /// About those of a Namespace's Pods; its own `namespace` is empty.
     Namespace(Told<ObjectName, Wish>),
+    /// About a CiliumIdentity, by its number; 0 for all that are no numbers.
+    Identity(Told<u32, Labels>),
+    /// About a CiliumEndpointSlice.
+    Published(Told<Box<str>, Vec<Published>>),
 }
 
 /// How a watch does.
@@ -104,6 +110,9 @@ pub fn start(client: &kube::Client, own: &NodeName, watches: &Watches) -> mpsc::
     start.spawn::<core::Pod, _, _>("Pod", &here, object_name, sockets::of_pod, Input::Pod);
     let namespace = sockets::of_namespace;
     start.spawn::<core::Namespace, _, _>("Namespace", &everything, object_name, namespace, Input::Namespace);
+    start.spawn::<CiliumIdentity, _, _>("CiliumIdentity", &everything, number, labels, Input::Identity);
+    let (name, read) = (plain_name::<CiliumEndpointSlice>, |slice: &CiliumEndpointSlice| Some(published(slice)));
+    start.spawn::<CiliumEndpointSlice, _, _>("CiliumEndpointSlice", &everything, name, read, Input::Published);
     receiver
 }
 
@@ -176,6 +185,18 @@ impl Start<'_> {
 fn object_name<O: Resource>(object: &O) -> ObjectName {
     let meta = object.meta();
     ObjectName::new(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
+}
+
+fn plain_name<O: Resource>(object: &O) -> Box<str> {
+    object.meta().name.as_deref().unwrap_or_default().into()
+}
+
+fn number(object: &CiliumIdentity) -> u32 {
+    object.number().unwrap_or(0)
+}
+
+fn labels(object: &CiliumIdentity) -> Option<Labels> {
+    NUMBERS.contains(&object.number()?).then(|| Labels::from_map(&object.security_labels).ok())?
 }
 
 fn node_name(object: &core::Node) -> NodeName {

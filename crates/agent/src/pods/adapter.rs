@@ -1,12 +1,19 @@
 //! What the CNI side asks of the datapath, answered by [`Pods`].
 
 use super::{LocalPod, Pods};
+use crate::identities::LocalIdentities;
 use crate::sockets::PodSockets;
 use cni_protocol::PortMapping;
+use datapath_layouts::identity;
 use model::{HostPort, ObjectName, Protocol};
 use pod_network::{Datapath, DatapathError, Endpoint};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Notify;
+
+/// The operator gives a Pod its identity when it appears, long before its network is made. Who is still unknown after this
+/// time starts as *init*, and is told apart as soon as somebody says who it is.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// [`Pods`] for the CNI side; every change is told to the loop.
 pub struct Adapter {
@@ -14,14 +21,19 @@ pub struct Adapter {
     pub pods: Arc<Pods>,
     /// Their sockets.
     pub sockets: Arc<PodSockets>,
+    /// Who they are.
+    pub identities: Arc<LocalIdentities>,
     /// Told after every change.
     pub changed: Arc<Notify>,
 }
 
 impl Datapath for Adapter {
     fn attach(&self, endpoint: &Endpoint) -> Result<(), DatapathError> {
-        let pod = local_pod(endpoint);
+        let mut pod = local_pod(endpoint);
         let name = pod.name.clone();
+        if let Some(number) = name.as_ref().and_then(|name| self.identities.wait(name, PATIENCE)) {
+            pod.identity = number;
+        }
         self.pods.attach(pod)?;
         self.sockets.attach(&endpoint.host_ifname, name, &endpoint.netns);
         self.changed.notify_one();
@@ -46,6 +58,8 @@ pub fn local_pod(endpoint: &Endpoint) -> LocalPod {
     let named = !endpoint.pod_name.is_empty();
     LocalPod {
         id: 0,
+        // Who has no name has no labels either.
+        identity: if named { identity::INIT } else { identity::UNMANAGED },
         name: named.then(|| ObjectName::new(&endpoint.namespace, &endpoint.pod_name)),
         addresses: endpoint.addresses.clone(),
         host_ports: endpoint.port_mappings.iter().filter_map(host_port).collect(),

@@ -9,7 +9,8 @@ pub use plan::{LocalPod, entries, stale};
 use crate::collector::Handle;
 use crate::error::Error;
 use crate::table::Table;
-use datapath_layouts::{Address, AddressKey, Endpoint};
+use datapath_layouts::{Address, AddressKey, Endpoint, identity};
+use model::ObjectName;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -53,6 +54,10 @@ impl Pods {
     pub fn attach(&self, mut pod: LocalPod) -> Result<(), Error> {
         let mut known = self.lock();
         pod.id = self.number(&known, &pod)?;
+        if pod.identity == identity::INIT {
+            // Who an earlier agent was told it is, it still is.
+            pod.identity = self.pinned(&pod)?.map_or(identity::INIT, |entry| entry.identity);
+        }
         let interface = pod.interface.clone();
         let result = self.programs.attach(&interface, pod.index).and_then(|()| self.write(&pod));
         if let Err(error) = result {
@@ -65,6 +70,26 @@ impl Pods {
         }
         known.insert(interface, pod);
         Ok(())
+    }
+
+    /// Writes who the Pods are, where it differs, and nothing else of them. Answers with those that are somebody else now.
+    ///
+    /// # Errors
+    /// When the map refuses; the next call goes on from there.
+    pub fn identify(&self, number: impl Fn(&ObjectName) -> Option<u32>) -> Result<Vec<LocalPod>, Error> {
+        let mut changed = Vec::new();
+        for pod in self.lock().values_mut() {
+            let Some(new) = pod.name.as_ref().and_then(&number).filter(|new| *new != pod.identity) else { continue };
+            for address in &pod.addresses {
+                let key = AddressKey::local(Address::from_ip(*address));
+                if let Some(entry) = self.endpoints.get(&key)? {
+                    self.endpoints.insert(&key, &Endpoint { identity: new, ..entry })?;
+                }
+            }
+            pod.identity = new;
+            changed.push(pod.clone());
+        }
+        Ok(changed)
     }
 
     /// Takes a Pod out: nobody delivers to it any more, then its programs, then its flows. Calling it again is no error.
@@ -145,15 +170,23 @@ impl Pods {
 
     /// The number that the map has for the Pod, so that it keeps it through restarts, or the next free one.
     fn number(&self, known: &BTreeMap<String, LocalPod>, pod: &LocalPod) -> Result<u32, Error> {
-        for address in &pod.addresses {
-            let entry = self.endpoints.get(&AddressKey::local(Address::from_ip(*address)))?;
-            if let Some(entry) = entry.filter(|e| e.id != 0 && e.ifindex == pod.index) {
-                return Ok(entry.id);
-            }
+        if let Some(entry) = self.pinned(pod)? {
+            return Ok(entry.id);
         }
         let taken = known.values().map(|p| p.id);
         let pinned = self.endpoints.entries()?;
         Ok(taken.chain(pinned.iter().map(|(_, e)| e.id)).max().unwrap_or(0).wrapping_add(1).max(1))
+    }
+
+    /// What the map says of this very link.
+    fn pinned(&self, pod: &LocalPod) -> Result<Option<Endpoint>, Error> {
+        for address in &pod.addresses {
+            let entry = self.endpoints.get(&AddressKey::local(Address::from_ip(*address)))?;
+            if let Some(entry) = entry.filter(|e| e.id != 0 && e.ifindex == pod.index) {
+                return Ok(Some(entry));
+            }
+        }
+        Ok(None)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, LocalPod>> {

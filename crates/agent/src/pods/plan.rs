@@ -1,7 +1,7 @@
 //! What the map `endpoints` says of a Pod. Pure.
 
 use datapath_layouts::endpoint::FLAG_HOST;
-use datapath_layouts::{Address, AddressKey, Endpoint, identity};
+use datapath_layouts::{Address, AddressKey, Endpoint};
 use model::{HostPort, ObjectName};
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -11,6 +11,8 @@ use std::net::IpAddr;
 pub struct LocalPod {
     /// Its number on this node; 0 while it has none.
     pub id: u32,
+    /// Its security identity.
+    pub identity: u32,
     /// The Pod, if the runtime said which.
     pub name: Option<ObjectName>,
     /// Its addresses.
@@ -34,7 +36,7 @@ pub fn entries(pod: &LocalPod) -> impl Iterator<Item = (AddressKey, Endpoint)> {
     let endpoint = Endpoint {
         ifindex: pod.index,
         id: pod.id,
-        identity: identity::UNMANAGED,
+        identity: pod.identity,
         policy_id: 0,
         mac: pod.mac,
         flags: 0,

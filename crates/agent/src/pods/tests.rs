@@ -58,7 +58,8 @@ fn start(endpoints: &Endpoints, programs: &Arc<FakePrograms>) -> Pods {
 fn pod(n: u8) -> LocalPod {
     LocalPod {
         id: 0,
-        name: None,
+        identity: identity::INIT,
+        name: Some(ObjectName::new("default", &format!("p{n}"))),
         addresses: vec![format!("10.244.1.{n}").parse().unwrap(), format!("fd00::{n}").parse().unwrap()],
         host_ports: vec![],
         interface: format!("lx{n}"),
@@ -110,4 +111,28 @@ fn a_refused_attachment_leaves_nothing() {
     let refusing = Arc::new(FakePrograms { refuses: true, ..FakePrograms::default() });
     assert!(start(&endpoints, &refusing).attach(pod(2)).is_err());
     assert!(endpoints.entries().unwrap().is_empty() && pods.list().is_empty());
+}
+
+#[test]
+fn who_a_pod_is_changes_alone_and_outlives_the_agent() {
+    let (endpoints, programs) = (Arc::new(MemoryTable::with_capacity(100)), Arc::default());
+    let pods = start(&endpoints, &programs);
+    pods.attach(pod(2)).unwrap();
+    pods.attach(pod(3)).unwrap();
+    let two = AddressKey::local(Address::from_ip(pod(2).addresses[0]));
+    let before = endpoints.get(&two).unwrap().unwrap();
+    assert_eq!(before.identity, identity::INIT, "nobody said who it is");
+    // What others write into an entry is theirs.
+    endpoints.insert(&two, &Endpoint { policy_id: 9, ..before }).unwrap();
+    let number = |name: &ObjectName| (&*name.name == "p2").then_some(300);
+    let changed: Vec<u32> = pods.identify(number).unwrap().iter().map(|pod| pod.index).collect();
+    assert_eq!((changed, pods.identify(number).unwrap()), (vec![102], vec![]));
+    assert_eq!(endpoints.get(&two).unwrap().unwrap(), Endpoint { identity: 300, policy_id: 9, ..before });
+    let after = start(&endpoints, &programs);
+    after.adopt(vec![pod(2), pod(3)]).unwrap();
+    let who: Vec<u32> = after.list().iter().map(|pod| pod.identity).collect();
+    assert_eq!(who, [300, identity::INIT]);
+    // The same name and address on another link is another Pod.
+    after.attach(LocalPod { index: 202, ..pod(2) }).unwrap();
+    assert_eq!(after.list()[0].identity, identity::INIT);
 }

@@ -66,6 +66,9 @@ impl State {
         out.extend(self.services.problems().iter().map(|(name, text)| format!("{}: {text}", described(name))));
         out.extend(self.parts.sockets.problems());
         out.extend(self.parts.health_trouble.now());
+        if self.identities.is_synced() && self.nodes.is_synced() {
+            out.extend(self.identities.peers.problems());
+        }
         for (what, why) in &self.parts.adoption.not_adopted {
             out.push(format!("{what} could not be taken over: {why}"));
         }
@@ -75,7 +78,7 @@ impl State {
         out
     }
 
-    fn endpoints(&self, problems: &mut Vec<String>) -> Vec<Endpoint> {
+    pub(super) fn endpoints(&self, problems: &mut Vec<String>) -> Vec<Endpoint> {
         let mut out = Vec::new();
         for pod in self.parts.pods.list() {
             let attached = self.parts.pods.has_programs(&pod.interface);
@@ -85,6 +88,7 @@ impl State {
             out.push(Endpoint {
                 id: pod.id,
                 pod: pod.name,
+                identity: pod.identity,
                 addresses: pod.addresses,
                 interface: pod.interface,
                 attached,
@@ -103,6 +107,8 @@ impl State {
             backends,
             ipcache: self.parts.maps.ipcache.entries().map_or(0, |entries| entries.len()),
             endpoints,
+            identities: self.identities.count(),
+            remote_pods: self.identities.peers.count(),
         }
     }
 

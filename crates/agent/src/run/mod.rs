@@ -3,6 +3,7 @@
 mod answers;
 mod start;
 mod state;
+mod who;
 
 pub use answers::{drops, forwarded, routing_name};
 pub use state::{Maps, Parts, State};

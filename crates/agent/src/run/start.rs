@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::events::{self, Hub};
 use crate::facts::{self, Facts};
 use crate::health_checks::{self, Trouble};
+use crate::identities::LocalIdentities;
 use crate::kernel_datapath::{Kernel, Ring, collected_maps, endpoints, failed, loop_maps, untranslated};
 use crate::node_config::{Choices, node_config, pod_mtu};
 use crate::pods::{Adapter, Pods, local_pod};
@@ -59,7 +60,13 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     thread("collector", move || collector.run())?;
     let pods = Arc::new(Pods::new(endpoints(&datapath), kernel.clone(), handle.clone()));
     let pods_changed = Arc::new(Notify::new());
-    let adapter = Adapter { pods: pods.clone(), sockets: sockets.clone(), changed: pods_changed.clone() };
+    let local_identities = Arc::new(LocalIdentities::default());
+    let adapter = Adapter {
+        pods: pods.clone(),
+        sockets: sockets.clone(),
+        identities: local_identities.clone(),
+        changed: pods_changed.clone(),
+    };
     let network = pod_network(args, &own, &datapath, adapter)?;
     let pods_adopted = recover_pods(&network, &pods, &sockets)?;
 
@@ -78,6 +85,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
         adoption: adoption(&datapath, pods_adopted),
         maps: loop_maps(&datapath),
         capacity: capacity(args.profile),
+        ipcache_room: room(args.profile, maps::IPCACHE),
         service_ranges: args.service_cidr.clone(),
         netlink: Some(netlink),
         loaded: kernel,
@@ -86,6 +94,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
         choices,
         pods,
         sockets,
+        local_identities,
         collector: handle,
         collected,
         hub,
@@ -131,16 +140,20 @@ fn load(args: &AgentArgs, own: &Node, facts: &Facts, choices: &Choices) -> Resul
 }
 
 fn capacity(profile: ProfileArg) -> Capacity {
-    let room = |map: maps::MapInfo| match profile {
-        ProfileArg::Lab => map.lab as usize,
-        ProfileArg::Node => map.node as usize,
-    };
+    let room = |map| room(profile, map);
     Capacity {
         frontends: room(maps::FRONTENDS),
         backends: room(maps::BACKENDS),
         maglev: room(maps::MAGLEV),
         members: room(maps::AFFINITY_MEMBER),
         ranges: room(maps::SOURCE_RANGES),
+    }
+}
+
+fn room(profile: ProfileArg, map: maps::MapInfo) -> usize {
+    match profile {
+        ProfileArg::Lab => map.lab as usize,
+        ProfileArg::Node => map.node as usize,
     }
 }
 

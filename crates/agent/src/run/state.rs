@@ -6,6 +6,7 @@ use crate::error::{Error, chain};
 use crate::events::Hub;
 use crate::facts::{self, Facts};
 use crate::health_checks::Trouble;
+use crate::identities::{Identities, LocalIdentities, Peers};
 use crate::loaded::Loaded;
 use crate::node_config::{Choices, node_config};
 use crate::pods::Pods;
@@ -52,6 +53,8 @@ pub struct Parts {
     pub maps: Maps,
     /// Their room for Services.
     pub capacity: Capacity,
+    /// Room in `ipcache`, entries.
+    pub ipcache_room: usize,
     /// The node's routes; none in tests without a kernel.
     pub netlink: Option<Netlink>,
     /// The programs.
@@ -60,6 +63,8 @@ pub struct Parts {
     pub pods: Arc<Pods>,
     /// Their sockets.
     pub sockets: Arc<PodSockets>,
+    /// Who they are, for those who make their network.
+    pub local_identities: Arc<LocalIdentities>,
     /// Who forgets flows.
     pub collector: Handle,
     /// What it has forgotten.
@@ -89,11 +94,12 @@ pub struct State {
     pub(super) parts: Parts,
     pub(super) nodes: Watched<NodeName, Node>,
     pub(super) services: Services,
+    pub(super) identities: Identities,
     /// What topology was applied, and whether with the sweep.
-    applied: Option<(Desired, bool)>,
+    pub(super) applied: Option<(Desired, bool)>,
     /// Translations left over from before this process are gone.
     cleared: bool,
-    names_are_old: bool,
+    pub(super) names_are_old: bool,
     host_ports_are_old: bool,
     names_since: Instant,
     pub(super) started: Instant,
@@ -111,7 +117,10 @@ impl State {
     /// When a map can't be read.
     pub fn new(parts: Parts) -> Result<Self, Error> {
         let balancer = parts.maps.services.balancer(parts.capacity)?;
+        let mut peers = Peers::default();
+        peers.adopt(parts.maps.ipcache.entries()?);
         Ok(Self {
+            identities: Identities::new(peers),
             services: Services::new(balancer),
             nodes: Watched::default(),
             applied: None,
@@ -147,6 +156,8 @@ impl State {
             Input::Slice(told) => self.services.take_slice(told),
             Input::Pod(told) => self.parts.sockets.take_pod(told),
             Input::Namespace(told) => self.parts.sockets.take_namespace(told),
+            Input::Identity(told) => self.identities.take_object(told),
+            Input::Published(told) => self.identities.take_slice(told),
         }
     }
 
@@ -160,11 +171,13 @@ impl State {
         self.parts.own = node.clone();
         self.host_ports_are_old = true;
         self.services.plan_all_again();
+        self.identities.look_at_local_again();
     }
 
     /// Plans and applies until nothing is left to do. What fails is told in status and tried again at the next tick.
     pub fn settle(&mut self) {
         self.attempt("routes", Self::settle_topology);
+        self.attempt("identities", Self::settle_identities);
         self.attempt("services", Self::settle_services);
         self.attempt("socket translation", |state| Ok(state.parts.sockets.settle()?));
         self.freshen_names();
@@ -324,6 +337,13 @@ impl State {
             Question::Services(only, sender) => {
                 let _ = sender.send(self.services.view(&self.parts.own, only.as_ref()));
             }
+            Question::Identities(sender) => {
+                let _ = sender.send(self.identities.identity_views());
+            }
+            Question::Endpoints(sender) => {
+                let endpoints = self.endpoints(&mut Vec::new());
+                let _ = sender.send(self.identities.endpoint_views(endpoints));
+            }
             Question::Listening => {
                 self.attempt("tracing", Self::adjust_tracing);
                 self.names_since = Instant::now().checked_sub(NAMES).unwrap_or(self.names_since);
@@ -342,6 +362,9 @@ impl State {
             if let Some(pod) = &endpoint.pod {
                 names.pods.insert(Address::from_ip(endpoint.address), pod.clone());
             }
+        }
+        for one in self.identities.published() {
+            names.pods.extend(one.addresses.iter().map(|address| (Address::from_ip(*address), one.pod.clone())));
         }
         for pod in self.parts.pods.list() {
             for address in &pod.addresses {
@@ -378,13 +401,15 @@ impl State {
     pub fn pods_changed(&mut self) {
         self.names_are_old = true;
         self.host_ports_are_old = true;
+        // It may have become somebody else since it was looked up.
+        self.attempt("identities", Self::identify_pods);
         self.settle();
     }
 
     /// Whether all that the API told is in the maps.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.nodes.is_synced() && self.services.is_settled() && self.failures.is_empty()
+        self.nodes.is_synced() && self.services.is_settled() && self.identities.is_synced() && self.failures.is_empty()
     }
 }
 

@@ -127,10 +127,12 @@ fn fixture(backends: usize) -> Fixture {
             },
         },
         capacity: Capacity::each(99),
+        ipcache_room: 99,
         netlink: None,
         loaded: fake.clone(),
         pods: Arc::new(Pods::new(empty(), fake.clone(), collector.clone())),
         sockets: Arc::new(PodSockets::new(empty())),
+        local_identities: Arc::default(),
         collector,
         collected,
         hub: hub.clone(),
@@ -185,6 +187,12 @@ fn tell(state: &mut State, nodes: &[Node], pods: &[&str]) {
     }
     for told in [Told::Begin, Told::Set(slice(pods).name, Some(slice(pods))), Told::End] {
         state.take(Input::Slice(told));
+    }
+    for told in [Told::Begin, Told::End] {
+        state.take(Input::Identity(told));
+    }
+    for told in [Told::Begin, Told::End] {
+        state.take(Input::Published(told));
     }
     state.settle();
 }
@@ -355,4 +363,64 @@ fn host_ports_come_and_go_with_their_pods_and_survive_a_new_agent() {
     fixture.state.pods_changed();
     assert!(!has(&fixture, 8088));
     assert!(fixture.reports.try_recv().is_err(), "a Pod is no Service");
+}
+
+fn publish(state: &mut State, pods: &[(&str, u32, &str, &str)]) {
+    let read = |(name, identity, address, node): &(&str, u32, &str, &str)| identity::Published {
+        pod: ObjectName::new("default", name),
+        identity: *identity,
+        addresses: vec![address.parse().unwrap()],
+        node: Some(node.parse().unwrap()),
+    };
+    state.take(Input::Published(Told::Set("ces-default-0".into(), Some(pods.iter().map(read).collect()))));
+    state.settle();
+}
+
+#[test]
+fn who_is_who_reaches_both_maps_and_those_who_start_pods() {
+    let mut fixture = fixture(99);
+    tell(&mut fixture.state, &[node(1), node(2)], &[]);
+    let pods = fixture.state.parts.pods.clone();
+    let local = crate::pods::LocalPod {
+        id: 0,
+        identity: 5,
+        name: Some(ObjectName::new("default", "here")),
+        addresses: vec!["10.244.1.2".parse().unwrap()],
+        interface: "lx1".into(),
+        index: 9,
+        mac: [2; 6],
+        host_mac: [2; 6],
+        mtu: 1450,
+    };
+    pods.attach(local).unwrap();
+    let there = PrefixKey::from_ip("10.244.2.9".parse().unwrap(), 32);
+    let who = |fixture: &Fixture| {
+        let remote = fixture.ipcache.get(&there).unwrap().map(|route| route.identity);
+        (remote, fixture.state.parts.pods.list()[0].identity)
+    };
+    publish(
+        &mut fixture.state,
+        &[("here", 300, "10.244.1.2", "172.18.0.3"), ("there", 301, "10.244.2.9", "172.18.0.4")],
+    );
+    assert_eq!(who(&fixture), (Some(301), 300));
+    let known = fixture.state.parts.local_identities.clone();
+    assert_eq!(known.get(&ObjectName::new("default", "here")), Some(300));
+    assert_eq!(known.get(&ObjectName::new("default", "there")), None, "of no interest here");
+    publish(
+        &mut fixture.state,
+        &[("here", 302, "10.244.1.2", "172.18.0.3"), ("there", 303, "10.244.2.9", "172.18.0.4")],
+    );
+    assert_eq!(who(&fixture), (Some(303), 302));
+    // The ranges' entries are compared with the kernel again; single Pods' are not swept with them.
+    fixture.state.tick();
+    assert_eq!(who(&fixture), (Some(303), 302));
+    let counts = fixture.state.status().counts;
+    assert_eq!((counts.remote_pods, counts.identities), (1, 0));
+    publish(&mut fixture.state, &[]);
+    assert_eq!(who(&fixture), (None, 302), "a Pod that is about to end stays who it was");
+    publish(&mut fixture.state, &[("liar", 304, "10.244.2.9", "172.18.0.3")]);
+    assert_eq!(who(&fixture).0, None);
+    let status = fixture.state.status();
+    assert_eq!(status.state, Word::Degraded);
+    assert!(status.problems[0].contains("default/liar is refused"), "{:?}", status.problems);
 }

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::events::Hub;
+use crate::identities::{EndpointView, IdentityView};
 use crate::services::View;
 use crate::status::{References, Status};
 use axum::body::Body;
@@ -32,6 +33,10 @@ pub enum Question {
     References(IpAddr, oneshot::Sender<References>),
     /// All Services or one, with their endpoints' standing.
     Services(Option<ObjectName>, oneshot::Sender<Vec<View>>),
+    /// Every identity.
+    Identities(oneshot::Sender<Vec<IdentityView>>),
+    /// The Pods of this node.
+    Endpoints(oneshot::Sender<Vec<EndpointView>>),
     /// Somebody listens to events now: names are wanted, and maybe single packets.
     Listening,
 }
@@ -79,6 +84,8 @@ fn router(context: Context) -> Router {
         .route("/v1/backends/{address}", get(backends))
         .route("/v1/services", get(services))
         .route("/v1/services/{namespace}/{name}", get(service))
+        .route("/v1/identities", get(identities))
+        .route("/v1/endpoints", get(endpoints))
         .with_state(context)
 }
 
@@ -118,6 +125,20 @@ async fn service(State(context): State<Context>, UrlPath((namespace, name)): Url
     let name = ObjectName::new(&namespace, &name);
     match ask(&context, |answer| Question::Services(Some(name), answer)).await {
         Some(services) => Json(services).into_response(),
+        None => gone(),
+    }
+}
+
+async fn identities(State(context): State<Context>) -> Response {
+    match ask(&context, Question::Identities).await {
+        Some(identities) => Json(identities).into_response(),
+        None => gone(),
+    }
+}
+
+async fn endpoints(State(context): State<Context>) -> Response {
+    match ask(&context, Question::Endpoints).await {
+        Some(endpoints) => Json(endpoints).into_response(),
         None => gone(),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::plan::{Desired, HostRoute, difference};
 use crate::error::Error;
+use crate::identities::is_exact;
 use crate::table::Table;
 use datapath_layouts::endpoint::FLAG_HOST;
 use datapath_layouts::{AddressKey, Endpoint, PrefixKey, Route};
@@ -23,7 +24,7 @@ pub struct Applied {
 
 /// The places where the topology is written to.
 pub struct Apply<'a> {
-    /// The map `ipcache`.
+    /// The map `ipcache`; entries of single Pods are not touched.
     pub ipcache: &'a dyn Table<PrefixKey, Route>,
     /// The map `endpoints`; only entries of the host are touched.
     pub endpoints: &'a dyn Table<AddressKey, Endpoint>,
@@ -40,8 +41,8 @@ impl Apply<'_> {
     /// At the first write that fails; what was done stays, and the next attempt continues there.
     pub fn apply(&self, desired: &Desired) -> Result<Applied, Error> {
         let mut applied = Applied::default();
-        self.table(self.ipcache, &desired.ipcache, |_| true, &mut applied)?;
-        self.table(self.endpoints, &desired.host_endpoints, |e| e.flags & FLAG_HOST != 0, &mut applied)?;
+        self.table(self.ipcache, &desired.ipcache, |key, route| !is_exact(key, route), &mut applied)?;
+        self.table(self.endpoints, &desired.host_endpoints, |_, e| e.flags & FLAG_HOST != 0, &mut applied)?;
         if let Some(netlink) = self.netlink {
             self.routes(netlink, &desired.host_routes, &mut applied)?;
         }
@@ -52,14 +53,14 @@ impl Apply<'_> {
         &self,
         table: &dyn Table<K, V>,
         desired: &HashMap<K, V>,
-        ours: impl Fn(&V) -> bool,
+        ours: impl Fn(&K, &V) -> bool,
         applied: &mut Applied,
     ) -> Result<(), Error>
     where
         K: std::hash::Hash + Eq + Clone,
         V: PartialEq + Clone,
     {
-        let observed = table.entries()?.into_iter().filter(|(_, v)| ours(v)).collect();
+        let observed = table.entries()?.into_iter().filter(|(k, v)| ours(k, v)).collect();
         let (write, remove) = difference(desired, &observed);
         for (key, value) in &write {
             table.insert(key, value)?;

@@ -37,6 +37,7 @@ fn overview(report: &Report) -> String {
         "ROUTING",
         "POD MTU",
         "PODS",
+        "IDENTITIES",
         "SERVICES",
         "BACKENDS",
         "AGENT MEMORY",
@@ -57,6 +58,7 @@ fn overview(report: &Report) -> String {
             status.routing.clone(),
             status.mtu.pod.to_string(),
             status.counts.endpoints.to_string(),
+            status.counts.identities.to_string(),
             status.counts.services.to_string(),
             status.counts.backends.to_string(),
             bytes(status.memory.agent_resident),
@@ -117,11 +119,17 @@ fn details(out: &mut String, node: &Node, status: &Status) {
     push(out, &trimmed(&table));
     if !status.endpoints.is_empty() {
         let mut table = new_table();
-        table.set_header(["  POD", "ID", "LINK", "ADDRESSES"]);
+        table.set_header(["  POD", "ID", "IDENTITY", "LINK", "ADDRESSES"]);
         for endpoint in &status.endpoints {
             let pod = endpoint.pod.as_ref().map_or_else(|| "?".to_owned(), ToString::to_string);
             let addresses = endpoint.addresses.iter().map(ToString::to_string).collect();
-            table.add_row([format!("  {pod}"), endpoint.id.to_string(), endpoint.interface.clone(), list(addresses)]);
+            table.add_row([
+                format!("  {pod}"),
+                endpoint.id.to_string(),
+                endpoint.identity.to_string(),
+                endpoint.interface.clone(),
+                list(addresses),
+            ]);
         }
         push(out, &trimmed(&table));
     }

@@ -1,0 +1,55 @@
+//! Who is who, into the maps.
+
+use super::state::State;
+use crate::error::Error;
+use crate::identities::Ranges;
+use model::Node;
+use std::collections::HashMap;
+
+impl State {
+    pub(super) fn settle_identities(&mut self) -> Result<(), Error> {
+        let sweep = self.nodes.is_synced();
+        if let Some((desired, _)) = &self.applied {
+            let nodes: Vec<&Node> = self.nodes.values().collect();
+            self.identities.peers.set_ranges(Ranges::new(desired, &self.parts.own, &nodes));
+            // What the ranges need is not for single Pods.
+            let room = self.parts.ipcache_room.saturating_sub(desired.ipcache.len());
+            let ipcache = &*self.parts.maps.ipcache;
+            for change in self.identities.peers.plan(room, sweep) {
+                let written = match &change.entry {
+                    Some(route) => ipcache.insert(&change.key, route),
+                    None => ipcache.remove(&change.key).map(drop),
+                };
+                if let Err(error) = written {
+                    // How far it came is in the map.
+                    self.identities.peers.adopt(ipcache.entries()?);
+                    return Err(error.into());
+                }
+                self.identities.peers.done(&change);
+            }
+        }
+        if self.identities.local_may_differ() {
+            self.tell_local_identities();
+            self.identify_pods()?;
+        }
+        Ok(())
+    }
+
+    /// Those who make a Pod's network ask for Pods of this node, and for those of which nobody has said yet where they are.
+    fn tell_local_identities(&self) {
+        let own = &self.parts.own.addresses;
+        let here = self.identities.published().filter(|one| one.node.is_none_or(|node| own.contains(&node)));
+        let numbers: HashMap<_, _> = here.map(|one| (one.pod.clone(), one.identity)).collect();
+        self.parts.local_identities.replace(numbers);
+    }
+
+    /// A Pod that no slice names any more stays who it was: it is about to end.
+    pub(super) fn identify_pods(&mut self) -> Result<(), Error> {
+        let local = &self.parts.local_identities;
+        for pod in self.parts.pods.identify(|name| local.get(name))? {
+            let name = pod.name.map(|name| name.to_string()).unwrap_or_default();
+            tracing::info!("Pod {name} has identity {}", pod.identity);
+        }
+        Ok(())
+    }
+}

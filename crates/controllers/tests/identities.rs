@@ -1,0 +1,193 @@
+//! Identities through a real API server: given before a Pod has a node, shared, changed, collected, never given twice.
+
+mod cluster;
+
+use cluster::{Cluster, eventually, expect_eq};
+use controllers::Options;
+use custom_resources::{CiliumEndpointSlice, CiliumIdentity};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::{
+    Api,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+const GRACE: Duration = Duration::from_secs(2);
+
+async fn cluster(options: Options) -> Cluster {
+    let cluster = Cluster::start(options).await;
+    custom_resources::install(&cluster.client).await.expect("the definitions");
+    cluster
+}
+
+async fn pod(cluster: &Cluster, name: &str, app: &str) {
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default", "labels": {"app": app, "pod-template-hash": name}},
+        "spec": {"containers": [{"name": "c", "image": "i", "ports": [{"name": "http", "containerPort": 8080}]}]},
+    });
+    cluster.create::<Pod>(pod).await;
+}
+
+async fn label(cluster: &Cluster, name: &str, app: &str) {
+    let patch = Patch::Merge(json!({"metadata": {"labels": {"app": app}}}));
+    cluster.namespaced::<Pod>().patch(name, &PatchParams::default(), &patch).await.expect("label");
+}
+
+async fn gone(cluster: &Cluster, name: &str) {
+    let now = DeleteParams::default().grace_period(0);
+    cluster.namespaced::<Pod>().delete(name, &now).await.expect("delete");
+}
+
+/// What nodes are told: the number of each Pod.
+async fn told(cluster: &Cluster) -> BTreeMap<String, i64> {
+    let api: Api<CiliumEndpointSlice> = Api::all(cluster.client.clone());
+    let slices = api.list(&ListParams::default()).await.expect("slices").items;
+    slices.into_iter().flat_map(|slice| slice.endpoints).map(|one| (one.name, one.id)).collect()
+}
+
+/// Every number and its `app`.
+async fn numbers(cluster: &Cluster) -> BTreeMap<i64, String> {
+    let api: Api<CiliumIdentity> = Api::all(cluster.client.clone());
+    let all = api.list(&ListParams::default()).await.expect("identities").items;
+    all.iter().map(|one| (one.number().expect("a number").into(), one.security_labels["k8s:app"].clone())).collect()
+}
+
+/// Waits until each Pod has the number that stands for its `app`, and answers with the numbers.
+async fn settled(cluster: &Cluster, pods: &[(&str, &str)]) -> BTreeMap<String, i64> {
+    eventually("every Pod has its number", || async {
+        let (told, numbers) = (told(cluster).await, numbers(cluster).await);
+        let apps: BTreeMap<&str, &str> =
+            told.iter().map(|(pod, id)| (pod.as_str(), numbers.get(id).map_or("?", String::as_str))).collect();
+        expect_eq(apps, pods.iter().copied().collect())?;
+        // One set, one number.
+        let used: BTreeSet<(i64, &str)> = told.values().map(|id| (*id, numbers[id].as_str())).collect();
+        expect_eq(used.len(), used.iter().map(|(_, app)| app).collect::<BTreeSet<_>>().len())?;
+        Ok(told)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_are_given_ahead_shared_changed_and_collected() {
+    let mut cluster = cluster(Options { identity_grace: GRACE, ..Options::default() }).await;
+    // There is no node: nothing starts, and everybody is known already.
+    for (name, app) in [("a", "web"), ("b", "web"), ("c", "db")] {
+        pod(&cluster, name, app).await;
+    }
+    let first = settled(&cluster, &[("a", "web"), ("b", "web"), ("c", "db")]).await;
+    assert_eq!((first["a"], first["a"] == first["c"]), (first["b"], false), "{first:?}");
+    let api: Api<CiliumIdentity> = Api::all(cluster.client.clone());
+    let labels = api.get(&first["a"].to_string()).await.expect("an identity").security_labels;
+    let expected = [
+        ("k8s:app", "web"),
+        ("k8s:io.cilium.k8s.policy.cluster", "default"),
+        ("k8s:io.kubernetes.pod.namespace", "default"),
+        ("malla:named-port.tcp.http", "8080"),
+    ];
+    for (key, value) in expected {
+        assert_eq!(labels.get(key).map(String::as_str), Some(value), "{labels:?}");
+    }
+    assert!(!labels.contains_key("k8s:pod-template-hash"), "{labels:?}");
+
+    // Another label is another number; new controllers give no new ones.
+    label(&cluster, "b", "db").await;
+    let second = settled(&cluster, &[("a", "web"), ("b", "db"), ("c", "db")]).await;
+    assert_eq!((second["a"], second["b"]), (first["a"], first["c"]));
+    cluster.stop_controllers().await;
+    cluster.start_controllers();
+    pod(&cluster, "d", "web").await;
+    let third = settled(&cluster, &[("a", "web"), ("b", "db"), ("c", "db"), ("d", "web")]).await;
+    assert_eq!(third["d"], first["a"]);
+
+    // What nobody has is kept for its grace time, and gone after it.
+    for name in ["b", "c"] {
+        gone(&cluster, name).await;
+    }
+    settled(&cluster, &[("a", "web"), ("d", "web")]).await;
+    let unused = Instant::now();
+    assert!(numbers(&cluster).await.contains_key(&first["c"]), "it is kept for a while");
+    eventually("the unused number is gone", || async {
+        expect_eq(numbers(&cluster).await.into_keys().collect::<Vec<_>>(), vec![first["a"]])
+    })
+    .await;
+    assert!(unused.elapsed() > GRACE / 2, "after {:?}", unused.elapsed());
+
+    // A number of a set that has one already (of another operator): nobody uses it, and it goes.
+    let twin = CiliumIdentity::new(4711, labels);
+    api.create(&PostParams::default(), &twin).await.expect("create");
+    pod(&cluster, "e", "web").await;
+    assert_eq!(settled(&cluster, &[("a", "web"), ("d", "web"), ("e", "web")]).await["e"], first["a"]);
+    eventually("the twin is gone", || async { expect_eq(numbers(&cluster).await.contains_key(&4711), false) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relabelled_namespace_makes_all_its_pods_somebody_else() {
+    let cluster = cluster(Options::default()).await;
+    pod(&cluster, "a", "web").await;
+    pod(&cluster, "b", "web").await;
+    let before = settled(&cluster, &[("a", "web"), ("b", "web")]).await;
+    let api: Api<Namespace> = Api::all(cluster.client.clone());
+    let patch = Patch::Merge(json!({"metadata": {"labels": {"team": "blue"}}}));
+    api.patch("default", &PatchParams::default(), &patch).await.expect("label");
+    let after = eventually("another number", || async {
+        let now = told(&cluster).await;
+        if now["a"] == now["b"] && now["a"] != before["a"] { Ok(now) } else { Err(format!("{now:?}")) }
+    })
+    .await;
+    let api: Api<CiliumIdentity> = Api::all(cluster.client.clone());
+    let labels = api.get(&after["a"].to_string()).await.expect("an identity").security_labels;
+    assert_eq!(labels["k8s:io.cilium.k8s.namespace.labels.team"], "blue");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_all_numbers_are_taken_somebody_hears_of_it_and_the_others_go_on() {
+    let options = Options { identity_numbers: 300..=301, identity_grace: GRACE, ..Options::default() };
+    let cluster = cluster(options).await;
+    pod(&cluster, "a", "web").await;
+    pod(&cluster, "b", "db").await;
+    settled(&cluster, &[("a", "web"), ("b", "db")]).await;
+    pod(&cluster, "c", "cache").await;
+    eventually("an event", || async {
+        let events = cluster.events("Pod").await;
+        let found = events.iter().any(|event| event.starts_with("IdentityExhausted: all identities from 300 to 301"));
+        if found { Ok(()) } else { Err(format!("{events:?}")) }
+    })
+    .await;
+    assert!(!told(&cluster).await.contains_key("c"), "nobody is told a number that does not stand for it");
+    pod(&cluster, "d", "db").await;
+    settled(&cluster, &[("a", "web"), ("b", "db"), ("d", "db")]).await;
+    gone(&cluster, "a").await;
+    settled(&cluster, &[("b", "db"), ("c", "cache"), ("d", "db")]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_pods_are_three_objects_with_their_nodes_and_addresses() {
+    let cluster = cluster(Options::default()).await;
+    for name in ["control-plane", "worker-1", "worker-2"] {
+        cluster.add_node(name).await;
+    }
+    cluster.create::<k8s_openapi::api::apps::v1::Deployment>(cluster::spink(201)).await;
+    let api: Api<CiliumEndpointSlice> = Api::all(cluster.client.clone());
+    eventually("all Pods with addresses", || async {
+        let slices = api.list(&ListParams::default()).await.expect("slices").items;
+        let endpoints: Vec<_> = slices.iter().flat_map(|slice| &slice.endpoints).collect();
+        let placed = endpoints
+            .iter()
+            .filter(|one| one.networking.as_ref().is_some_and(|networking| networking.addressing.len() == 1));
+        expect_eq((slices.len(), endpoints.len(), placed.count()), (3, 201, 201))
+    })
+    .await;
+    let slices: Value =
+        serde_json::to_value(api.list(&ListParams::default()).await.expect("slices").items).expect("JSON");
+    let ids: BTreeSet<i64> = slices
+        .as_array()
+        .into_iter()
+        .flatten()
+        .flat_map(|slice| slice["endpoints"].as_array().cloned().unwrap_or_default())
+        .map(|one| one["id"].as_i64().unwrap_or_default())
+        .collect();
+    assert_eq!(ids.len(), 1, "one Deployment, one identity");
+}
