@@ -78,13 +78,9 @@ impl Way {
         if self.is_xdp() { Self::XdpPassed } else { Self::Direct }
     }
 
-    /// `XDP_PASS`, `XDP_TX` (`linux/bpf.h`), `TC_ACT_REDIRECT` (`linux/pkt_cls.h`).
-    const fn verdict(self) -> u32 {
-        match self {
-            Self::XdpPassed => 2,
-            Self::XdpSame | Self::XdpNewFlows | Self::XdpRandomServices => 3,
-            _ => 7,
-        }
+    /// `XDP_PASS`, `XDP_TX` (`linux/bpf.h`): a figure for something else than was meant would be worse than none.
+    const fn xdp_verdict(self) -> u32 {
+        if matches!(self, Self::XdpPassed) { 2 } else { 3 }
     }
 }
 
@@ -203,7 +199,9 @@ impl Running {
             };
             let run = if way.is_xdp() {
                 let frame = syn((OUTSIDE_MAC, NODE_MAC), WORLD, to, (from_port, to_port));
-                sys::test_run(self.xdp.as_fd(), &frame, &mut [], &mut out).context("run xdp_from_network")?
+                let run = sys::test_run(self.xdp.as_fd(), &frame, &mut [], &mut out).context("run xdp_from_network")?;
+                ensure!(run.verdict == way.xdp_verdict(), "{way:?}: the program said {}", run.verdict);
+                run
             } else {
                 let client = &self.node.client;
                 let frame = syn((client.mac, client.host_mac), CLIENT, to, (from_port, to_port));
@@ -211,8 +209,6 @@ impl Running {
                 context[IFINDEX..IFINDEX + 4].copy_from_slice(&client.index.to_ne_bytes());
                 sys::test_run(self.program.as_fd(), &frame, &mut context, &mut out).context("run from_pod")?
             };
-            // A figure for something else would be worse than none.
-            ensure!(run.verdict == way.verdict(), "{way:?}: the program said {}", run.verdict);
             durations.push(u64::from(run.duration_ns));
         }
         Ok(percentile(&mut durations, 50))
