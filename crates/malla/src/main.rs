@@ -5,6 +5,7 @@ mod agents;
 mod bpf;
 mod completion;
 mod monitor;
+mod policy;
 mod service;
 mod status;
 mod units;
@@ -38,6 +39,9 @@ enum Command {
     /// What Services have and serve, which backend a client gets, and why
     #[command(after_help = service::EXAMPLES)]
     Service(service::ServiceArgs),
+    /// Policies before they are in force: what is wrong with them, and what they mean
+    #[command(after_help = policy::EXAMPLES)]
+    Policy(policy::PolicyArgs),
     /// Print a script that completes commands in a shell
     #[command(after_help = completion::EXAMPLES)]
     Completion(completion::CompletionArgs),
@@ -71,6 +75,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Status(args) => return status::run(&args),
+        Command::Policy(args) => return policy::run(&args),
         Command::Monitor(args) => monitor::run(&args),
         Command::Agent(args) => agent::cli::run(args),
         Command::Bpf(args) => bpf::run(&args),
