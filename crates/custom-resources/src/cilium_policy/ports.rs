@@ -58,9 +58,10 @@ pub struct IcmpRule {
 /// A type of ICMP message.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct IcmpField {
+    // No default in the schema: what is applied again is then what is there, and kubectl says "unchanged".
     /// IPv4 where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("enum" = ["IPv4", "IPv6"], "default" = "IPv4"))]
+    #[schemars(extend("enum" = ["IPv4", "IPv6"]))]
     pub family: Option<String>,
     /// A number from 0 to 255, or a name in CamelCase such as EchoRequest.
     #[serde(rename = "type")]
