@@ -23,6 +23,7 @@ mod events;
 mod handlers;
 mod http;
 pub mod object;
+pub mod offline;
 mod openapi;
 mod patch;
 pub mod pki;

@@ -7,6 +7,7 @@ mod completion;
 mod endpoint;
 mod identity;
 mod monitor;
+mod policy;
 mod service;
 mod status;
 mod units;
@@ -46,6 +47,9 @@ enum Command {
     /// The Pods of each node, and who they are
     #[command(after_help = endpoint::EXAMPLES)]
     Endpoint(endpoint::EndpointArgs),
+    /// Policies before they are in force: what is wrong with them, and what they mean
+    #[command(after_help = policy::EXAMPLES)]
+    Policy(policy::PolicyArgs),
     /// Print a script that completes commands in a shell
     #[command(after_help = completion::EXAMPLES)]
     Completion(completion::CompletionArgs),
@@ -79,6 +83,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Status(args) => return status::run(&args),
+        Command::Policy(args) => return policy::run(&args),
         Command::Monitor(args) => monitor::run(&args),
         Command::Agent(args) => agent::cli::run(args),
         Command::Bpf(args) => bpf::run(&args),

@@ -9,6 +9,7 @@
 //! the planner shares nothing with it but [`rule`].
 #![forbid(unsafe_code)]
 
+mod describe;
 pub mod dialect;
 pub mod explain;
 pub mod plan;

@@ -136,7 +136,8 @@ pub fn unregister(api: &Api, object: &Value) {
     api.registry.store(Arc::new(registry));
 }
 
-fn resource(crd: &Value, version: &Value) -> Resource {
+/// What one version of a CRD makes.
+pub fn resource(crd: &Value, version: &Value) -> Resource {
     let text = |pointer: &str| object::text(crd, pointer).to_owned();
     let strings =
         |pointer: &str| object::list(crd, pointer).iter().filter_map(Value::as_str).map(str::to_owned).collect();

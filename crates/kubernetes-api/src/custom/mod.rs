@@ -3,5 +3,5 @@
 mod definition;
 mod structural;
 
-pub use definition::{CLEANUP_FINALIZER, complete_definition, register, unregister, validate_definition};
+pub use definition::{CLEANUP_FINALIZER, complete_definition, register, resource, unregister, validate_definition};
 pub use structural::{shape, validate};

@@ -1,8 +1,16 @@
 //! One front end per dialect: the object as people write it → [`crate::rule::Policy`].
 
+pub mod cilium;
+pub mod cluster_network_policy;
 pub(crate) mod labels;
 pub mod network_policy;
+pub mod references;
+mod selectors;
 
+pub use network_policy::AUDIT;
+
+use crate::rule::Gap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::fmt;
 
 /// Something in an object that has no meaning.
@@ -18,4 +26,40 @@ impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.field, self.text)
     }
+}
+
+/// What is found on the way through an object.
+#[derive(Debug, Default)]
+struct Findings {
+    mistakes: Vec<Mistake>,
+    gaps: Vec<Gap>,
+}
+
+impl Findings {
+    fn mistake(&mut self, field: impl Into<String>, text: impl Into<String>) {
+        self.mistakes.push(Mistake { field: field.into(), text: text.into() });
+    }
+
+    fn gap(&mut self, field: impl Into<String>, why: impl Into<String>) {
+        self.gaps.push(Gap { field: field.into(), why: why.into() });
+    }
+}
+
+/// An annotation that says one of two words; the second one where it is absent.
+fn choice(metadata: &ObjectMeta, name: &str, words: [&str; 2], findings: &mut Findings) -> bool {
+    let value = metadata.annotations.as_ref().and_then(|all| all.get(name));
+    match value {
+        None => false,
+        Some(value) if value == words[0] => true,
+        Some(value) if value == words[1] => false,
+        Some(value) => {
+            let text = format!("is {value:?}: write {:?} or {:?}", words[0], words[1]);
+            findings.mistake(format!("metadata.annotations[{name:?}]"), text);
+            false
+        }
+    }
+}
+
+fn is_audit(metadata: &ObjectMeta, findings: &mut Findings) -> bool {
+    choice(metadata, AUDIT, ["true", "false"], findings)
 }
