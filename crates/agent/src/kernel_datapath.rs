@@ -7,7 +7,7 @@ use crate::pods::Programs;
 use crate::settings_file;
 use crate::status::MapUsage;
 use crate::table::{Table, TableError};
-use crate::{collector, run, services};
+use crate::{collector, policies, run, services};
 use datapath::maps::{Map, Maps};
 use datapath::{Datapath, EventReader};
 use datapath_layouts::{Event, NodeConfig, StatsValue, maps, stats};
@@ -55,6 +55,7 @@ pub fn loop_maps(datapath: &Arc<Datapath>) -> run::Maps {
     run::Maps {
         ipcache: Pinned::boxed(datapath, maps::IPCACHE.name, |m| &m.ipcache),
         endpoints: endpoints(datapath),
+        policy: policy_maps(datapath),
         services: services::Maps {
             frontends: Pinned::boxed(datapath, maps::FRONTENDS.name, |m| &m.frontends),
             backends: Pinned::boxed(datapath, maps::BACKENDS.name, |m| &m.backends),
@@ -62,6 +63,20 @@ pub fn loop_maps(datapath: &Arc<Datapath>) -> run::Maps {
             members: Pinned::boxed(datapath, maps::AFFINITY_MEMBER.name, |m| &m.affinity_member),
             ranges: Pinned::boxed(datapath, maps::SOURCE_RANGES.name, |m| &m.source_ranges),
         },
+    }
+}
+
+/// The maps of policy.
+#[must_use]
+pub fn policy_maps(datapath: &Arc<Datapath>) -> policies::Maps {
+    policies::Maps {
+        policies: Pinned::boxed(datapath, maps::POLICIES.name, |m| &m.policies),
+        identities: Pinned::boxed(datapath, maps::IDENTITIES.name, |m| &m.identities),
+        peers: Pinned::boxed(datapath, maps::POLICY_PEERS.name, |m| &m.policy_peers),
+        cidrs: Pinned::boxed(datapath, maps::POLICY_CIDRS.name, |m| &m.policy_cidrs),
+        rows: Pinned::boxed(datapath, maps::POLICY_ROWS.name, |m| &m.policy_rows),
+        ranges: Pinned::boxed(datapath, maps::POLICY_RANGES.name, |m| &m.policy_ranges),
+        clock: Pinned::boxed(datapath, maps::POLICY_CLOCK.name, |m| &m.policy_clock),
     }
 }
 

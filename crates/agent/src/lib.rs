@@ -1,7 +1,7 @@
 //! The agent of a node: watches the cluster, plans, and writes what the datapath needs into the kernel.
 //!
 //! ```text
-//! API ─watch─▶ cluster ─told─▶ run::State ─plan─▶ topology, services, identities ─apply─▶ maps, routes
+//! API ─watch─▶ cluster ─told─▶ run::State ─plan─▶ topology, services, identities, policies ─apply─▶ maps, routes
 //! CNI ───────▶ pod-network ──▶ pods ──────────────────────────────────────▶ maps, programs on links
 //! ring ──────▶ events ──────▶ server (agent.sock) ◀─ questions ─ malla status, malla monitor
 //! maps ──────▶ collector: forgets what is over ─▶ sockets: ends those bound to it
@@ -25,6 +25,7 @@ pub mod kernel_datapath;
 pub mod loaded;
 pub mod node_config;
 pub mod pods;
+pub mod policies;
 pub mod run;
 pub mod server;
 mod service_conditions;

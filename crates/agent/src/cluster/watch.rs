@@ -1,12 +1,16 @@
 //! Watches that survive the API: what they tell is reduced to the model at once, so that memory holds nothing else.
 
 use super::node;
+use crate::policies::{self, objects};
 use crate::sockets::{self, Wish};
 use crate::watched::Told;
-use custom_resources::{CiliumEndpointSlice, CiliumIdentity};
+use custom_resources::{
+    CiliumCIDRGroup, CiliumClusterwideNetworkPolicy, CiliumEndpointSlice, CiliumIdentity, CiliumNetworkPolicy,
+    ClusterNetworkPolicy,
+};
 use futures::StreamExt;
 use identity::{NUMBERS, Published, published};
-use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
+use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery, networking::v1 as networking};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
@@ -34,6 +38,8 @@ pub enum Input {
     Identity(Told<u32, Labels>),
     /// About a CiliumEndpointSlice.
     Published(Told<Box<str>, Vec<Published>>),
+    /// About a policy.
+    Policy(policies::Input),
 }
 
 /// How a watch does.
@@ -113,6 +119,7 @@ pub fn start(client: &kube::Client, own: &NodeName, watches: &Watches) -> mpsc::
     start.spawn::<CiliumIdentity, _, _>("CiliumIdentity", &everything, number, labels, Input::Identity);
     let (name, read) = (plain_name::<CiliumEndpointSlice>, |slice: &CiliumEndpointSlice| Some(published(slice)));
     start.spawn::<CiliumEndpointSlice, _, _>("CiliumEndpointSlice", &everything, name, read, Input::Published);
+    start.policies(&everything);
     receiver
 }
 
@@ -124,6 +131,20 @@ struct Start<'a> {
 }
 
 impl Start<'_> {
+    fn policies(&self, all: &watcher::Config) {
+        use policies::Input as P;
+        let network = |told| Input::Policy(P::Network(told));
+        self.spawn::<networking::NetworkPolicy, _, _>("NetworkPolicy", all, object_name, objects::network, network);
+        let cluster = |told| Input::Policy(P::Cluster(told));
+        self.spawn::<ClusterNetworkPolicy, _, _>("ClusterNetworkPolicy", all, object_name, objects::cluster, cluster);
+        let cilium = |told| Input::Policy(P::Cilium(told));
+        self.spawn::<CiliumNetworkPolicy, _, _>("CiliumNetworkPolicy", all, object_name, objects::whole, cilium);
+        let (kind, wide) = ("CiliumClusterwideNetworkPolicy", |told| Input::Policy(P::Clusterwide(told)));
+        self.spawn::<CiliumClusterwideNetworkPolicy, _, _>(kind, all, object_name, objects::whole, wide);
+        let group = |told| Input::Policy(P::Group(told));
+        self.spawn::<CiliumCIDRGroup, _, _>("CiliumCIDRGroup", all, object_name, objects::group, group);
+    }
+
     fn spawn<O, K, V>(
         &self,
         kind: &'static str,

@@ -172,7 +172,7 @@ fn a_flow_that_is_bound_to_a_node_goes_with_the_last_backend_there() {
         let mut gone = Gone::default();
         let backend = load_balancer::Gone { service_id: 3, address, port: 8080 };
         gone.backend(Purge { gone: backend, draining });
-        collector.forget(&gone).unwrap();
+        collector.forget(&gone, Look::First).unwrap();
     };
     lose(2, true);
     assert_eq!(bound(&both), [(6, first), (6, second), (17, first)], "UDP's moves, TCP's goes on while it drains");
@@ -189,7 +189,8 @@ fn after_a_start_flows_bound_to_a_node_without_backends_are_forgotten() {
     let (both, collector, handle, _) = collector();
     let (first, _) = bound_to_nodes(&both);
     both.backends.remove(&BackendKey { service_id: 3, slot: 2 }).unwrap();
-    handle.present(HashSet::from([Address::from_v4([10, 244, 1, 2])]));
+    let addresses = HashSet::from([Address::from_v4([10, 244, 1, 2])]);
+    handle.present(Present { addresses, ..Present::default() });
     drop(handle);
     collector.run();
     assert_eq!(bound(&both), [(6, first), (17, first)]);

@@ -21,10 +21,12 @@ fn both() -> Both {
         conntrack: Box::new(twin::<FlowKey, Flow>()),
         half_open: Box::new(twin::<FlowKey, Flow>()),
         service_flows: Box::new(twin::<FlowKey, ServiceFlow>()),
+        affinity: Box::new(twin::<AffinityKey, Affinity>()),
         nat: Box::new(twin::<NatKey, NatMapping>()),
         fragments: Box::new(twin::<FragmentKey, FragmentPorts>()),
         socket_reverse: Box::new(reverse.clone()),
         backends: Box::new(backends.clone()),
+        routes: Box::new(twin::<PrefixKey, Route>()),
         sockets: Box::new(sockets.clone()),
     });
     Both { reverse, backends, sockets, collector, totals }
@@ -121,6 +123,7 @@ fn a_pod_that_is_gone_and_what_went_while_nobody_looked() {
     pod.address(backend(2));
     b.collector.forget(&pod, Look::First).unwrap();
     assert_eq!(b.open(), [2, 3]);
-    b.collector.forget_absent(&HashSet::from([backend(3)])).unwrap();
+    let present = Present { addresses: HashSet::from([backend(3)]), ..Present::default() };
+    b.collector.forget_absent(&present).unwrap();
     assert_eq!((b.open(), b.believed()), (vec![2], 1));
 }

@@ -36,9 +36,9 @@ impl Identities {
         Self { peers, ..Self::default() }
     }
 
-    /// Takes what was told of a `CiliumIdentity`.
-    pub fn take_object(&mut self, told: Told<u32, Labels>) {
-        self.objects.take(told);
+    /// Takes what was told of a `CiliumIdentity`; answers with the numbers that became different.
+    pub fn take_object(&mut self, told: Told<u32, Labels>) -> Vec<u32> {
+        self.objects.take(told).into_iter().map(|difference| difference.key).collect()
     }
 
     /// Takes what was told of a `CiliumEndpointSlice`.

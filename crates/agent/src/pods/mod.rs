@@ -4,7 +4,7 @@ mod adapter;
 mod plan;
 
 pub use adapter::{Adapter, local_pod};
-pub use plan::{LocalPod, entries, stale};
+pub use plan::{LocalPod, entries, policy_id, stale};
 
 use crate::collector::Handle;
 use crate::error::Error;
@@ -72,7 +72,7 @@ impl Pods {
         Ok(())
     }
 
-    /// Writes who the Pods are, where it differs, and nothing else of them. Answers with those that are somebody else now.
+    /// Writes who the Pods are and whose policy they have, where it differs, and nothing else of them. Answers with those that are somebody else now.
     ///
     /// # Errors
     /// When the map refuses; the next call goes on from there.
@@ -83,7 +83,7 @@ impl Pods {
             for address in &pod.addresses {
                 let key = AddressKey::local(Address::from_ip(*address));
                 if let Some(entry) = self.endpoints.get(&key)? {
-                    self.endpoints.insert(&key, &Endpoint { identity: new, ..entry })?;
+                    self.endpoints.insert(&key, &Endpoint { identity: new, policy_id: policy_id(new), ..entry })?;
                 }
             }
             pod.identity = new;

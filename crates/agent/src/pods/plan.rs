@@ -1,7 +1,7 @@
 //! What the map `endpoints` says of a Pod. Pure.
 
 use datapath_layouts::endpoint::FLAG_HOST;
-use datapath_layouts::{Address, AddressKey, Endpoint};
+use datapath_layouts::{Address, AddressKey, Endpoint, identity};
 use model::{HostPort, ObjectName};
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -31,13 +31,20 @@ pub struct LocalPod {
     pub mtu: u16,
 }
 
+/// The policy that an identity's Pods have: its own, which denies everything while nobody has written it. A Pod whose identity is
+/// not known (*init*) has one that nobody ever writes. Who has no labels (*unmanaged*) is selected by none.
+#[must_use]
+pub const fn policy_id(number: u32) -> u32 {
+    if number == identity::INIT || number >= identity::FIRST_ALLOCATED { number } else { 0 }
+}
+
 /// The entries of a Pod: one per address.
 pub fn entries(pod: &LocalPod) -> impl Iterator<Item = (AddressKey, Endpoint)> {
     let endpoint = Endpoint {
         ifindex: pod.index,
         id: pod.id,
         identity: pod.identity,
-        policy_id: 0,
+        policy_id: policy_id(pod.identity),
         mac: pod.mac,
         flags: 0,
         host_mac: pod.host_mac,

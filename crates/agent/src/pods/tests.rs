@@ -123,11 +123,11 @@ fn who_a_pod_is_changes_alone_and_outlives_the_agent() {
     let before = endpoints.get(&two).unwrap().unwrap();
     assert_eq!(before.identity, identity::INIT, "nobody said who it is");
     // What others write into an entry is theirs.
-    endpoints.insert(&two, &Endpoint { policy_id: 9, ..before }).unwrap();
+    endpoints.insert(&two, &Endpoint { policy_id: 300, ..before }).unwrap();
     let number = |name: &ObjectName| (&*name.name == "p2").then_some(300);
     let changed: Vec<u32> = pods.identify(number).unwrap().iter().map(|pod| pod.index).collect();
     assert_eq!((changed, pods.identify(number).unwrap()), (vec![102], vec![]));
-    assert_eq!(endpoints.get(&two).unwrap().unwrap(), Endpoint { identity: 300, policy_id: 9, ..before });
+    assert_eq!(endpoints.get(&two).unwrap().unwrap(), Endpoint { identity: 300, policy_id: 300, ..before });
     let after = start(&endpoints, &programs);
     after.adopt(vec![pod(2), pod(3)]).unwrap();
     let who: Vec<u32> = after.list().iter().map(|pod| pod.identity).collect();

@@ -65,6 +65,7 @@ impl State {
         }
         out.extend(self.services.problems().iter().map(|(name, text)| format!("{}: {text}", described(name))));
         out.extend(self.parts.sockets.problems());
+        out.extend(self.policies.problems());
         out.extend(self.parts.health_trouble.now());
         if self.identities.is_synced() && self.nodes.is_synced() {
             out.extend(self.identities.peers.problems());

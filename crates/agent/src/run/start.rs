@@ -9,7 +9,7 @@ use crate::events::{self, Hub};
 use crate::facts::{self, Facts};
 use crate::health_checks::{self, Trouble};
 use crate::identities::LocalIdentities;
-use crate::kernel_datapath::{Kernel, Ring, collected_maps, endpoints, failed, loop_maps, untranslated};
+use crate::kernel_datapath::{Kernel, Ring, collected_maps, endpoints, failed, loop_maps, policy_maps, untranslated};
 use crate::node_config::{Choices, node_config, pod_mtu};
 use crate::pods::{Adapter, Pods, local_pod};
 use crate::services::Names;
@@ -65,6 +65,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
         pods: pods.clone(),
         sockets: sockets.clone(),
         identities: local_identities.clone(),
+        policies: policy_maps(&datapath).policies,
         changed: pods_changed.clone(),
     };
     let network = pod_network(args, &own, &datapath, adapter)?;
@@ -86,6 +87,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
         maps: loop_maps(&datapath),
         capacity: capacity(args.profile),
         ipcache_room: room(args.profile, maps::IPCACHE),
+        policy_room: policy_room(args.profile),
         service_ranges: args.service_cidr.clone(),
         netlink: Some(netlink),
         loaded: kernel,
@@ -147,6 +149,18 @@ fn capacity(profile: ProfileArg) -> Capacity {
         maglev: room(maps::MAGLEV),
         members: room(maps::AFFINITY_MEMBER),
         ranges: room(maps::SOURCE_RANGES),
+    }
+}
+
+fn policy_room(profile: ProfileArg) -> policy::plan::Capacity {
+    let room = |map| room(profile, map);
+    policy::plan::Capacity {
+        policies: room(maps::POLICIES),
+        identities: room(maps::IDENTITIES),
+        peers: room(maps::POLICY_PEERS),
+        cidrs: room(maps::POLICY_CIDRS),
+        rows: room(maps::POLICY_ROWS),
+        ranges: room(maps::POLICY_RANGES),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::identities::{Identities, LocalIdentities, Peers};
 use crate::loaded::Loaded;
 use crate::node_config::{Choices, node_config};
 use crate::pods::Pods;
+use crate::policies::{self, Policies};
 use crate::server::Question;
 use crate::service_events::Complaint;
 use crate::services::{self, HealthChecks, Names, Services};
@@ -37,6 +38,8 @@ pub struct Maps {
     pub endpoints: Box<dyn Table<AddressKey, Endpoint>>,
     /// Services.
     pub services: services::Maps,
+    /// Policy.
+    pub policy: policies::Maps,
 }
 
 /// What the loop is made of.
@@ -55,6 +58,8 @@ pub struct Parts {
     pub capacity: Capacity,
     /// Room in `ipcache`, entries.
     pub ipcache_room: usize,
+    /// Room in the maps of policy.
+    pub policy_room: policy::plan::Capacity,
     /// The node's routes; none in tests without a kernel.
     pub netlink: Option<Netlink>,
     /// The programs.
@@ -95,6 +100,7 @@ pub struct State {
     pub(super) nodes: Watched<NodeName, Node>,
     pub(super) services: Services,
     pub(super) identities: Identities,
+    pub(super) policies: Policies,
     /// What topology was applied, and whether with the sweep.
     pub(super) applied: Option<(Desired, bool)>,
     /// Translations left over from before this process are gone.
@@ -121,6 +127,7 @@ impl State {
         peers.adopt(parts.maps.ipcache.entries()?);
         Ok(Self {
             identities: Identities::new(peers),
+            policies: Policies::new(parts.maps.policy.tables()?, parts.policy_room),
             services: Services::new(balancer),
             nodes: Watched::default(),
             applied: None,
@@ -156,7 +163,12 @@ impl State {
             Input::Slice(told) => self.services.take_slice(told),
             Input::Pod(told) => self.parts.sockets.take_pod(told),
             Input::Namespace(told) => self.parts.sockets.take_namespace(told),
-            Input::Identity(told) => self.identities.take_object(told),
+            Input::Identity(told) => {
+                for number in self.identities.take_object(told) {
+                    self.policies.take_identity(number, self.identities.labels(number));
+                }
+            }
+            Input::Policy(told) => self.policies.take(told),
             Input::Published(told) => self.identities.take_slice(told),
         }
     }
@@ -178,6 +190,7 @@ impl State {
     pub fn settle(&mut self) {
         self.attempt("routes", Self::settle_topology);
         self.attempt("identities", Self::settle_identities);
+        self.attempt("policies", Self::settle_policies);
         self.attempt("services", Self::settle_services);
         self.attempt("socket translation", |state| Ok(state.parts.sockets.settle()?));
         self.freshen_names();
@@ -187,6 +200,7 @@ impl State {
     pub fn tick(&mut self) {
         self.attempt("node", Self::look_at_node);
         self.attempt("tracing", Self::adjust_tracing);
+        self.attempt("policies", Self::sweep_policies);
         self.settle();
     }
 
@@ -394,15 +408,13 @@ impl State {
     /// Whether the API has told everything once, and it was planned.
     #[must_use]
     pub fn is_synced(&self) -> bool {
-        self.nodes.is_synced() && self.services.is_synced()
+        self.nodes.is_synced() && self.services.is_synced() && self.policies.is_planned()
     }
 
     /// A Pod came or went.
     pub fn pods_changed(&mut self) {
         self.names_are_old = true;
         self.host_ports_are_old = true;
-        // It may have become somebody else since it was looked up.
-        self.attempt("identities", Self::identify_pods);
         self.settle();
     }
 

@@ -6,7 +6,7 @@ use crate::node_config::PortRange;
 use crate::pods::{LocalPod, Programs};
 use crate::status::{MapUsage, State as Word};
 use crate::table::memory::MemoryTable;
-use datapath_layouts::{Backend, BackendKey, Frontend, FrontendKey};
+use datapath_layouts::{Backend, BackendKey, Frontend, FrontendKey, Policy, PolicyKey, identity as identity_numbers};
 use datapath_layouts::{NodeConfig, Routing, StatsValue};
 use model::HostPort;
 use model::{Endpoint as Member, EndpointSlice, EndpointState, Family, Hints, ObjectName, Protocol, Service};
@@ -66,6 +66,7 @@ struct Fixture {
     ipcache: Twin<PrefixKey, Route>,
     frontends: Twin<FrontendKey, Frontend>,
     backends: Twin<BackendKey, Backend>,
+    policies: Twin<PolicyKey, Policy>,
     fake: Arc<Fake>,
     hub: Arc<Hub>,
     names: Arc<RwLock<Names>>,
@@ -74,6 +75,11 @@ struct Fixture {
 
 fn empty<K: std::hash::Hash + Eq + Clone + Send + 'static, V: Clone + Send + 'static>() -> Box<dyn Table<K, V>> {
     Box::new(MemoryTable::with_capacity(10))
+}
+
+/// Room for the reserved identities and a few policies.
+fn room<K: std::hash::Hash + Eq + Clone + Send + 'static, V: Clone + Send + 'static>() -> Box<dyn Table<K, V>> {
+    Box::new(MemoryTable::with_capacity(1000))
 }
 
 fn node(n: u8) -> Node {
@@ -88,11 +94,13 @@ fn node(n: u8) -> Node {
 fn fixture(backends: usize) -> Fixture {
     let (ipcache, frontends) = (Arc::new(MemoryTable::with_capacity(99)), Arc::new(MemoryTable::with_capacity(99)));
     let backends: Twin<BackendKey, Backend> = Arc::new(MemoryTable::with_capacity(backends));
+    let policies: Twin<PolicyKey, Policy> = Arc::new(MemoryTable::with_capacity(1000));
     let fake = Arc::new(Fake { config: Mutex::new(NodeConfig::ZERO), swaps: Mutex::new(0) });
     let (_, collector, collected) = Collector::new(Collected {
         conntrack: empty(),
         half_open: empty(),
         service_flows: empty(),
+        affinity: empty(),
         nat: empty(),
         fragments: empty(),
         socket_reverse: empty(),
@@ -125,8 +133,18 @@ fn fixture(backends: usize) -> Fixture {
                 members: empty(),
                 ranges: empty(),
             },
+            policy: crate::policies::Maps {
+                policies: Box::new(policies.clone()),
+                identities: room(),
+                peers: room(),
+                cidrs: room(),
+                rows: room(),
+                ranges: room(),
+                clock: room(),
+            },
         },
         capacity: Capacity::each(99),
+        policy_room: policy::plan::Capacity::each(1000),
         ipcache_room: 99,
         netlink: None,
         loaded: fake.clone(),
@@ -145,7 +163,17 @@ fn fixture(backends: usize) -> Fixture {
         adoption: Adoption::default(),
         datapath: Datapath::default(),
     };
-    Fixture { state: State::new(parts).unwrap(), ipcache, frontends, backends, fake, hub, names, reports: told }
+    Fixture {
+        state: State::new(parts).unwrap(),
+        ipcache,
+        frontends,
+        backends,
+        policies,
+        fake,
+        hub,
+        names,
+        reports: told,
+    }
 }
 
 fn spink() -> Service {
@@ -194,7 +222,91 @@ fn tell(state: &mut State, nodes: &[Node], pods: &[&str]) {
     for told in [Told::Begin, Told::End] {
         state.take(Input::Published(told));
     }
+    tell_policies(state);
     state.settle();
+}
+
+/// That there is none, of any kind.
+fn tell_policies(state: &mut State) {
+    use crate::policies::Input as P;
+    for input in [P::Network(Told::Begin), P::Network(Told::End), P::Cluster(Told::Begin), P::Cluster(Told::End)] {
+        state.take(Input::Policy(input));
+    }
+    for input in [P::Cilium(Told::Begin), P::Cilium(Told::End), P::Clusterwide(Told::Begin), P::Clusterwide(Told::End)]
+    {
+        state.take(Input::Policy(input));
+    }
+    for input in [P::Group(Told::Begin), P::Group(Told::End)] {
+        state.take(Input::Policy(input));
+    }
+}
+
+fn network_policy(ingress: serde_json::Value) -> crate::policies::Input {
+    let object = serde_json::from_value(serde_json::json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"podSelector": {"matchLabels": {"app": "web"}}, "ingress": ingress},
+    }));
+    let read = crate::policies::objects::network(&object.unwrap());
+    crate::policies::Input::Network(Told::Set(ObjectName::new("default", "web"), read))
+}
+
+fn web_labels() -> model::Labels {
+    let map = [("k8s:app", "web"), ("k8s:io.kubernetes.pod.namespace", "default")];
+    model::Labels::from_map(&map.map(|(key, value)| (key.to_owned(), value.to_owned())).into()).unwrap()
+}
+
+#[test]
+fn a_pods_policy_is_there_before_it_is_its_pods() {
+    use datapath_layouts::policy::{Direction, policy_flags};
+    let mut fixture = fixture(99);
+    let pods = fixture.state.parts.pods.clone();
+    pods.attach(ported(7, 8088)).unwrap();
+    let of = |fixture: &Fixture, direction| fixture.policies.get(&PolicyKey::new(300, direction)).unwrap();
+    let ours = identity::Published {
+        pod: ObjectName::new("default", "web-7"),
+        identity: 300,
+        addresses: vec!["10.244.1.7".parse().unwrap()],
+        node: Some(node(1).addresses[0]),
+    };
+    fixture.state.take(Input::Published(Told::Set("ces-0".into(), Some(vec![ours]))));
+    fixture.state.take(Input::Identity(Told::Set(300, Some(web_labels()))));
+    fixture.state.take(Input::Policy(network_policy(serde_json::json!([]))));
+    fixture.state.settle();
+    assert!(of(&fixture, Direction::Ingress).is_none(), "nothing is planned before everything was told");
+    assert_eq!(pods.list()[0].identity, identity_numbers::INIT, "and nobody has a policy that is not there");
+    let again = |fixture: &mut Fixture| {
+        tell(&mut fixture.state, &[node(1), node(2)], &[]);
+        fixture.state.take(Input::Published(Told::Set(
+            "ces-0".into(),
+            Some(vec![identity::Published {
+                pod: ObjectName::new("default", "web-7"),
+                identity: 300,
+                addresses: vec!["10.244.1.7".parse().unwrap()],
+                node: Some(node(1).addresses[0]),
+            }]),
+        )));
+        fixture.state.take(Input::Identity(Told::Set(300, Some(web_labels()))));
+        fixture.state.take(Input::Policy(network_policy(serde_json::json!([]))));
+        fixture.state.settle();
+    };
+    again(&mut fixture);
+    assert_eq!(pods.list()[0].identity, 300);
+    let (ingress, egress) = (of(&fixture, Direction::Ingress).unwrap(), of(&fixture, Direction::Egress).unwrap());
+    assert_ne!(ingress.flags & policy_flags::DEFAULT_DENY, 0);
+    assert_eq!(egress.flags & policy_flags::DEFAULT_DENY, 0);
+    // What can't be read leaves the last good version in force, and is told.
+    fixture.state.take(Input::Policy(network_policy(serde_json::json!([{"ports": [{"port": 99999}]}]))));
+    fixture.state.settle();
+    assert_eq!(of(&fixture, Direction::Ingress).unwrap().flags, ingress.flags);
+    let problems = fixture.state.status().problems;
+    assert!(
+        problems.iter().any(|text| text.contains("NetworkPolicy default/web: spec.ingress[0].ports[0].port")),
+        "{problems:?}"
+    );
+    // Without the Pod there is no subject.
+    pods.detach("lx7", &[]).unwrap();
+    fixture.state.pods_changed();
+    assert!(of(&fixture, Direction::Ingress).is_none());
 }
 
 #[test]
@@ -317,6 +429,7 @@ fn only_the_first_node_speaks_for_those_that_are_gone() {
 fn ported(n: u8, port: u16) -> LocalPod {
     LocalPod {
         id: 0,
+        identity: identity_numbers::INIT,
         name: Some(ObjectName::new("default", &format!("web-{n}"))),
         addresses: vec![format!("10.244.1.{n}").parse().unwrap()],
         host_ports: vec![HostPort { port, target: 80, protocol: Protocol::Tcp, address: None }],
@@ -386,6 +499,7 @@ fn who_is_who_reaches_both_maps_and_those_who_start_pods() {
         identity: 5,
         name: Some(ObjectName::new("default", "here")),
         addresses: vec!["10.244.1.2".parse().unwrap()],
+        host_ports: vec![],
         interface: "lx1".into(),
         index: 9,
         mac: [2; 6],

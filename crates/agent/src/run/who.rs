@@ -3,6 +3,8 @@
 use super::state::State;
 use crate::error::Error;
 use crate::identities::Ranges;
+use crate::policies;
+use datapath_layouts::identity::FIRST_ALLOCATED;
 use model::Node;
 use std::collections::HashMap;
 
@@ -30,7 +32,42 @@ impl State {
         }
         if self.identities.local_may_differ() {
             self.tell_local_identities();
-            self.identify_pods()?;
+        }
+        Ok(())
+    }
+
+    /// First what everybody may, then who they are: nobody becomes somebody whose policy is not there.
+    pub(super) fn settle_policies(&mut self) -> Result<(), Error> {
+        let told = self.nodes.is_synced() && self.identities.is_synced() && self.policies.is_synced();
+        if !told && !self.policies.is_planned() {
+            return Ok(());
+        }
+        self.policies.set_nodes(self.nodes.values());
+        let local = &self.parts.local_identities;
+        let pods = self.parts.pods.list();
+        let about_to_be = pods.iter().filter_map(|pod| local.get(pod.name.as_ref()?));
+        let subjects = pods.iter().map(|pod| pod.identity).chain(about_to_be);
+        self.policies.set_subjects(subjects.filter(|number| *number >= FIRST_ALLOCATED).collect());
+        let changes = self.policies.plan();
+        self.write_policies(&changes)?;
+        self.identify_pods()
+    }
+
+    /// What no packet reads any more: all that were under way when it was left are through since the last tick.
+    pub(super) fn sweep_policies(&mut self) -> Result<(), Error> {
+        let changes = self.policies.sweep();
+        self.write_policies(&changes)
+    }
+
+    fn write_policies(&mut self, changes: &[policy::plan::Change]) -> Result<(), Error> {
+        let maps = &self.parts.maps.policy;
+        if let Err(error) = policies::apply(maps, changes) {
+            // How far it came is in the maps; the next tick goes on from there.
+            self.policies.recover(maps.tables()?, self.parts.policy_room);
+            return Err(error.into());
+        }
+        if !changes.is_empty() {
+            tracing::debug!("policies: {} writes", changes.len());
         }
         Ok(())
     }

@@ -1,0 +1,242 @@
+//! Policy objects, identities and this node's Pods → the maps of policy.
+//!
+//! ```text
+//! objects ──dialect──▶ rules ──┐
+//! CiliumIdentity ──▶ who is who ├─▶ policy::plan::Planner ──▶ ordered writes ──▶ maps, then the clock
+//! Pods of this node ──▶ subjects┘
+//! ```
+//! Invariant: nothing is planned before all of it was told once; what an earlier agent wrote stands until then, and a Pod
+//! that comes meanwhile is shut. Of an object that can't be understood its last good version stays in force.
+
+mod apply;
+mod facts;
+pub(crate) mod objects;
+
+pub use apply::{Maps, apply};
+pub use facts::{node_facts, pod_facts};
+pub use objects::{Input, Kind};
+
+use crate::watched::{Told, Watched};
+use custom_resources::{CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy};
+use model::{Labels, Node, ObjectName};
+use objects::Read;
+use policy::dialect::references::{CidrGroup, References};
+use policy::dialect::{Mistake, cilium};
+use policy::plan::{Capacity, Change, Planner, Tables};
+use policy::rule::{Origin, Policy, Subject};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// Policy on this node.
+pub struct Policies {
+    planner: Planner,
+    network: Watched<ObjectName, Read>,
+    cluster: Watched<ObjectName, Read>,
+    cilium: Watched<ObjectName, Arc<CiliumNetworkPolicy>>,
+    clusterwide: Watched<ObjectName, Arc<CiliumClusterwideNetworkPolicy>>,
+    groups: Watched<ObjectName, CidrGroup>,
+    references: References,
+    /// Which policies an object became.
+    origins: HashMap<(Kind, ObjectName), Vec<Origin>>,
+    mistakes: BTreeMap<(Kind, ObjectName), Vec<Mistake>>,
+    subjects: BTreeSet<u32>,
+    /// A plan was made since this process started.
+    planned: bool,
+}
+
+impl Policies {
+    /// Starts from what the maps hold.
+    #[must_use]
+    pub fn new(tables: Tables, capacity: Capacity) -> Self {
+        Self {
+            planner: Planner::recover(tables, capacity),
+            network: Watched::default(),
+            cluster: Watched::default(),
+            cilium: Watched::default(),
+            clusterwide: Watched::default(),
+            groups: Watched::default(),
+            references: References::default(),
+            origins: HashMap::new(),
+            mistakes: BTreeMap::new(),
+            subjects: BTreeSet::new(),
+            planned: false,
+        }
+    }
+
+    /// Starts again from what the maps hold, after a write that failed; what was told is known.
+    pub fn recover(&mut self, tables: Tables, capacity: Capacity) {
+        let old = std::mem::replace(&mut self.planner, Planner::recover(tables, capacity));
+        old.policies().cloned().for_each(|policy| self.planner.set_policy(policy));
+        old.identities().cloned().for_each(|facts| self.planner.set_identity(facts));
+        self.subjects.iter().for_each(|subject| self.planner.add_subject(*subject));
+    }
+
+    /// Takes what was told of policy objects.
+    pub fn take(&mut self, input: Input) {
+        match input {
+            Input::Network(told) => {
+                for key in changed(&mut self.network, told) {
+                    let read = self.network.get(&key).cloned();
+                    self.read(Kind::NetworkPolicy, key, read);
+                }
+            }
+            Input::Cluster(told) => {
+                for key in changed(&mut self.cluster, told) {
+                    let read = self.cluster.get(&key).cloned();
+                    self.read(Kind::ClusterNetworkPolicy, key, read);
+                }
+            }
+            Input::Cilium(told) => {
+                for key in changed(&mut self.cilium, told) {
+                    self.read_cilium(key);
+                }
+            }
+            Input::Clusterwide(told) => {
+                for key in changed(&mut self.clusterwide, told) {
+                    self.read_clusterwide(key);
+                }
+            }
+            Input::Group(told) => {
+                for key in changed(&mut self.groups, told) {
+                    let group = self.groups.get(&key).cloned();
+                    match group {
+                        Some(group) => drop(self.references.cidr_groups.insert(key.name.to_string(), group)),
+                        None => drop(self.references.cidr_groups.remove(&*key.name)),
+                    }
+                    self.read_references_again();
+                }
+            }
+        }
+    }
+
+    fn read_cilium(&mut self, key: ObjectName) {
+        let read = self.cilium.get(&key).map(|object| cilium::network_policy(object, &self.references));
+        self.read(Kind::CiliumNetworkPolicy, key, read);
+    }
+
+    fn read_clusterwide(&mut self, key: ObjectName) {
+        let read = self.clusterwide.get(&key).map(|object| cilium::clusterwide_policy(object, &self.references));
+        self.read(Kind::CiliumClusterwideNetworkPolicy, key, read);
+    }
+
+    /// What the groups are part of.
+    fn read_references_again(&mut self) {
+        let keys: Vec<ObjectName> = self.cilium.keys().cloned().collect();
+        keys.into_iter().for_each(|key| self.read_cilium(key));
+        let keys: Vec<ObjectName> = self.clusterwide.keys().cloned().collect();
+        keys.into_iter().for_each(|key| self.read_clusterwide(key));
+    }
+
+    fn read(&mut self, kind: Kind, name: ObjectName, read: Option<Read>) {
+        let object = (kind, name);
+        let policies: Vec<Policy> = match read {
+            Some(Ok(policies)) => policies,
+            Some(Err(mistakes)) => {
+                self.mistakes.insert(object, mistakes);
+                return;
+            }
+            None => Vec::new(),
+        };
+        self.mistakes.remove(&object);
+        let origins: Vec<Origin> = policies.iter().map(|policy| policy.origin.clone()).collect();
+        for gone in self.origins.remove(&object).unwrap_or_default() {
+            if !origins.contains(&gone) {
+                self.planner.remove_policy(&gone);
+            }
+        }
+        policies.into_iter().for_each(|policy| self.planner.set_policy(policy));
+        if !origins.is_empty() {
+            self.origins.insert(object, origins);
+        }
+    }
+
+    /// Takes what became different of an identity; `None`: it is nobody's any more.
+    pub fn take_identity(&mut self, number: u32, labels: Option<&Labels>) {
+        match labels {
+            Some(labels) => self.planner.set_identity(pod_facts(number, labels)),
+            None => self.planner.remove_identity(number),
+        }
+    }
+
+    /// All nodes.
+    pub fn set_nodes<'a>(&mut self, nodes: impl Iterator<Item = &'a Node>) {
+        self.planner.set_nodes(nodes.map(node_facts).collect());
+    }
+
+    /// The identities that this node's Pods have, or are about to have.
+    pub fn set_subjects(&mut self, subjects: BTreeSet<u32>) {
+        subjects.difference(&self.subjects).for_each(|new| self.planner.add_subject(*new));
+        self.subjects.difference(&subjects).for_each(|gone| self.planner.remove_subject(*gone));
+        self.subjects = subjects;
+    }
+
+    /// What is to be written, in this order.
+    pub fn plan(&mut self) -> Vec<Change> {
+        self.planned = true;
+        self.planner.plan()
+    }
+
+    /// What nobody reads any more.
+    pub fn sweep(&mut self) -> Vec<Change> {
+        if self.planned { self.planner.sweep() } else { Vec::new() }
+    }
+
+    /// Whether every kind of object has been told once.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        self.network.is_synced()
+            && self.cluster.is_synced()
+            && self.cilium.is_synced()
+            && self.clusterwide.is_synced()
+            && self.groups.is_synced()
+    }
+
+    /// Whether a plan was made since this process started.
+    #[must_use]
+    pub const fn is_planned(&self) -> bool {
+        self.planned
+    }
+
+    /// The object and the field of a rule that a verdict names.
+    #[must_use]
+    pub fn rule(&self, number: u32) -> Option<String> {
+        self.planner.rule(number).map(|(origin, rule)| format!("{origin} {}", rule.field))
+    }
+
+    /// How many policies there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.planner.policies().count()
+    }
+
+    /// What is not enforced as it is written, in words.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        for ((kind, name), mistakes) in &self.mistakes {
+            let stands = if self.origins.contains_key(&(*kind, name.clone())) {
+                "the last good version"
+            } else {
+                "nothing of it"
+            };
+            out.extend(
+                mistakes.iter().map(|mistake| format!("{} {name}: {mistake} ({stands} is in force)", kind.name())),
+            );
+        }
+        for policy in self.planner.policies() {
+            out.extend(policy.gaps.iter().map(|gap| format!("{}: {}: {}", policy.origin, gap.field, gap.why)));
+            if matches!(policy.subject, Subject::Nodes(_)) {
+                out.push(format!("{}: nodeSelector: policies about nodes are not enforced", policy.origin));
+            }
+        }
+        for (key, problem) in self.planner.problems() {
+            out.push(format!("policies of identity {}: {problem}", key.policy_id));
+        }
+        out.extend(self.planner.unfit_identities().map(|number| format!("identity {number}: no room in the map identities: it is unknown, and denied wherever a deny could apply")));
+        out
+    }
+}
+
+fn changed<V: PartialEq>(watched: &mut Watched<ObjectName, V>, told: Told<ObjectName, V>) -> Vec<ObjectName> {
+    watched.take(told).into_iter().map(|difference| difference.key).collect()
+}

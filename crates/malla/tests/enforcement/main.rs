@@ -1,0 +1,230 @@
+//! Policies of every dialect, from `kubectl apply` to the packet: who reaches whom, over both families, and what becomes of
+//! connections that exist.
+//!
+//! Needs root, `malla-cni` beside `malla`, and kubectl.
+#![forbid(unsafe_code)]
+
+#[path = "../traffic/cluster.rs"]
+#[allow(dead_code, reason = "the tests of traffic use the rest")]
+mod cluster;
+
+use cluster::{Cluster, From, at, malla_path, text, wait_until};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const CLIENTS: [From; 5] =
+    [From::Pod("near"), From::Pod("far"), From::Pod("stranger"), From::Node("worker-1"), From::Node("worker-2")];
+
+/// Whether an HTTP request is answered; what policy drops is silence, and asked twice.
+fn answers(cluster: &Cluster, from: From, url: &str) -> bool {
+    (0..2).any(|_| {
+        let asked = cluster.ask(from, &["http", url, "--count", "1", "--timeout", "700ms"]);
+        asked.is_ok_and(|report| report.errors == 0)
+    })
+}
+
+/// Who reaches the server's port, in both families, as soon as it is so and a moment later still.
+fn expect(cluster: &Cluster, what: &str, port: u16, allowed: &[From]) {
+    let urls = cluster.pod_addresses("server").map(|address| format!("http://{}/", at(&address, port)));
+    let wrong = || -> Vec<String> {
+        let mut wrong = Vec::new();
+        std::thread::scope(|scope| {
+            let asked: Vec<_> = CLIENTS
+                .iter()
+                .flat_map(|from| urls.iter().map(move |url| (*from, url)))
+                .map(|(from, url)| (from, url, scope.spawn(move || answers(cluster, from, url))))
+                .collect();
+            for (from, url, answered) in asked {
+                let (answered, wanted) = (answered.join().unwrap(), allowed.contains(&from));
+                if answered != wanted {
+                    wrong.push(format!("{from:?} to {url}: {}", if answered { "answered" } else { "silence" }));
+                }
+            }
+        });
+        wrong
+    };
+    let mut last = Vec::new();
+    for _ in 0..8 {
+        last = wrong();
+        if last.is_empty() {
+            return;
+        }
+    }
+    panic!("{what}: {}", last.join("; "));
+}
+
+fn status(cluster: &Cluster) -> String {
+    let output = Command::new(malla_path())
+        .args(["status", "--lab", &cluster.name, "-o", "json"])
+        .env_remove("MALLA_LAB")
+        .output()
+        .unwrap();
+    text(&output)
+}
+
+const NODE: From = From::Node("worker-1");
+const ALL: [From; 5] = CLIENTS;
+
+fn policies_hold(routing: &str) {
+    let cluster = Cluster::up(&["--routing", routing]);
+    cluster.apply(include_str!("pods.yaml"));
+    cluster.kubectl(&["wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s"]);
+    expect(&cluster, "without policies", 8080, &ALL);
+
+    kubernetes(&cluster);
+    live_connections(&cluster);
+    services(&cluster);
+    cilium(&cluster);
+    tiers(&cluster);
+    without_an_agent(&cluster);
+}
+
+#[test]
+fn over_vxlan() {
+    policies_hold("vxlan");
+}
+
+#[test]
+fn routed_natively() {
+    policies_hold("native");
+}
+
+fn kubernetes(cluster: &Cluster) {
+    cluster.apply(
+        r#"{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: server},
+           spec: {podSelector: {matchLabels: {app: server}}, ingress: []}}"#,
+    );
+    // The own node always reaches its Pods: probes.
+    expect(cluster, "nothing may come in", 8080, &[NODE]);
+    cluster.apply(
+        r#"{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: server},
+           spec: {podSelector: {matchLabels: {app: server}},
+             ingress: [{from: [{podSelector: {matchLabels: {app: client}}}], ports: [{port: http}]}]}}"#,
+    );
+    expect(cluster, "clients by a named port", 8080, &[NODE, From::Pod("near"), From::Pod("far")]);
+    expect(cluster, "and by no other", 8081, &[NODE]);
+    cluster.kubectl(&["label", "pod", "far", "app=somebody", "--overwrite"]);
+    expect(cluster, "who is somebody else now", 8080, &[NODE, From::Pod("near")]);
+    cluster.kubectl(&["label", "pod", "far", "app=client", "--overwrite"]);
+    expect(cluster, "and is itself again", 8080, &[NODE, From::Pod("near"), From::Pod("far")]);
+    // Egress is the sender's: the server's policy allows, the client's does not.
+    cluster.apply(
+        r#"{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: near},
+           spec: {podSelector: {matchLabels: {place: near}}, policyTypes: [Egress], egress: []}}"#,
+    );
+    expect(cluster, "nothing may go out", 8080, &[NODE, From::Pod("far")]);
+    cluster.kubectl(&["delete", "networkpolicy", "near", "server"]);
+    expect(cluster, "without policies again", 8080, &ALL);
+}
+
+/// A connection that exists is cut by the allow that is taken away, in the middle of what it does, and one beside it isn't.
+fn live_connections(cluster: &Cluster) {
+    let [address, _] = cluster.pod_addresses("server");
+    let url = format!("http://{}/", at(&address, 8080));
+    let allow = |who: &str| {
+        cluster.apply(&format!(
+            r#"{{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {{name: server}},
+               spec: {{podSelector: {{matchLabels: {{app: server}}}},
+                 ingress: [{{from: [{{podSelector: {{matchExpressions: [{{key: place, operator: In, values: {who}}}]}}}}]}}]}}}}"#
+        ));
+    };
+    allow("[near, far]");
+    expect(cluster, "both", 8080, &[NODE, From::Pod("near"), From::Pod("far")]);
+    let keeps_on = |pod: &'static str| {
+        let arguments = ["http", &url, "--duration", "6s", "--rate", "20", "--timeout", "2s"];
+        let mut client = cluster.client(From::Pod(pod), &arguments);
+        client.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let (near, far) = (keeps_on("near"), keeps_on("far"));
+    std::thread::sleep(Duration::from_millis(1500));
+    allow("[far]");
+    let report = |child: std::process::Child| cluster::report(&child.wait_with_output().unwrap()).unwrap();
+    let (near, far) = (report(near), report(far));
+    assert!(near.errors > 0, "the connection of near went on: {near:?}");
+    assert_eq!(far.errors, 0, "far was disturbed: {far:?}");
+    cluster.kubectl(&["delete", "networkpolicy", "server"]);
+    expect(cluster, "without policies after that", 8080, &ALL);
+}
+
+/// Policy is about the backend, not about the Service's address; and about the real client of a NodePort.
+fn services(cluster: &Cluster) {
+    let [service, _] = cluster.cluster_ips("server");
+    let url = format!("http://{}/", at(&service, 80));
+    cluster.apply(
+        r#"{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: server},
+           spec: {podSelector: {matchLabels: {app: server}},
+             ingress: [{from: [{podSelector: {matchLabels: {place: far}}}, {ipBlock: {cidr: 203.0.113.0/24}}]}]}}"#,
+    );
+    expect(cluster, "far and outside", 8080, &[NODE, From::Pod("far")]);
+    assert!(answers(cluster, From::Pod("far"), &url), "by the Service");
+    assert!(!answers(cluster, From::Pod("near"), &url), "not by the Service either");
+    let outside = "http://172.18.0.4:30280/";
+    assert!(answers(cluster, From::Node("outside"), outside), "the client outside, by a NodePort of another node");
+    cluster.apply(
+        r#"{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: server},
+           spec: {podSelector: {matchLabels: {app: server}},
+             ingress: [{from: [{ipBlock: {cidr: 203.0.113.0/24, except: [203.0.113.2/32]}}]}]}}"#,
+    );
+    wait_until("the exception", PATIENCE, || !answers(cluster, From::Node("outside"), outside));
+    cluster.kubectl(&["delete", "networkpolicy", "server"]);
+    expect(cluster, "without policies after services", 8080, &ALL);
+}
+
+fn cilium(cluster: &Cluster) {
+    cluster.apply(
+        r#"{apiVersion: cilium.io/v2, kind: CiliumNetworkPolicy, metadata: {name: server},
+           spec: {endpointSelector: {matchLabels: {app: server}},
+             ingress: [{fromEndpoints: [{matchLabels: {app: client}}]}, {fromEntities: [remote-node]}],
+             ingressDeny: [{fromEndpoints: [{matchLabels: {place: near}}]}]}}"#,
+    );
+    expect(cluster, "Cilium's, a deny over an allow", 8080, &[NODE, From::Pod("far"), From::Node("worker-2")]);
+    cluster.apply(
+        r#"{apiVersion: cilium.io/v2, kind: CiliumNetworkPolicy, metadata: {name: server},
+           spec: {endpointSelector: {matchLabels: {app: server}},
+             ingress: [{fromEndpoints: [{}], toPorts: [{ports: [{port: "8080", protocol: TCP}], rules: {http: [{method: GET}]}}]}]}}"#,
+    );
+    expect(cluster, "what is not supported allows nothing", 8080, &[NODE]);
+    assert!(status(cluster).contains("CiliumNetworkPolicy default/server"), "and is told: {}", status(cluster));
+    cluster.kubectl(&["delete", "ciliumnetworkpolicies.cilium.io", "server"]);
+    expect(cluster, "without policies after Cilium's", 8080, &ALL);
+}
+
+fn tiers(cluster: &Cluster) {
+    cluster.apply(
+        r#"{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: server},
+           spec: {podSelector: {matchLabels: {app: server}}, ingress: [{from: [{podSelector: {}}]}]}}"#,
+    );
+    cluster.apply(
+        r#"{apiVersion: policy.networking.k8s.io/v1alpha2, kind: ClusterNetworkPolicy, metadata: {name: guard},
+           spec: {tier: Admin, priority: 10, subject: {pods: {namespaceSelector: {}, podSelector: {matchLabels: {app: server}}}},
+             ingress: [
+               {name: far-passes, action: Pass, from: [{pods: {namespaceSelector: {}, podSelector: {matchLabels: {place: far}}}}]},
+               {name: clients-not, action: Deny, from: [{pods: {namespaceSelector: {}, podSelector: {matchLabels: {app: client}}}}]}]}}"#,
+    );
+    expect(cluster, "the cluster's before the namespace's", 8080, &[NODE, From::Pod("far"), From::Pod("stranger")]);
+    cluster.kubectl(&["delete", "clusternetworkpolicies.policy.networking.k8s.io", "guard"]);
+    expect(cluster, "the namespace's alone", 8080, &[NODE, From::Pod("near"), From::Pod("far"), From::Pod("stranger")]);
+}
+
+/// With the agent dead everything stays as it is; its successor goes on with what has changed meanwhile.
+fn without_an_agent(cluster: &Cluster) {
+    let nodes = cluster.status()["nodes"].clone();
+    let node = nodes.as_array().unwrap().iter().find(|node| node["name"] == "worker-1").expect("the node");
+    let agent = node["agent"]["pid"].as_i64().expect("its agent runs");
+    let stopped = Command::new("kill").args(["-STOP", &agent.to_string()]).status().unwrap();
+    assert!(stopped.success());
+    expect(
+        cluster,
+        "the agent stands still",
+        8080,
+        &[NODE, From::Pod("near"), From::Pod("far"), From::Pod("stranger")],
+    );
+    cluster.apply(
+        r#"{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: server},
+           spec: {podSelector: {matchLabels: {app: server}}, ingress: [{from: [{podSelector: {matchLabels: {place: near}}}]}]}}"#,
+    );
+    let killed = Command::new("kill").args(["-KILL", &agent.to_string()]).status().unwrap();
+    assert!(killed.success());
+    expect(cluster, "a new agent has read what changed", 8080, &[NODE, From::Pod("near")]);
+}
