@@ -13,7 +13,7 @@ use proptest::test_runner::{Config, TestRunner};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-const SETS: u32 = 2_500;
+const SETS: u32 = 6_000;
 const PACKETS: usize = 60;
 
 fn ask(tables: &Tables, packet: &Packet, shadow: bool) -> Verdict {

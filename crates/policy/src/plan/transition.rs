@@ -70,7 +70,9 @@ impl Planner {
 
     fn way(&self, key: &PolicyKey, desired: &Desired, shadow: u32, renew: bool) -> Way {
         let Some(live) = self.live.get(key) else { return Way::Beside };
-        if live.policy.flags != desired.flags || Some(live.policy.base_class) != self.classes.find(&desired.base) {
+        // A level that is looked at without need costs a look-up, and no verdict.
+        let unlike = (live.policy.flags ^ desired.flags) & !LEVELS != 0 || desired.flags & !live.policy.flags != 0;
+        if unlike || Some(live.policy.base_class) != self.classes.find(&desired.base) {
             return Way::Beside;
         }
         let differs = |entry: &Entry| {
@@ -217,6 +219,8 @@ impl Planner {
         true
     }
 }
+
+const LEVELS: u32 = policy_flags::IDENTITIES | policy_flags::NAMESPACES | policy_flags::KINDS | policy_flags::CIDRS;
 
 pub(super) const fn peer_key(table: u32, entry: Entry) -> PeerKey {
     PeerKey { table, value: entry.1, level: entry.0, reserved: [0; 3] }
