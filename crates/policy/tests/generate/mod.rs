@@ -213,6 +213,11 @@ pub fn policy(name: usize) -> impl Strategy<Value = Policy> {
     })
 }
 
+/// A policy by this name, about every Pod and enforced: two of them in a row meet in every packet.
+pub fn policy_for_all(name: usize) -> impl Strategy<Value = Policy> {
+    policy(name).prop_map(|policy| Policy { subject: Subject::Endpoints(Selector::default()), audit: false, ..policy })
+}
+
 /// Up to five policies.
 pub fn policies() -> impl Strategy<Value = Vec<Policy>> {
     let some = (0usize..6).prop_flat_map(|count| (0..count).map(policy).collect::<Vec<_>>());
