@@ -54,6 +54,11 @@ fn expect(cluster: &Cluster, what: &str, port: u16, allowed: &[From]) {
     panic!("{what}: {}", last.join("; "));
 }
 
+/// In YAML's short form, which kubectl takes for JSON when nothing stands before it.
+fn apply(cluster: &Cluster, object: &str) {
+    cluster.apply(&format!("---\n{object}"));
+}
+
 fn status(cluster: &Cluster) -> String {
     let output = Command::new(malla_path())
         .args(["status", "--lab", &cluster.name, "-o", "json"])
@@ -91,13 +96,15 @@ fn routed_natively() {
 }
 
 fn kubernetes(cluster: &Cluster) {
-    cluster.apply(
+    apply(
+        cluster,
         r#"{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: server},
            spec: {podSelector: {matchLabels: {app: server}}, ingress: []}}"#,
     );
     // The own node always reaches its Pods: probes.
     expect(cluster, "nothing may come in", 8080, &[NODE]);
-    cluster.apply(
+    apply(
+        cluster,
         r#"{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: server},
            spec: {podSelector: {matchLabels: {app: server}},
              ingress: [{from: [{podSelector: {matchLabels: {app: client}}}], ports: [{port: http}]}]}}"#,
@@ -109,7 +116,8 @@ fn kubernetes(cluster: &Cluster) {
     cluster.kubectl(&["label", "pod", "far", "app=client", "--overwrite"]);
     expect(cluster, "and is itself again", 8080, &[NODE, From::Pod("near"), From::Pod("far")]);
     // Egress is the sender's: the server's policy allows, the client's does not.
-    cluster.apply(
+    apply(
+        cluster,
         r#"{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: near},
            spec: {podSelector: {matchLabels: {place: near}}, policyTypes: [Egress], egress: []}}"#,
     );
@@ -123,11 +131,12 @@ fn live_connections(cluster: &Cluster) {
     let [address, _] = cluster.pod_addresses("server");
     let url = format!("http://{}/", at(&address, 8080));
     let allow = |who: &str| {
-        cluster.apply(&format!(
+        let object = format!(
             r#"{{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {{name: server}},
                spec: {{podSelector: {{matchLabels: {{app: server}}}},
                  ingress: [{{from: [{{podSelector: {{matchExpressions: [{{key: place, operator: In, values: {who}}}]}}}}]}}]}}}}"#
-        ));
+        );
+        apply(cluster, &object);
     };
     allow("[near, far]");
     expect(cluster, "both", 8080, &[NODE, From::Pod("near"), From::Pod("far")]);
@@ -151,7 +160,8 @@ fn live_connections(cluster: &Cluster) {
 fn services(cluster: &Cluster) {
     let [service, _] = cluster.cluster_ips("server");
     let url = format!("http://{}/", at(&service, 80));
-    cluster.apply(
+    apply(
+        cluster,
         r#"{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: server},
            spec: {podSelector: {matchLabels: {app: server}},
              ingress: [{from: [{podSelector: {matchLabels: {place: far}}}, {ipBlock: {cidr: 203.0.113.0/24}}]}]}}"#,
@@ -161,7 +171,8 @@ fn services(cluster: &Cluster) {
     assert!(!answers(cluster, From::Pod("near"), &url), "not by the Service either");
     let outside = "http://172.18.0.4:30280/";
     assert!(answers(cluster, From::Node("outside"), outside), "the client outside, by a NodePort of another node");
-    cluster.apply(
+    apply(
+        cluster,
         r#"{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: server},
            spec: {podSelector: {matchLabels: {app: server}},
              ingress: [{from: [{ipBlock: {cidr: 203.0.113.0/24, except: [203.0.113.2/32]}}]}]}}"#,
@@ -172,14 +183,16 @@ fn services(cluster: &Cluster) {
 }
 
 fn cilium(cluster: &Cluster) {
-    cluster.apply(
+    apply(
+        cluster,
         r#"{apiVersion: cilium.io/v2, kind: CiliumNetworkPolicy, metadata: {name: server},
            spec: {endpointSelector: {matchLabels: {app: server}},
              ingress: [{fromEndpoints: [{matchLabels: {app: client}}]}, {fromEntities: [remote-node]}],
              ingressDeny: [{fromEndpoints: [{matchLabels: {place: near}}]}]}}"#,
     );
     expect(cluster, "Cilium's, a deny over an allow", 8080, &[NODE, From::Pod("far"), From::Node("worker-2")]);
-    cluster.apply(
+    apply(
+        cluster,
         r#"{apiVersion: cilium.io/v2, kind: CiliumNetworkPolicy, metadata: {name: server},
            spec: {endpointSelector: {matchLabels: {app: server}},
              ingress: [{fromEndpoints: [{}], toPorts: [{ports: [{port: "8080", protocol: TCP}], rules: {http: [{method: GET}]}}]}]}}"#,
@@ -191,11 +204,13 @@ fn cilium(cluster: &Cluster) {
 }
 
 fn tiers(cluster: &Cluster) {
-    cluster.apply(
+    apply(
+        cluster,
         r#"{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: server},
            spec: {podSelector: {matchLabels: {app: server}}, ingress: [{from: [{podSelector: {}}]}]}}"#,
     );
-    cluster.apply(
+    apply(
+        cluster,
         r#"{apiVersion: policy.networking.k8s.io/v1alpha2, kind: ClusterNetworkPolicy, metadata: {name: guard},
            spec: {tier: Admin, priority: 10, subject: {pods: {namespaceSelector: {}, podSelector: {matchLabels: {app: server}}}},
              ingress: [
@@ -220,7 +235,8 @@ fn without_an_agent(cluster: &Cluster) {
         8080,
         &[NODE, From::Pod("near"), From::Pod("far"), From::Pod("stranger")],
     );
-    cluster.apply(
+    apply(
+        cluster,
         r#"{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: server},
            spec: {podSelector: {matchLabels: {app: server}}, ingress: [{from: [{podSelector: {matchLabels: {place: near}}}]}]}}"#,
     );
