@@ -82,7 +82,7 @@ mod tests {
         for made in made_from_types() {
             let name = made["metadata"]["name"].as_str().unwrap_or_default();
             let there = committed.iter().find(|one| one["metadata"]["name"] == name);
-            assert!(there == Some(&made), "{name}: cargo run -p custom-resources --example definitions");
+            assert!(there == Some(&made), "{name}: cargo run -p custom-resources --example policies");
         }
     }
 

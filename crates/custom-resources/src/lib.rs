@@ -2,7 +2,7 @@
 //! them works here.
 //!
 //! The definitions (`definitions/*.yaml`) are what a cluster is given; the types are what the rest of Malla reads. Those of
-//! policies are made from the types (`examples/definitions.rs`).
+//! policies are made from the types (`examples/policies.rs`).
 //! Invariant: nothing here decides anything; that is for `policy`, `lb-ipam`, `l2-announce` and `identity`.
 
 #![forbid(unsafe_code)]

@@ -39,6 +39,9 @@ pub struct Told {
     pub original: Option<(IpAddr, u16)>,
 }
 
+/// Writes into the tables.
+type Changing = dyn Fn(&Bench) + Send + Sync;
+
 /// One packet and what becomes of it.
 #[derive(Clone)]
 pub struct Step {
@@ -54,7 +57,7 @@ pub struct Step {
     /// Slots of the statistics that go up by one packet.
     counted: Vec<u32>,
     /// What changes in the tables before.
-    change: Option<Arc<dyn Fn(&Bench) + Send + Sync>>,
+    change: Option<Arc<Changing>>,
     /// The rule that the events name.
     rule: u32,
     /// Only these checks: the packet's own bytes may be wrong (hostile input that passes).

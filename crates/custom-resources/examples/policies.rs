@@ -1,5 +1,5 @@
 //! Writes the definitions that are made from types into `definitions/`, where they are committed; a test compares them:
-//! `cargo run -p custom-resources --example definitions`.
+//! `cargo run -p custom-resources --example policies`.
 
 use std::{fs, path::Path};
 
