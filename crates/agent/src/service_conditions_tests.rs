@@ -30,7 +30,7 @@ impl Api {
             return (200, self.object());
         }
         let patch: Value = serde_json::from_slice(body).unwrap();
-        if patch["metadata"]["resourceVersion"] != self.version.to_string() {
+        if patch["metadata"]["resourceVersion"].as_str() != Some(&self.version.to_string()) {
             self.refused += 1;
             let status =
                 json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Conflict", "code": 409});

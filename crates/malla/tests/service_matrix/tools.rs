@@ -40,12 +40,12 @@ fn curl_nginx_iperf3_dig_and_socat() {
                 .success()
         });
     }
-    for family in 0..2 {
+    for (family, node) in NODE_ADDRESSES[0].iter().enumerate() {
         for client in PLACES {
             let by = |name: &str, port: u16| match client {
                 Client::Outside => {
                     let node_port = NODE_PORTS.iter().find(|(of, _)| *of == name).unwrap().1;
-                    (NODE_ADDRESSES[0][family].to_owned(), node_port)
+                    ((*node).to_owned(), node_port)
                 }
                 _ => (cluster.cluster_ips(name)[family].clone(), port),
             };
