@@ -33,7 +33,7 @@ fn endpoints_say_why_they_serve_or_not() {
     assert!(
         text.contains("Weights           node/worker-2=0")
             && text.contains("0       weight 0: keeps its connections, gets no new ones")
-            && !text.contains("from outside"),
+            && !text.contains("(from outside"),
         "{text}"
     );
     let text = backends(&nodes("Local"));
