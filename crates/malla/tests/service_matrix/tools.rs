@@ -76,8 +76,8 @@ fn curl_nginx_iperf3_dig_and_socat() {
         wait_until(&format!("a refusal of {client:?} by {address}"), PATIENCE, || {
             let url = format!("http://{address}/page");
             let output =
-                clients.tool(client, "/usr/bin/curl", &["-sSg", "-m", "5", "--noproxy", "*", &url]).output().unwrap();
-            // curl(1), EXIT CODES: failed to connect.
+                clients.tool(client, "/usr/bin/curl", &["-sSgv", "-m", "5", "--noproxy", "*", &url]).output().unwrap();
+            // curl(1), EXIT CODES: failed to connect. Why, it only says when asked to say more.
             output.status.code() == Some(7) && text(&output).contains("refused")
         });
     }
