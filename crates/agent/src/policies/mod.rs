@@ -197,18 +197,6 @@ impl Policies {
         self.planned
     }
 
-    /// The object and the field of a rule that a verdict names.
-    #[must_use]
-    pub fn rule(&self, number: u32) -> Option<String> {
-        self.planner.rule(number).map(|(origin, rule)| format!("{origin} {}", rule.field))
-    }
-
-    /// How many policies there are.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.planner.policies().count()
-    }
-
     /// What is not enforced as it is written, in words.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
