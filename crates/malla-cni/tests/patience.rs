@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde_json::Value;
-use support::{Container, Node, call, plugin, variables};
+use support::{Container, Node, call, plugin, start, variables};
 
 #[test]
 fn agent_process() {
@@ -29,10 +29,10 @@ fn a_stopped_agent_and_an_open_input_end_in_try_again() {
             let outcome = call("ADD", &container, &config);
             assert_eq!(outcome.code(), 11, "{outcome:?}");
             assert!((15..25).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
-            // It goes on where it was: the ADD that nobody waits for any more is done, and DEL undoes it.
+            // Nobody waits for that ADD any more: it is not done, and can't undo a DEL that comes now.
             signal(node.agent_pid(), libc::SIGCONT);
-            call("DEL", &container, &config).ok();
-            thread::sleep(Duration::from_millis(200));
+            thread::sleep(Duration::from_millis(300));
+            node.assert_clean();
             call("DEL", &container, &config).ok();
             node.assert_clean();
         });
@@ -55,6 +55,28 @@ fn a_stopped_agent_and_an_open_input_end_in_try_again() {
             drop(input);
         });
     });
+}
+
+/// A runtime kills its plugin and calls again. What the dead plugin asked must not be done after that.
+#[test]
+fn a_dead_plugins_request_is_not_done_late() {
+    let node = Node::new();
+    let config = node.config("1.1.0");
+    let container = Container::new("dead");
+    call("ADD", &container, &config).ok();
+    signal(node.agent_pid(), libc::SIGSTOP);
+    for verb in ["DEL", "CHECK", "DEL"] {
+        let mut child = start(&variables(verb, &container.id, &container.path()), &config.to_string());
+        // Its request lies in the socket by then.
+        thread::sleep(Duration::from_millis(200));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    signal(node.agent_pid(), libc::SIGCONT);
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(node.endpoint_files().len(), 1, "a DEL whose caller is dead came late");
+    call("DEL", &container, &config).ok();
+    node.assert_clean();
 }
 
 fn signal(pid: i32, signal: i32) {

@@ -90,9 +90,13 @@ impl PodNetwork {
     }
 
     /// Executes one request of the plugin.
-    pub fn handle(&self, request: Request) -> Response {
+    ///
+    /// `awaited` is asked when the container's turn has come: a request whose caller is gone by then is not done any
+    /// more. A runtime whose plugin died calls again, and what it asked before must not come after what it asks now: a
+    /// late DEL would take the network away that a later ADD made.
+    pub fn handle(&self, request: Request, awaited: &dyn Fn() -> bool) -> Response {
         let what = format!("{} {} {}", request.command, request.container_id, request.ifname);
-        let result = self.execute(request);
+        let result = self.execute(request, awaited);
         match &result {
             Ok(_) => tracing::debug!(request = what, "CNI request done"),
             Err(error) => tracing::warn!(request = what, %error, "CNI request failed"),
@@ -100,7 +104,7 @@ impl PodNetwork {
         result.into()
     }
 
-    fn execute(&self, request: Request) -> Result<Value, CniError> {
+    fn execute(&self, request: Request, awaited: &dyn Fn() -> bool) -> Result<Value, CniError> {
         let environment = request.environment()?;
         let config = NetConf::from_value(request.config)?;
         let Environment { command, ref container_id, .. } = environment;
@@ -117,20 +121,35 @@ impl PodNetwork {
             Command::Add => {
                 refuse_unsupported(&config)?;
                 self.check_ready(ErrorCode::TRY_AGAIN_LATER)?;
-                self.locks.with(container_id, || self.add(&environment, &config))?.to_json(config.version)
+                self.in_turn(container_id, awaited, || self.add(&environment, &config))?.to_json(config.version)
             }
             Command::Check => {
                 self.check_ready(ErrorCode::TRY_AGAIN_LATER)?;
-                self.locks.with(container_id, || self.check(&environment, &config)).map(|()| Value::Null)
+                self.in_turn(container_id, awaited, || self.check(&environment, &config)).map(|()| Value::Null)
             }
             Command::Del => {
                 let owner = owner(&environment);
-                self.locks.with(container_id, || self.remove(&owner)).map(|()| Value::Null)
+                self.in_turn(container_id, awaited, || self.remove(&owner)).map(|()| Value::Null)
             }
-            Command::Gc => self.collect(&config).map(|()| Value::Null),
+            Command::Gc => self.collect(&config, awaited).map(|()| Value::Null),
             Command::Status => self.status().map(|()| Value::Null),
             Command::Version => Ok(version_answer(config.version)),
         }
+    }
+
+    /// Does the work when no other is done for the container, if somebody still waits for it then.
+    pub(crate) fn in_turn<T>(
+        &self,
+        container_id: &str,
+        awaited: &dyn Fn() -> bool,
+        work: impl FnOnce() -> Result<T, CniError>,
+    ) -> Result<T, CniError> {
+        self.locks.with(container_id, || {
+            if awaited() {
+                return work();
+            }
+            Err(CniError::new(ErrorCode::TRY_AGAIN_LATER, "the caller left before its turn came; nothing was done"))
+        })
     }
 
     fn status(&self) -> Result<(), CniError> {

@@ -44,7 +44,7 @@ impl PodNetwork {
 
     /// Removes every endpoint of the network that the runtime does not name as valid, and host-side links that
     /// belong to no endpoint at all.
-    pub(crate) fn collect(&self, config: &NetConf) -> Result<(), CniError> {
+    pub(crate) fn collect(&self, config: &NetConf, awaited: &dyn Fn() -> bool) -> Result<(), CniError> {
         let Some(valid) = &config.valid_attachments else {
             let text = "GC needs \"cni.dev/valid-attachments\" in the network configuration";
             return Err(CniError::new(ErrorCode::INVALID_CONFIG, text));
@@ -60,7 +60,7 @@ impl PodNetwork {
 
         let mut result = Ok(());
         for owner in owners.iter().filter(|owner| !valid.contains(owner)) {
-            let removed = self.locks.with(&owner.container_id, || {
+            let removed = self.in_turn(&owner.container_id, awaited, || {
                 let foreign = self.store.load(owner).is_some_and(|endpoint| endpoint.network != config.name);
                 if foreign { Ok(()) } else { self.remove(owner) }
             });

@@ -1,7 +1,8 @@
 //! The socket on which the plugin speaks to the agent.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read},
     os::unix::{
         fs::PermissionsExt,
         net::{UnixListener, UnixStream},
@@ -67,12 +68,25 @@ fn answer(mut stream: &UnixStream, network: &PodNetwork) -> Result<(), CniError>
     stream.set_read_timeout(Some(PEER_TIMEOUT)).map_err(io)?;
     stream.set_write_timeout(Some(PEER_TIMEOUT)).map_err(io)?;
     let response = match read_message::<Request>(&mut stream) {
-        Ok(request) => catch_unwind(AssertUnwindSafe(|| network.handle(request))).unwrap_or_else(|_| {
-            Response::Error(CniError::new(ErrorCode::IO_FAILURE, "the agent failed while it handled the request"))
-        }),
+        Ok(request) => {
+            catch_unwind(AssertUnwindSafe(|| network.handle(request, &|| is_there(stream)))).unwrap_or_else(|_| {
+                Response::Error(CniError::new(ErrorCode::IO_FAILURE, "the agent failed while it handled the request"))
+            })
+        }
         Err(error) => Response::Error(error.into()),
     };
     write_message(&mut stream, &response).map_err(CniError::from)
+}
+
+/// Whether the peer still holds its end: after its request it says nothing more, so whatever can be read is its end.
+fn is_there(mut stream: &UnixStream) -> bool {
+    let look = |stream: &mut &UnixStream| {
+        stream.set_nonblocking(true)?;
+        let read = stream.read(&mut [0]);
+        stream.set_nonblocking(false)?;
+        read
+    };
+    matches!(look(&mut stream), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
 fn is_passing(error: &io::Error) -> bool {

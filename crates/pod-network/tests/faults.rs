@@ -114,7 +114,7 @@ impl Node {
             path: "/opt/cni/bin".to_owned(),
             config,
         };
-        match self.network().handle(request) {
+        match self.network().handle(request, &|| true) {
             Response::Ok(value) => Ok(value),
             Response::Error(error) => Err((error.code.0, format!("{} | {}", error.msg, error.details))),
         }
