@@ -31,6 +31,7 @@ const ASK: u8 = b'+';
 /// Ends when the program does.
 pub fn serve(listener: TcpListener) {
     std::thread::spawn(move || {
+        pin(SERVER_CPU);
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { continue };
             let _ = stream.set_nodelay(true);
@@ -42,6 +43,16 @@ pub fn serve(listener: TcpListener) {
             }
         }
     });
+}
+
+const CLIENT_CPU: usize = 0;
+const SERVER_CPU: usize = 1;
+
+/// Client and server on a CPU each: where the scheduler puts them is not what is measured. A machine with one CPU has no choice.
+fn pin(cpu: usize) {
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(cpu);
+    let _ = rustix::thread::sched_setaffinity(None, &set);
 }
 
 fn connect(address: SocketAddr) -> Result<TcpStream> {
@@ -56,6 +67,7 @@ fn connect(address: SocketAddr) -> Result<TcpStream> {
 
 /// Measures for about `time`, half of it each way; the calling thread is in the client's namespace.
 pub fn measure(address: SocketAddr, time: Duration) -> Result<Sample> {
+    pin(CLIENT_CPU);
     let mut connections = Vec::with_capacity(100_000);
     let begin = Instant::now();
     while begin.elapsed() < time / 2 {

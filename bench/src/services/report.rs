@@ -27,30 +27,45 @@ impl Row {
 
     /// Connections per second.
     pub fn rate(&self) -> f64 {
-        self.mean(|s| s.connections_per_second)
+        self.mean(rate)
     }
 
-    /// A/A: largest over smallest rate of the rounds, less one.
-    fn spread(&self) -> f64 {
-        let rates = self.samples.iter().map(|s| s.connections_per_second);
-        let (low, high) = rates.fold((f64::MAX, 0f64), |(low, high), rate| (low.min(rate), high.max(rate)));
-        if low > 0.0 && low < f64::MAX { high / low - 1.0 } else { 0.0 }
+    /// A/A: how far the set-up is from itself when it is measured twice, by its even rounds and by its odd ones, as a
+    /// fraction.
+    fn spread(&self, what: impl Fn(&Sample) -> f64) -> f64 {
+        let mean = |skip: usize| {
+            let half: Vec<f64> = self.samples.iter().skip(skip).step_by(2).map(&what).collect();
+            half.iter().sum::<f64>() / half.len().max(1) as f64
+        };
+        let (even, odd) = (mean(0), mean(1));
+        if even > 0.0 && odd > 0.0 { even.max(odd) / even.min(odd) - 1.0 } else { 0.0 }
     }
+}
+
+/// Connections per second of a sample.
+fn rate(sample: &Sample) -> f64 {
+    sample.connections_per_second
+}
+
+/// The median connection's time of a sample, ns.
+fn median(sample: &Sample) -> f64 {
+    sample.connection_p50 as f64
 }
 
 #[derive(Debug, serde::Serialize)]
 pub struct Report {
     pub rows: Vec<Row>,
-    /// Median A/A spread of the connection rates over all set-ups, as a fraction.
-    pub spread: f64,
+    /// Largest A/A spread of the connection rates over all set-ups, as a fraction.
+    pub rate_spread: f64,
+    /// Largest A/A spread of the median connection's time over all set-ups, as a fraction.
+    pub median_spread: f64,
 }
 
 impl Report {
     pub fn new(rows: Vec<Row>) -> Self {
-        let mut spreads: Vec<f64> = rows.iter().map(Row::spread).collect();
-        spreads.sort_by(f64::total_cmp);
-        let spread = spreads.get(spreads.len() / 2).copied().unwrap_or(0.0);
-        Self { rows, spread }
+        let largest = |what: fn(&Sample) -> f64| rows.iter().map(|row| row.spread(what)).fold(0.0, f64::max);
+        let (rate_spread, median_spread) = (largest(rate), largest(median));
+        Self { rows, rate_spread, median_spread }
     }
 
     /// The row with the same way without a Service.
@@ -71,12 +86,12 @@ impl Report {
     /// How much longer the median connection takes than the baseline's; unlike the rate, other work on the machine hardly
     /// touches it.
     fn slower(&self, row: &Row) -> f64 {
-        let p50 = |row: &Row| row.mean(|s| s.connection_p50 as f64);
+        let p50 = |row: &Row| row.mean(median);
         self.baseline(row).map_or(f64::NAN, |base| p50(row) / p50(base))
     }
 
-    /// Rate of the largest size over that of the smallest, per system and way.
-    fn growth(&self) -> Vec<(System, Target, f64)> {
+    /// Rate and median time with the most Services over those with the fewest, per system and way.
+    fn growth(&self) -> Vec<(System, Target, f64, f64)> {
         let mut out = Vec::new();
         for row in &self.rows {
             let same = |r: &&Row| r.system == row.system && r.target == row.target;
@@ -86,7 +101,8 @@ impl Report {
                 && std::ptr::eq(row, small)
                 && small.services != large.services
             {
-                out.push((row.system, row.target, large.rate() / small.rate()));
+                let time = large.mean(median) / small.mean(median);
+                out.push((row.system, row.target, large.rate() / small.rate(), time));
             }
         }
         out
@@ -106,6 +122,7 @@ impl fmt::Display for Report {
             "conn p50 µs",
             "p99",
             "to direct",
+            "A/A",
             "req p50 µs",
             "p99",
         ]);
@@ -117,19 +134,24 @@ impl fmt::Display for Report {
                 row.target.name().to_owned(),
                 format!("{:.0}", row.rate()),
                 format!("{:.3}", self.ratio(row)),
-                format!("{:.3}", row.spread()),
+                format!("{:.3}", row.spread(rate)),
                 micro(row, |s| s.connection_p50),
                 micro(row, |s| s.connection_p99),
                 format!("{:.3}", self.slower(row)),
+                format!("{:.3}", row.spread(median)),
                 micro(row, |s| s.request_p50),
                 micro(row, |s| s.request_p99),
             ]);
         }
         writeln!(f, "{table}")?;
-        writeln!(f, "Median A/A spread of the rates: {:.3}.", self.spread)?;
-        writeln!(f, "Rate with the most Services over that with the fewest:")?;
-        for (system, target, ratio) in self.growth() {
-            writeln!(f, "  {:<9} {:<22} {ratio:.3}", system.name(), target.name())?;
+        writeln!(
+            f,
+            "Largest A/A spread: {:.3} of the rates, {:.3} of the median times.",
+            self.rate_spread, self.median_spread
+        )?;
+        writeln!(f, "With the most Services over that with the fewest (rate, median time):")?;
+        for (system, target, rate, time) in self.growth() {
+            writeln!(f, "  {:<9} {:<22} {rate:.3} {time:.3}", system.name(), target.name())?;
         }
         Ok(())
     }
