@@ -29,7 +29,8 @@ pub struct Services {
     host_ports: BTreeMap<ObjectName, Wanted>,
     balancer: Balancer,
     waiting: BTreeSet<ObjectName>,
-    /// Backends without a slot whose Pods still end their connections.
+    /// Backends without a slot whose Pods still end their connections. One whose Service is not known any more is held by
+    /// everybody that names its address.
     draining: HashMap<ObjectName, HashSet<Gone>>,
     problems: ServiceStatus,
     /// Problems that came up since they were last asked for.
@@ -141,7 +142,7 @@ impl Services {
             }
             self.swept = true;
             let plan = self.balancer.sweep();
-            let purges = plan.gone.iter().map(|&gone| Purge { gone, draining: false }).collect();
+            let purges = self.purges_of_unknown(&plan.gone);
             self.try_those_without_room(&plan);
             return Some((plan, purges));
         };
@@ -220,7 +221,7 @@ impl Services {
         let mut draining = self.draining.remove(name).unwrap_or_default();
         draining.retain(|old| {
             let stays = present.contains(&old.address.to_ip());
-            if !stays {
+            if !stays && !self.draining.values().any(|others| others.contains(old)) {
                 out.push(Purge { gone: *old, draining: false });
             }
             stays
@@ -236,6 +237,28 @@ impl Services {
             self.draining.insert(name.clone(), draining);
         }
         out
+    }
+
+    /// The same for rows that an earlier process left: of a Service that is gone, or of one that needs this row no more (its
+    /// policy is not Local now) and may go on with the same Pods.
+    fn purges_of_unknown(&mut self, gone: &[Gone]) -> Vec<Purge> {
+        let mut naming: HashMap<std::net::IpAddr, BTreeSet<ObjectName>> =
+            gone.iter().map(|gone| (gone.address.to_ip(), BTreeSet::new())).collect();
+        for slice in self.slices.values() {
+            for endpoint in &slice.endpoints {
+                if let Some(names) = naming.get_mut(&endpoint.address) {
+                    names.insert(slice.service.clone());
+                }
+            }
+        }
+        let purge = |&gone: &Gone| {
+            let names = &naming[&gone.address.to_ip()];
+            for name in names {
+                self.draining.entry(name.clone()).or_default().insert(gone);
+            }
+            Purge { gone, draining: !names.is_empty() }
+        };
+        gone.iter().map(purge).collect()
     }
 
     pub(super) fn slices_of<'a>(

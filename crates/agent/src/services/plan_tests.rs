@@ -3,7 +3,7 @@ use super::*;
 use crate::table::memory::MemoryTable;
 use datapath_layouts::{Address, FrontendKey};
 use load_balancer::Capacity;
-use model::{Endpoint, EndpointState, Family, Hints, Protocol, ServicePort, SlicePort};
+use model::{Endpoint, EndpointState, Family, Hints, Protocol, ServicePort, SlicePort, TrafficPolicy};
 
 const ROOM: Capacity = Capacity::each(100);
 
@@ -146,6 +146,33 @@ fn a_pod_that_ends_its_connections_keeps_them_until_it_is_gone() {
     services.take_slice(Told::Set(gone.name.clone(), Some(gone)));
     let (changes, purges) = maps.run(&mut services);
     assert_eq!((changes, purges.len(), purges[0].draining), (0, 1, false));
+}
+
+/// What a killed agent did not see: the policy is not Local any more, and the row of its own is nobody's. The Pod behind it
+/// still serves, so its sockets and connections go on until it is gone.
+#[test]
+fn a_row_that_is_found_without_an_owner_ends_nothing_that_is_still_there() {
+    let maps = Maps::new();
+    let mut there = slice(&[("10.244.1.2", EndpointState::Ready)]);
+    there.endpoints[0].node = Some("worker-1".into());
+    let mut services = Services::new(maps.balancer());
+    let mut cluster = service();
+    cluster.ports[0].node_port = Some(30_080);
+    let local = Service { internal_policy: TrafficPolicy::Local, ..cluster.clone() };
+    sync(&mut services, &[local], std::slice::from_ref(&there));
+    maps.run(&mut services);
+    let rows = maps.backends.entries().unwrap().len();
+
+    let mut again = Services::new(maps.balancer());
+    sync(&mut again, &[cluster], std::slice::from_ref(&there));
+    let (_, purges) = maps.run(&mut again);
+    assert!(maps.backends.entries().unwrap().len() < rows, "a row was swept: {purges:?}");
+    assert!(!purges.is_empty() && purges.iter().all(|purge| purge.draining), "{purges:?}");
+    again.take_slice(Told::Gone(there.name.clone()));
+    let (_, ended) = maps.run(&mut again);
+    for purge in purges {
+        assert!(ended.contains(&Purge { draining: false, ..purge }), "{purge:?} in {ended:?}");
+    }
 }
 
 #[test]

@@ -48,16 +48,11 @@ impl Load {
             let what = format!("one connection of {client:?} by {address}");
             unbroken.push((what, start(client, &["tcp", &address, "--keep", "--rate", RATE])));
         }
-        // New connections and datagrams to a Service of which something always serves.
-        for (client, family) in [(Client::Socket(2), 0), (Client::Packet(1), 1), (Client::Outside, 0)] {
-            let address = match client {
-                Client::Outside => at(NODE_ADDRESSES[2][family], ANCHOR_NODE_PORT),
-                _ => at(&anchored.address(Entry::ClusterIp)[family], ANCHOR_PORT),
-            };
+        // New connections to a Service of which something always serves, on the anchor's node also when the policy is Local.
+        for (client, family) in [(Client::Socket(1), 0), (Client::Packet(1), 1)] {
+            let address = at(&anchored.address(Entry::ClusterIp)[family], ANCHOR_PORT);
             let what = format!("many connections of {client:?} by {address}");
-            if client != Client::Outside {
-                unbroken.push((what, start(client, &["tcp", &address, "--rate", RATE])));
-            }
+            unbroken.push((what, start(client, &["tcp", &address, "--rate", RATE])));
         }
         let careless = (0..4).map(|slot| {
             let address = format!("10.96.77.{}:80", slot + 1);
@@ -78,8 +73,10 @@ impl Load {
             let child = std::mem::replace(&mut running.0, spawn(Command::new("true")));
             match report(&child.wait_with_output().unwrap()) {
                 Ok(report) if report.errors == 0 && report.requests > 0 => {}
-                Ok(report) => broken
-                    .push(format!("{what}: of {} {} failed: {}", report.requests, report.errors, report.error_kinds)),
+                Ok(report) => broken.push(format!(
+                    "{what}: of {} {} failed: {}, {:.3?} s after the beginning",
+                    report.requests, report.errors, report.error_kinds, report.error_times
+                )),
                 Err(why) => broken.push(format!("{what}: {why}")),
             }
         }

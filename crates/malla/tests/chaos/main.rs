@@ -76,6 +76,7 @@ fn chaos(routing: &str, duration: Duration) {
     let mut world = World::new(&cluster, &api, seed);
     kernel.settle(&api, 1, &backend);
     let load = Load::begin(&clients, world.anchored(), duration);
+    world.log.add("load begins".to_owned());
     let begin = Instant::now();
     let (mut round, mut asked) = (1, 0);
     while begin.elapsed() < duration {

@@ -38,6 +38,9 @@ pub struct Report {
     pub requests: u64,
     pub errors: u64,
     pub error_kinds: Value,
+    /// Seconds since its beginning.
+    #[serde(default)]
+    pub error_times: Vec<f64>,
     pub answered_by: std::collections::BTreeMap<String, u64>,
     pub seen_as: std::collections::BTreeMap<String, u64>,
     pub last_answer: Option<String>,

@@ -19,6 +19,9 @@ use tokio::{
 
 use super::arguments::LoadArgs;
 
+/// Enough to see what an error came after.
+const ERROR_TIMES: usize = 16;
+
 /// Counts of a run; printed as text or JSON.
 #[derive(Debug, Default, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -28,6 +31,8 @@ pub struct Report {
     pub errors: u64,
     /// How often each error happened, by its text.
     pub error_kinds: BTreeMap<String, u64>,
+    /// When the first errors ended, in seconds since the beginning of the run; at most [`ERROR_TIMES`].
+    pub error_times: Vec<f64>,
     /// How often each Pod (or address) answered.
     pub answered_by: BTreeMap<String, u64>,
     /// The client addresses that servers say they saw.
@@ -94,6 +99,9 @@ where
                 state = kept.unwrap_or_default();
                 let micros = u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX);
                 let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+                if outcome.is_err() && all.0.error_times.len() < ERROR_TIMES {
+                    all.0.error_times.push(begin.elapsed().as_secs_f64());
+                }
                 all.0.count(outcome);
                 all.1.push(micros);
             }
