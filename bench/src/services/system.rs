@@ -98,6 +98,10 @@ pub fn malla(node: &Node, services: Services) -> Result<Datapath> {
     for (pod, ip, id) in [(&node.client, CLIENT, 10), (&node.server, SERVER, 11)] {
         maps.endpoints.insert(&AddressKey::local(address(ip)), &endpoint(pod, id))?;
     }
+    // Whoever serves the other services is the server's interface too: a packet for it has somewhere to go.
+    for number in 0..OTHER_SERVERS {
+        maps.endpoints.insert(&AddressKey::local(address(other_server(number))), &endpoint(&node.server, 12))?;
+    }
     let host = Endpoint { identity: identity::HOST, flags: FLAG_HOST, ..Endpoint::ZERO };
     maps.endpoints.insert(&AddressKey::local(address(NODE)), &host)?;
     let link = Route {
@@ -135,6 +139,13 @@ fn endpoint(pod: &Pod, id: u16) -> Endpoint {
     }
 }
 
+/// Pods behind the services that nobody measures.
+const OTHER_SERVERS: u32 = 200;
+
+fn other_server(number: u32) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(SERVER) + 1 + number % OTHER_SERVERS)
+}
+
 /// Every service has two backends of its own, as the planner would write them.
 fn fill(datapath: &Datapath, services: Services) -> Result<()> {
     let (mut frontends, mut backends) = (Vec::new(), Vec::new());
@@ -150,7 +161,7 @@ fn fill(datapath: &Datapath, services: Services) -> Result<()> {
         }
         for (slot, port) in (0..).zip(TARGET_PORTS) {
             let is_measured = number == services.measured();
-            let target = if is_measured { SERVER } else { Ipv4Addr::from(u32::from(SERVER) + 1 + number % 200) };
+            let target = if is_measured { SERVER } else { other_server(number) };
             let backend =
                 Backend { address: address(target), id: number * 2 + slot + 1, port, flags: BACKEND_LOCAL, cluster: 0 };
             backends.push((BackendKey { service_id, slot }, backend));

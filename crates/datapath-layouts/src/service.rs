@@ -22,6 +22,10 @@ pub const FRONTEND_MAGLEV_EXTERNAL: u32 = 32;
 pub const FRONTEND_ADDRESS: u32 = 64;
 /// What enters from outside goes to the backend's node as it is, and is answered from there (direct server return).
 pub const FRONTEND_DSR: u32 = 128;
+/// [`Frontend::service_id`] names the row of this node's endpoints. For the agent after a restart; no program asks.
+pub const FRONTEND_ROW_LOCAL: u32 = 256;
+/// The same of [`Frontend::external_id`].
+pub const FRONTEND_ROW_LOCAL_EXTERNAL: u32 = 512;
 /// The backend is a Pod (or host-network Pod) of this node.
 pub const BACKEND_LOCAL: u8 = 1;
 /// The backend goes away: no new flow is sent to it while there is another.

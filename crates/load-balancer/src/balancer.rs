@@ -5,7 +5,7 @@ use crate::claims::{Claims, Conflict};
 use crate::numbers::Numbers;
 use crate::room::{Capacity, CapacityExceeded};
 use crate::{Change, Desired, Gone, PortKey, RowKind, Tables, Wanted};
-use datapath_layouts::service::FRONTEND_ADDRESS;
+use datapath_layouts::service::{FRONTEND_ADDRESS, FRONTEND_ROW_LOCAL, FRONTEND_ROW_LOCAL_EXTERNAL};
 use datapath_layouts::{Address, Backend, BackendKey, Frontend, FrontendKey};
 use model::ObjectName;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -251,19 +251,11 @@ impl Balancer {
             return port.rows;
         }
         let mut rows = [None; 2];
-        for kind in RowKind::BOTH.into_iter().filter(|&kind| want.row(kind).is_some()) {
+        for kind in RowKind::BOTH {
             let found = want.frontends.iter().enumerate().find_map(|(index, f)| {
                 let held = self.tables.frontend(&f.key)?;
-                let id = if f.inside == kind {
-                    held.service_id
-                } else if f.outside == kind {
-                    held.external_id
-                } else if f.names(kind) {
-                    held.local_id
-                } else {
-                    return None;
-                };
-                let free = id != 0 && !self.owned.contains(&id) && !rows.contains(&Some(id));
+                let id = row_of(held, kind)?;
+                let free = !self.owned.contains(&id) && !rows.contains(&Some(id));
                 let linked = [held.service_id, held.external_id, held.local_id];
                 let linked = linked.iter().any(|row| *row != 0 && rows.contains(&Some(*row)));
                 (free && (index == 0 || linked || self.is_only_for(id, want))).then_some(id)
@@ -283,6 +275,19 @@ impl Balancer {
         self.tables.apply(&change);
         plan.changes.push(change);
     }
+}
+
+/// The row of that kind that a frontend names. What the frontend is to name now may be another: the policy has changed while
+/// nobody looked. Flows remember the number of their row, so it stays.
+fn row_of(held: &Frontend, kind: RowKind) -> Option<u32> {
+    let of = |flag: u32| if held.flags & flag == 0 { RowKind::Cluster } else { RowKind::Local };
+    [
+        (held.service_id, of(FRONTEND_ROW_LOCAL)),
+        (held.external_id, of(FRONTEND_ROW_LOCAL_EXTERNAL)),
+        (held.local_id, RowKind::Local),
+    ]
+    .into_iter()
+    .find_map(|(id, its)| (id != 0 && its == kind).then_some(id))
 }
 
 #[cfg(test)]

@@ -5,8 +5,10 @@
 
 use crate::balancer::{Balancer, Plan, Port};
 use crate::slots::{self, SlotPlan};
-use crate::{Change, Desired, RowKind, WantedRow, maglev};
-use datapath_layouts::service::{FRONTEND_MAGLEV, FRONTEND_MAGLEV_EXTERNAL, FRONTEND_SOURCE_RANGES};
+use crate::{Change, Desired, RowKind, WantedFrontend, WantedRow, maglev};
+use datapath_layouts::service::{
+    FRONTEND_MAGLEV, FRONTEND_MAGLEV_EXTERNAL, FRONTEND_ROW_LOCAL, FRONTEND_ROW_LOCAL_EXTERNAL, FRONTEND_SOURCE_RANGES,
+};
 use datapath_layouts::{Address, AffinityMemberKey, BackendKey, Frontend, FrontendKey, SourceRangeKey};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,7 +54,7 @@ impl Balancer {
                 backends: inside.count(),
                 external_id: outside.id,
                 external_backends: outside.count(),
-                flags: without_tables(wanted.flags, inside.has_table, outside.has_table),
+                flags: without_tables(wanted.flags, inside.has_table, outside.has_table) | kinds(wanted),
                 affinity_seconds: want.affinity_seconds,
                 local_id: local.map_or(0, |row| row.id),
                 local_backends: local.map_or(0, Grown::count),
@@ -199,6 +201,13 @@ fn ranges(row: Option<u32>, want: &Desired) -> Vec<SourceRangeKey> {
 }
 
 /// A frontend may ask only for tables that are there.
+/// Which of its rows are those of this node's endpoints.
+fn kinds(wanted: &WantedFrontend) -> u32 {
+    let inside = if wanted.inside == RowKind::Local { FRONTEND_ROW_LOCAL } else { 0 };
+    let outside = if wanted.outside == RowKind::Local { FRONTEND_ROW_LOCAL_EXTERNAL } else { 0 };
+    inside | outside
+}
+
 fn without_tables(flags: u32, inside: bool, outside: bool) -> u32 {
     let mut flags = flags;
     if !inside {

@@ -148,31 +148,65 @@ fn a_pod_that_ends_its_connections_keeps_them_until_it_is_gone() {
     assert_eq!((changes, purges.len(), purges[0].draining), (0, 1, false));
 }
 
-/// What a killed agent did not see: the policy is not Local any more, and the row of its own is nobody's. The Pod behind it
-/// still serves, so its sockets and connections go on until it is gone.
+/// What a killed agent did not see: a policy is not Local any more. The rows keep their numbers, by which flows remember them, and
+/// the Pods in them their sockets and connections until they are gone.
 #[test]
-fn a_row_that_is_found_without_an_owner_ends_nothing_that_is_still_there() {
+fn a_policy_that_changed_while_nobody_looked_leaves_flows_their_rows() {
     let maps = Maps::new();
     let mut there = slice(&[("10.244.1.2", EndpointState::Ready)]);
     there.endpoints[0].node = Some("worker-1".into());
-    let mut services = Services::new(maps.balancer());
     let mut cluster = service();
     cluster.ports[0].node_port = Some(30_080);
     let local = Service { internal_policy: TrafficPolicy::Local, ..cluster.clone() };
-    sync(&mut services, &[local], std::slice::from_ref(&there));
+    let node_port = || {
+        let key = FrontendKey { address: Address::V4_ANY, port: 30_080, protocol: 6, cluster: 0 };
+        maps.frontends.get(&key).unwrap().unwrap()
+    };
+    let cluster_ip = || {
+        let key = FrontendKey { address: Address::from_v4([10, 96, 0, 7]), port: 80, protocol: 6, cluster: 0 };
+        maps.frontends.get(&key).unwrap().unwrap()
+    };
+
+    let mut services = Services::new(maps.balancer());
+    sync(&mut services, &[cluster.clone()], std::slice::from_ref(&there));
     maps.run(&mut services);
-    let rows = maps.backends.entries().unwrap().len();
+    let row = cluster_ip().service_id;
+    services.take_service(Told::Set(name(), Some(local)));
+    maps.run(&mut services);
+    let local_row = cluster_ip().service_id;
+    assert_ne!(local_row, row);
 
     let mut again = Services::new(maps.balancer());
     sync(&mut again, &[cluster], std::slice::from_ref(&there));
     let (_, purges) = maps.run(&mut again);
-    assert!(maps.backends.entries().unwrap().len() < rows, "a row was swept: {purges:?}");
-    assert!(!purges.is_empty() && purges.iter().all(|purge| purge.draining), "{purges:?}");
+    assert_eq!([cluster_ip().service_id, node_port().service_id, node_port().external_id], [row; 3]);
+    let told: Vec<_> = purges.iter().map(|purge| (purge.gone.service_id, purge.draining)).collect();
+    assert_eq!(told, [(local_row, true)]);
     again.take_slice(Told::Gone(there.name.clone()));
     let (_, ended) = maps.run(&mut again);
-    for purge in purges {
-        assert!(ended.contains(&Purge { draining: false, ..purge }), "{purge:?} in {ended:?}");
-    }
+    assert!(ended.contains(&Purge { draining: false, ..purges[0] }), "{ended:?}");
+}
+
+/// Its row is swept, but the Pod behind it is still another Service's: connections go on until that one too has let it go.
+#[test]
+fn a_service_that_went_while_nobody_looked_ends_nothing_that_is_still_there() {
+    let maps = Maps::new();
+    let there = slice(&[("10.244.1.2", EndpointState::Ready)]);
+    let mut services = Services::new(maps.balancer());
+    sync(&mut services, &[service()], std::slice::from_ref(&there));
+    maps.run(&mut services);
+    let other = ObjectName::new("default", "other");
+    let theirs =
+        |n: &str| EndpointSlice { name: ObjectName::new("default", n), service: other.clone(), ..there.clone() };
+
+    let mut again = Services::new(maps.balancer());
+    sync(&mut again, &[], &[theirs("other-1"), there.clone()]);
+    let (_, purges) = maps.run(&mut again);
+    assert!(purges.len() == 1 && purges[0].draining, "{purges:?}");
+    again.take_slice(Told::Gone(there.name.clone()));
+    assert_eq!(maps.run(&mut again).1, [], "another one still names it");
+    again.take_slice(Told::Gone(theirs("other-1").name));
+    assert_eq!(maps.run(&mut again).1, [Purge { draining: false, ..purges[0] }]);
 }
 
 #[test]
