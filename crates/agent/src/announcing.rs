@@ -23,7 +23,7 @@ pub fn start(args: &AgentArgs, device: &Device) -> Result<(), Error> {
         match runtime {
             Ok(runtime) => runtime.block_on(async {
                 match cluster::connect(&kubeconfig).await {
-                    Ok(client) => l2_announce::run(client, settings).await,
+                    Ok((client, _)) => l2_announce::run(client, settings).await,
                     Err(error) => tracing::error!("Service addresses are not announced: {error:#}"),
                 }
             }),

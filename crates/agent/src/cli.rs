@@ -5,6 +5,7 @@ use crate::node_config::PortRange;
 use crate::run;
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
+use policy::failsafe::Failsafe;
 use std::path::PathBuf;
 
 /// Arguments of `malla agent`.
@@ -40,6 +41,12 @@ pub struct AgentArgs {
     /// Ports (and ICMP ids) that masquerade hands out; outside of net.ipv4.ip_local_port_range
     #[arg(long, default_value = "61000-65535", value_name = "FIRST-LAST")]
     pub nat_port_range: PortRange,
+    /// Ports of the node that no policy about nodes shuts
+    #[arg(long, value_delimiter = ',', default_values_t = Failsafe::default().ingress, value_name = "PORT/PROTOCOL,…")]
+    pub failsafe_ingress: Vec<policy::failsafe::PortRange>,
+    /// Ports to which the node may always speak; the API server's is always one of them
+    #[arg(long, value_delimiter = ',', default_values_t = Failsafe::default().egress, value_name = "PORT/PROTOCOL,…")]
+    pub failsafe_egress: Vec<policy::failsafe::PortRange>,
     /// The short way through the device's driver for what goes on to other nodes
     #[arg(long, value_enum, default_value_t)]
     pub xdp: XdpArg,

@@ -16,6 +16,21 @@ pub enum Told<K, V> {
     End,
 }
 
+impl<K: Clone, V> Told<K, V> {
+    /// The same, told of two things that an object says.
+    pub fn halves<A, B>(self, cut: impl FnOnce(V) -> (Option<A>, Option<B>)) -> (Told<K, A>, Told<K, B>) {
+        match self {
+            Self::Begin => (Told::Begin, Told::Begin),
+            Self::Set(key, value) => {
+                let (one, other) = value.map_or((None, None), cut);
+                (Told::Set(key.clone(), one), Told::Set(key, other))
+            }
+            Self::Gone(key) => (Told::Gone(key.clone()), Told::Gone(key)),
+            Self::End => (Told::End, Told::End),
+        }
+    }
+}
+
 /// A difference: what was there before and is no longer so. The new value is in the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference<K, V> {

@@ -22,6 +22,9 @@ pub const INGRESS: u32 = 8;
 pub const WORLD_IPV4: u32 = 9;
 /// The world's IPv6 half.
 pub const WORLD_IPV6: u32 = 10;
+/// Another node of the cluster that runs the API server. Never on the wire: whoever receives from a node's address knows
+/// which node it is. In Cilium's scope for nodes (`IdentityScopeRemoteNode` of `pkg/identity`).
+pub const NODE_OF_API_SERVER: u32 = (2 << 24) | KUBE_APISERVER;
 /// First number that can name a set of labels; up to 16 bits travel in the VNI.
 pub const FIRST_ALLOCATED: u32 = 256;
 /// Last number that fits the VNI's 16 bits.
@@ -53,7 +56,7 @@ pub const fn reserved_name(identity: u32) -> Option<&'static str> {
         HEALTH => "health",
         INIT => "init",
         REMOTE_NODE => "remote-node",
-        KUBE_APISERVER => "kube-apiserver",
+        KUBE_APISERVER | NODE_OF_API_SERVER => "kube-apiserver",
         INGRESS => "ingress",
         WORLD_IPV4 => "world-ipv4",
         WORLD_IPV6 => "world-ipv6",

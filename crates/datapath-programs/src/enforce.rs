@@ -1,27 +1,30 @@
-//! Policy at the ends that are on this node: egress of the Pod that began a flow, ingress of the Pod that it leads to.
+//! Policy at the ends that are on this node: egress of the Pod that began a flow, ingress of the Pod that it leads to; and
+//! the same of the node itself, where a policy is about it.
 //!
 //! A flow remembers, for each end, what judged it. While the node's policy clock and the peer's identity stand, a packet
 //! costs one look-up in an array. When they don't, the flow is judged again, always as its forward tuple, at the next
 //! packet of either direction: so an allow that is taken away cuts a live connection at once. What is denied stays in the
 //! tables as such, so that nobody's answers pass as a flow of their own.
 
+use datapath_layouts::endpoint::FLAG_HOST;
 use datapath_layouts::flow::half_state;
 use datapath_layouts::policy::{Action, Direction};
 use datapath_layouts::{
-    Address, CidrId, DropReason, Half, IdentityInfo, PeerKey, Policy, PolicyKey, PrefixKey, RangeKey, Row, RowKey,
-    event::event_flags,
+    Address, CidrId, DropReason, Endpoint, Half, IdentityInfo, PeerKey, Policy, PolicyKey, PrefixKey, RangeKey, Row,
+    RowKey, event::event_flags, identity,
 };
 use datapath_logic::policy::{self, Cause, PolicyTables, Question};
-use packet_headers::{flags, protocol};
+use packet_headers::{flags, is_neighbour_chatter, protocol};
 
 use crate::code::{self, Code};
+use crate::config::config;
 use crate::events;
 use crate::maps;
-use crate::scratch::Scratch;
+use crate::scratch::{Scratch, endpoint_of};
 use crate::skb::Skb;
 use crate::track;
 
-/// Which end of the *packet* is a Pod of this node.
+/// Which end of the *packet* is here: a Pod of this node, or the node.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Here {
     Sender,
@@ -45,12 +48,67 @@ pub fn policy(skb: Skb, s: &mut Scratch, here: Here, policy_id: u32, found: bool
     code::decode(answer & !RESUMED)
 }
 
+/// [`policy`] of the node itself. False: the packet passes and its flow is not to be tracked, for it is older than the
+/// node's policy and nobody knows which end began it. The node's connections are tracked only while a policy is about it, so
+/// a segment in the middle of one passes if either direction may be opened; whichever end may not open it never tracks it.
+/// No segment but a SYN makes a connection, so nothing is opened that way.
+#[inline(always)]
+pub fn host(skb: Skb, s: &mut Scratch, here: Here, policy_id: u32, found: bool) -> Result<bool, DropReason> {
+    if policy_id == 0 {
+        return Ok(true);
+    }
+    let ends = if here == Here::Sender { SENDER } else { 0 } | if found { FOUND } else { NODE };
+    let answer = policy_at_an_end(policy_id, ends);
+    if answer & RESUMED != 0 {
+        events::new_flow_here(skb, s);
+    }
+    code::decode(answer & !(RESUMED | OLDER))?;
+    Ok(answer & OLDER == 0)
+}
+
+/// The policy of this node, if the packet's end at `address` is the node (`own`: what the map says of it): one of its
+/// addresses, or one of the link, which no table has. 0: none, or another end.
+#[inline(always)]
+pub fn policy_of_node(own: Option<&Endpoint>, address: &Address) -> u32 {
+    match own {
+        Some(endpoint) if endpoint.flags & FLAG_HOST != 0 => endpoint.policy_id,
+        Some(_) => 0,
+        None if is_link_local(address) => {
+            let node = if address.is_v4() { config!(node_ipv4) } else { config!(node_ipv6) };
+            endpoint_of(&node).map_or(0, |endpoint| endpoint.policy_id)
+        }
+        None => 0,
+    }
+}
+
+/// 169.254.0.0/16 (RFC 3927 §2.1) and fe80::/10 (RFC 4291 §2.5.6).
+#[inline(always)]
+fn is_link_local(address: &Address) -> bool {
+    let a = &address.0;
+    if address.is_v4() { a[12] == 169 && a[13] == 254 } else { a[0] == 0xfe && a[1] & 0xc0 == 0x80 }
+}
+
+/// What a node says and hears of its neighbours is nobody's policy: without it there is no link. Nor are groups and
+/// broadcasts, which have no end.
+#[inline(always)]
+pub fn is_of_the_link(s: &Scratch) -> bool {
+    let to = &s.headers.destination;
+    let group = if to.is_v4() { to.0[12] >= 224 } else { to.0[0] == 0xff };
+    group || is_neighbour_chatter(s.headers.protocol, s.headers.icmp_type)
+}
+
 /// The packet's sender is here.
 const SENDER: u32 = 1;
 /// The flow is known.
 const FOUND: u32 = 2;
+/// This end is the node, and the flow may be older than its policy.
+const NODE: u32 = 4;
+/// The packet goes from the flow's responder to its initiator.
+const REPLY: u32 = 8;
 /// In the answer: the flow was held back until now.
 const RESUMED: Code = 256;
+/// In the answer: the packet passes as one of a flow that is older than the node's policy.
+const OLDER: Code = 512;
 
 /// A global function, which the verifier goes through once and not again for every way that leads here. Such a function
 /// takes numbers alone, so it finds this CPU's scratch by itself.
@@ -59,7 +117,8 @@ const RESUMED: Code = 256;
 pub extern "C" fn policy_at_an_end(policy_id: u32, ends: u32) -> Code {
     let Some(s) = Scratch::current() else { return DropReason::PolicyDenied as Code };
     let (sender, found) = (ends & SENDER != 0, ends & FOUND != 0);
-    let initiator = sender != (found && s.known.reply);
+    let reply = found && s.known.reply;
+    let initiator = sender != reply;
     let before = if initiator { s.known.source } else { s.known.destination };
     let error = s.headers.is(flags::ICMP_ERROR);
     let peer = if sender { s.destination_identity } else { s.source_identity };
@@ -70,7 +129,15 @@ pub extern "C" fn policy_at_an_end(policy_id: u32, ends: u32) -> Code {
     {
         s.half = before;
     } else {
-        ask(s, policy_id, initiator, sender, found, peer);
+        let way = ends & SENDER | if reply { REPLY } else { 0 };
+        let state = ask_policy(policy_id, way, peer);
+        if state == DENIED && ends & NODE != 0 && goes_on(s) {
+            if ask_policy(policy_id, way ^ REPLY, peer) != DENIED {
+                return OLDER;
+            }
+            // Told by the rule that keeps it from being opened this way.
+            let _ = ask_policy(policy_id, way, peer);
+        }
         // The clock was read first: what changes from here on makes the next packet ask again.
         s.half.epoch = clock;
         if found {
@@ -91,13 +158,24 @@ pub extern "C" fn policy_at_an_end(policy_id: u32, ends: u32) -> Code {
         return 0;
     }
     s.rule = s.half.rule;
-    if !sender {
+    // Told as the direction that was judged, whatever it is on its way.
+    if sender {
+        s.event_flags &= !event_flags::INGRESS;
+    } else {
         s.event_flags |= event_flags::INGRESS;
     }
     if !found {
         track::bury(s);
     }
     (if s.half.rule == 0 { DropReason::PolicyDenied } else { DropReason::PolicyDeny }) as Code
+}
+
+const DENIED: u32 = half_state::DENIED as u32;
+
+/// A segment in the middle of a connection.
+#[inline(always)]
+fn goes_on(s: &Scratch) -> bool {
+    s.tuple.protocol == protocol::TCP && s.headers.tcp_flags & protocol::tcp::SYN == 0
 }
 
 /// "Fragmentation needed" and "packet too big" always pass: without them a path's MTU can't be learned.
@@ -107,11 +185,15 @@ fn is_too_big(s: &Scratch) -> bool {
     if s.headers.is(flags::V6) { kind == 2 } else { kind == 3 && code == 4 }
 }
 
-/// Judges the flow's forward tuple at its initiator's or its responder's end, into `s.half`.
-#[inline(always)]
-fn ask(s: &mut Scratch, policy_id: u32, initiator: bool, sender: bool, found: bool, peer: u32) {
+/// Judges the flow's forward tuple at its initiator's or its responder's end, into `s.half`, whose state it answers with.
+/// Global, as [`policy_at_an_end`] is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn ask_policy(policy_id: u32, way: u32, peer: u32) -> u32 {
+    let Some(s) = Scratch::current() else { return DENIED };
+    let (sender, reply) = (way & SENDER != 0, way & REPLY != 0);
+    let initiator = sender != reply;
     let t = &s.tuple;
-    let reply = found && s.known.reply;
     let question = &mut s.question;
     question.peer_address = if sender { t.destination } else { t.source };
     question.policy_id = policy_id;
@@ -135,11 +217,17 @@ fn ask(s: &mut Scratch, policy_id: u32, initiator: bool, sender: bool, found: bo
     half.peer_identity = peer;
     half.peer_generation = verdict.generation;
     half.rule = if matches!(verdict.cause, Cause::Rule) { verdict.outcome.rule } else { 0 };
+    // A node without its tables has not even what keeps it reachable: it is open, so that somebody can write them.
+    let lost = policy_id == identity::HOST && matches!(verdict.cause, Cause::NotThere);
     // What is not a plain "allow" is for proxies that are not there: it does not pass.
-    half.state =
-        if matches!(verdict.action, Action::Allow) { half_state::ACCEPTED } else { half_state::DENIED };
+    half.state = if lost || matches!(verdict.action, Action::Allow) {
+        half_state::ACCEPTED
+    } else {
+        half_state::DENIED
+    };
     half.reserved = [0; 3];
     s.rule = half.rule;
+    u32::from(half.state)
 }
 
 /// An answer to an echo is judged as the echo (RFC 792, RFC 4443 §4.1).

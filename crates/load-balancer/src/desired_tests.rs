@@ -7,6 +7,7 @@ fn node() -> Node {
         addresses: vec!["172.18.0.3".parse().unwrap()],
         pod_ranges: vec!["10.244.1.0/24".parse().unwrap()],
         zone: None,
+        labels: Default::default(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::{Family, NodeName};
 use ipnet::IpNet;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// A node of the cluster: where it is and which Pods it may have.
@@ -15,6 +16,8 @@ pub struct Node {
     pub pod_ranges: Vec<IpNet>,
     /// Label `topology.kubernetes.io/zone`.
     pub zone: Option<Box<str>>,
+    /// Its labels, as the object has them.
+    pub labels: BTreeMap<Box<str>, Box<str>>,
 }
 
 impl Node {
@@ -48,6 +51,7 @@ mod tests {
             addresses: vec!["fc00::3".parse().unwrap(), "172.18.0.3".parse().unwrap()],
             pod_ranges: vec!["10.244.1.0/24".parse().unwrap()],
             zone: None,
+            labels: BTreeMap::new(),
         };
         assert_eq!(node.underlay(), Some("172.18.0.3".parse().unwrap()));
         assert!(node.holds("10.244.1.9".parse().unwrap()) && !node.holds("10.244.2.9".parse().unwrap()));

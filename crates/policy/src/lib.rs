@@ -12,6 +12,7 @@
 mod describe;
 pub mod dialect;
 pub mod explain;
+pub mod failsafe;
 pub mod plan;
 pub mod reference;
 pub mod rule;

@@ -45,6 +45,7 @@ impl IdentityFacts {
             identity::INIT => (Kind::Init, &["reserved:init"]),
             identity::REMOTE_NODE => (Kind::RemoteNode, &["reserved:remote-node"]),
             identity::KUBE_APISERVER => (Kind::ApiServer, &["reserved:kube-apiserver"]),
+            identity::NODE_OF_API_SERVER => (Kind::RemoteNode, &["reserved:remote-node", "reserved:kube-apiserver"]),
             identity::INGRESS => (Kind::Ingress, &["reserved:ingress"]),
             identity::WORLD_IPV4 => (Kind::WorldIpv4, &["reserved:world", "reserved:world-ipv4"]),
             identity::WORLD_IPV6 => (Kind::WorldIpv6, &["reserved:world", "reserved:world-ipv6"]),

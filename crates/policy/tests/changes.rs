@@ -2,17 +2,28 @@
 
 mod generate;
 
+use datapath_layouts::identity::HOST;
 use datapath_layouts::policy::{Action, Direction, policy_flags};
-use datapath_logic::policy::{Cause, Question, judge_once};
+use datapath_logic::policy::{Cause, Question, Verdict, judge_once};
 use policy::plan::{Capacity, Change, Planner, Tables};
 use policy::reference::{self, Packet, World};
-use policy::rule::Policy;
+use policy::rule::{Policy, Tier};
 use policy::subject::{IdentityFacts, NodeFacts};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 fn passes(tables: &Tables, packet: &Packet) -> bool {
+    ask(tables, packet).action == Action::Allow
+}
+
+/// A node whose policy does not fit keeps what is open in any case.
+fn by_failsafe(planner: &Planner, packet: &Packet) -> bool {
+    let rule = ask(planner.tables(), packet).outcome.rule;
+    planner.rule(rule).is_some_and(|(_, rule)| rule.tier == Tier::Failsafe)
+}
+
+fn ask(tables: &Tables, packet: &Packet) -> Verdict {
     let question = Question {
         peer_address: packet.address.into(),
         policy_id: packet.subject,
@@ -21,7 +32,7 @@ fn passes(tables: &Tables, packet: &Packet) -> bool {
         protocol: packet.protocol,
         direction: packet.direction as u8,
     };
-    judge_once(tables, &question).action == Action::Allow
+    judge_once(tables, &question)
 }
 
 /// Something happens.
@@ -243,7 +254,9 @@ proptest! {
             let now = passes(planner.tables(), packet);
             prop_assert!(!now || truth.passes(packet), "{packet:?}");
             let peer = if packet.peer != 2 { packet.peer } else if packet.address.is_ipv4() { 9 } else { 10 };
-            if problems.contains(&(packet.subject, packet.direction as u8)) {
+            if problems.contains(&(packet.subject, packet.direction as u8)) && packet.subject == HOST {
+                prop_assert!(!now || by_failsafe(&planner, packet), "{packet:?}");
+            } else if problems.contains(&(packet.subject, packet.direction as u8)) {
                 prop_assert!(!now, "{packet:?}");
             } else if !unfit.contains(&peer) {
                 prop_assert_eq!(now, truth.passes(packet), "{:?}", packet);

@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1 as core;
 use kube::api::{Api, Patch, PatchParams};
 use model::Node;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -17,6 +18,7 @@ pub fn from_kubernetes(object: &core::Node) -> Option<Node> {
     let spec = object.spec.as_ref();
     let ranges =
         spec.and_then(|s| s.pod_cidrs.clone()).or_else(|| spec.and_then(|s| s.pod_cidr.clone()).map(|c| vec![c]));
+    let labels = object.metadata.labels.iter().flatten();
     Some(Node {
         name: name.into(),
         addresses: addresses
@@ -27,6 +29,7 @@ pub fn from_kubernetes(object: &core::Node) -> Option<Node> {
             .collect(),
         pod_ranges: ranges.into_iter().flatten().filter_map(|cidr| cidr.parse().ok()).collect(),
         zone: object.metadata.labels.as_ref().and_then(|l| l.get(ZONE)).map(|zone| zone.as_str().into()),
+        labels: labels.map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect(),
     })
 }
 
@@ -76,6 +79,8 @@ pub async fn own_node(client: &kube::Client, name: &str, state_dir: &Path) -> Re
                 addresses: known.addresses.clone(),
                 pod_ranges: known.pod_ranges.clone(),
                 zone: known.zone.clone(),
+                // Policy waits for the API in any case.
+                labels: BTreeMap::new(),
             });
         }
         if said != missing {
@@ -142,7 +147,7 @@ mod tests {
     #[test]
     fn internal_addresses_and_ranges_are_read() {
         let object = serde_json::from_value(serde_json::json!({
-            "metadata": {"name": "worker-1"},
+            "metadata": {"name": "worker-1", "labels": {"rack": "7"}},
             "spec": {"podCIDR": "10.244.1.0/24", "podCIDRs": ["10.244.1.0/24", "fd00:10:244:1::/64"]},
             "status": {"addresses": [
                 {"type": "Hostname", "address": "worker-1"}, {"type": "InternalIP", "address": "172.18.0.3"},
@@ -153,6 +158,7 @@ mod tests {
         let node = from_kubernetes(&object).unwrap();
         assert_eq!(node.addresses, ["172.18.0.3".parse::<IpAddr>().unwrap()]);
         assert_eq!(node.pod_ranges.len(), 2);
+        assert_eq!(node.labels.get("rack").map(|value| &**value), Some("7"));
     }
 
     #[test]
@@ -164,6 +170,7 @@ mod tests {
             addresses: vec!["172.18.0.3".parse().unwrap()],
             pod_ranges: vec!["10.244.1.0/24".parse().unwrap()],
             zone: Some("a".into()),
+            labels: BTreeMap::new(),
         };
         remember(&path, &node).unwrap();
         assert_eq!(recall(&path).unwrap().unwrap().pod_ranges, node.pod_ranges);

@@ -16,6 +16,7 @@ use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Resource};
 use model::{EndpointSlice, Labels, Node, NodeName, ObjectName, Service};
+use policy::dialect::references::ServiceFacts;
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,8 +27,8 @@ use tokio::sync::mpsc;
 pub enum Input {
     /// About a Node.
     Node(Told<NodeName, Node>),
-    /// About a Service.
-    Service(Told<ObjectName, Service>),
+    /// About a Service: what is balanced of it, and what policies see.
+    Service(Told<ObjectName, (Option<Service>, ServiceFacts)>),
     /// About an EndpointSlice.
     Slice(Told<ObjectName, EndpointSlice>),
     /// About the sockets of a Pod of this node.
@@ -111,7 +112,8 @@ pub fn start(client: &kube::Client, own: &NodeName, watches: &Watches) -> mpsc::
     start.spawn::<core::Node, _, _>("Node", &everything, node_name, node::from_kubernetes, Input::Node);
     let slice = load_balancer::from_kubernetes::endpoint_slice;
     start.spawn::<discovery::EndpointSlice, _, _>("EndpointSlice", &everything, object_name, slice, Input::Slice);
-    let service = load_balancer::from_kubernetes::service;
+    let service =
+        |object: &core::Service| Some((load_balancer::from_kubernetes::service(object), objects::service(object)));
     start.spawn::<core::Service, _, _>("Service", &everything, object_name, service, Input::Service);
     start.spawn::<core::Pod, _, _>("Pod", &here, object_name, sockets::of_pod, Input::Pod);
     let namespace = sockets::of_namespace;

@@ -10,6 +10,7 @@ fn node(n: u8) -> Node {
         addresses: vec![format!("172.18.0.{}", n + 2).parse().unwrap(), format!("fc00::{}", n + 2).parse().unwrap()],
         pod_ranges: vec![format!("10.244.{n}.0/24").parse().unwrap(), format!("fd00:10:244:{n}::/64").parse().unwrap()],
         zone: None,
+        labels: Default::default(),
     }
 }
 
@@ -17,8 +18,15 @@ fn ranges(nodes: &[Node], routing: Routing) -> Ranges {
     let device = |index| Device { name: "eth0".into(), index, mac: [2; 6], mtu: 1500 };
     let facts = Facts { network: device(2), overlay: device(3), addresses: vec![], gateways: vec![] };
     let all: Vec<&Node> = nodes.iter().collect();
-    let desired =
-        topology::desired(topology::Input { own: &nodes[0], nodes: &all, facts: &facts, service_ranges: &[], routing });
+    let desired = topology::desired(topology::Input {
+        own: &nodes[0],
+        nodes: &all,
+        facts: &facts,
+        service_ranges: &[],
+        routing,
+        api_servers: &std::collections::BTreeSet::new(),
+        policy: 0,
+    });
     Ranges::new(&desired, &nodes[0], &all)
 }
 

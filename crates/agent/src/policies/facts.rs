@@ -1,5 +1,6 @@
 //! Who there is, in policy's own words.
 
+use datapath_layouts::identity;
 use model::{Labels, Node};
 use policy::selector::NAMESPACE;
 use policy::subject::{IdentityFacts, Kind, NamedPort, NodeFacts};
@@ -36,12 +37,28 @@ fn named_port(source: &str, key: &str, value: &str) -> Option<NamedPort> {
     Some(NamedPort { name: name.into(), protocol, port: value.parse().ok()? })
 }
 
-/// A node. Its labels are not told to agents: selectors of nodes match by none.
+/// A node.
 #[must_use]
 pub fn node_facts(node: &Node) -> NodeFacts {
     NodeFacts {
         name: node.name.to_string().into(),
-        labels: policy::selector::Labels::default(),
+        labels: labels_of(node).collect(),
         addresses: node.addresses.clone(),
     }
+}
+
+/// The own node, as policies about nodes select it and as it is a peer.
+#[must_use]
+pub fn host_facts(node: &Node, runs_api_server: bool) -> Option<IdentityFacts> {
+    let mut facts = IdentityFacts::reserved(identity::HOST)?;
+    let api_server = IdentityFacts::reserved(identity::KUBE_APISERVER).filter(|_| runs_api_server);
+    let reserved = facts.labels.iter().chain(api_server.iter().flat_map(|facts| facts.labels.iter()));
+    let reserved: policy::selector::Labels = reserved.collect();
+    let own: policy::selector::Labels = labels_of(node).collect();
+    facts.labels = reserved.iter().chain(own.iter()).collect();
+    Some(facts)
+}
+
+fn labels_of(node: &Node) -> impl Iterator<Item = (String, &str)> {
+    node.labels.iter().map(|(key, value)| (format!("k8s:{key}"), &**value))
 }

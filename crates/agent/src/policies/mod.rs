@@ -5,6 +5,8 @@
 //! CiliumIdentity ──▶ who is who ├─▶ policy::plan::Planner ──▶ ordered writes ──▶ maps, then the clock
 //! Pods of this node ──▶ subjects┘
 //! ```
+//! The node itself is a subject while a policy that people wrote is about it.
+//!
 //! Invariant: nothing is planned before all of it was told once; what an earlier agent wrote stands until then, and a Pod
 //! that comes meanwhile is shut. Of an object that can't be understood its last good version stays in force.
 
@@ -13,18 +15,21 @@ mod facts;
 pub(crate) mod objects;
 
 pub use apply::{Maps, apply};
-pub use facts::{node_facts, pod_facts};
+pub use facts::{host_facts, node_facts, pod_facts};
 pub use objects::{Input, Kind};
 
 use crate::watched::{Told, Watched};
 use custom_resources::{CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy};
+use datapath_layouts::{PolicyKey, identity};
 use model::{Labels, Node, ObjectName};
 use objects::Read;
-use policy::dialect::references::{CidrGroup, References};
+use policy::dialect::references::{CidrGroup, References, ServiceFacts};
 use policy::dialect::{Mistake, cilium};
+use policy::failsafe::Failsafe;
 use policy::plan::{Capacity, Change, Planner, Tables};
-use policy::rule::{Origin, Policy, Subject};
+use policy::rule::{Origin, Policy};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Policy on this node.
@@ -35,7 +40,11 @@ pub struct Policies {
     cilium: Watched<ObjectName, Arc<CiliumNetworkPolicy>>,
     clusterwide: Watched<ObjectName, Arc<CiliumClusterwideNetworkPolicy>>,
     groups: Watched<ObjectName, CidrGroup>,
+    services: Watched<ObjectName, ServiceFacts>,
     references: References,
+    /// Objects of Cilium's that name Services, and whether what they name has changed since they were read.
+    naming_services: BTreeSet<(Kind, ObjectName)>,
+    services_changed: bool,
     /// Which policies an object became.
     origins: HashMap<(Kind, ObjectName), Vec<Origin>>,
     mistakes: BTreeMap<(Kind, ObjectName), Vec<Mistake>>,
@@ -47,14 +56,19 @@ pub struct Policies {
 impl Policies {
     /// Starts from what the maps hold.
     #[must_use]
-    pub fn new(tables: Tables, capacity: Capacity) -> Self {
+    pub fn new(tables: Tables, capacity: Capacity, failsafe: &Failsafe) -> Self {
+        let mut planner = Planner::recover(tables, capacity);
+        planner.set_policy(failsafe.policy());
         Self {
-            planner: Planner::recover(tables, capacity),
+            planner,
             network: Watched::default(),
             cluster: Watched::default(),
             cilium: Watched::default(),
             clusterwide: Watched::default(),
             groups: Watched::default(),
+            services: Watched::default(),
+            naming_services: BTreeSet::new(),
+            services_changed: false,
             references: References::default(),
             origins: HashMap::new(),
             mistakes: BTreeMap::new(),
@@ -110,13 +124,67 @@ impl Policies {
     }
 
     fn read_cilium(&mut self, key: ObjectName) {
-        let read = self.cilium.get(&key).map(|object| cilium::network_policy(object, &self.references));
+        let object = self.cilium.get(&key);
+        let naming = object
+            .is_some_and(|object| objects::names_services(object.spec.iter().chain(object.specs.iter().flatten())));
+        let read = object.map(|object| cilium::network_policy(object, &self.references));
+        self.note_naming((Kind::CiliumNetworkPolicy, key.clone()), naming);
         self.read(Kind::CiliumNetworkPolicy, key, read);
     }
 
     fn read_clusterwide(&mut self, key: ObjectName) {
-        let read = self.clusterwide.get(&key).map(|object| cilium::clusterwide_policy(object, &self.references));
+        let object = self.clusterwide.get(&key);
+        let naming = object
+            .is_some_and(|object| objects::names_services(object.spec.iter().chain(object.specs.iter().flatten())));
+        let read = object.map(|object| cilium::clusterwide_policy(object, &self.references));
+        self.note_naming((Kind::CiliumClusterwideNetworkPolicy, key.clone()), naming);
         self.read(Kind::CiliumClusterwideNetworkPolicy, key, read);
+    }
+
+    fn note_naming(&mut self, object: (Kind, ObjectName), naming: bool) {
+        if naming {
+            self.naming_services.insert(object)
+        } else {
+            self.naming_services.remove(&object)
+        };
+    }
+
+    /// Takes what was told of Services; answers with those of which something is different.
+    pub fn take_service(&mut self, told: Told<ObjectName, ServiceFacts>) -> Vec<ObjectName> {
+        changed(&mut self.services, told)
+    }
+
+    /// A Service, or its addresses (all that its EndpointSlices name), may be different. Policies that name Services are
+    /// read again before the next plan, and only where it is so.
+    pub fn refer(&mut self, name: &ObjectName, addresses: impl Iterator<Item = IpAddr>) {
+        let key = (name.namespace.to_string(), name.name.to_string());
+        let Some(facts) = self.services.get(name) else {
+            self.services_changed |= self.references.services.remove(&key).is_some();
+            return;
+        };
+        let mut facts = facts.clone();
+        if facts.selector.is_empty() {
+            facts.addresses = addresses.collect();
+            facts.addresses.sort_unstable();
+            facts.addresses.dedup();
+        }
+        let old = self.references.services.get(&key);
+        if old != Some(&facts) {
+            self.references.services.insert(key, facts);
+            self.services_changed = true;
+        }
+    }
+
+    fn read_those_that_name_services(&mut self) {
+        if !std::mem::take(&mut self.services_changed) {
+            return;
+        }
+        for (kind, name) in self.naming_services.clone() {
+            match kind {
+                Kind::CiliumClusterwideNetworkPolicy => self.read_clusterwide(name),
+                _ => self.read_cilium(name),
+            }
+        }
     }
 
     /// What the groups are part of.
@@ -163,7 +231,20 @@ impl Policies {
         self.planner.set_nodes(nodes.map(node_facts).collect());
     }
 
-    /// The identities that this node's Pods have, or are about to have.
+    /// The own node.
+    pub fn set_host(&mut self, node: &Node, runs_api_server: bool) {
+        if let Some(facts) = host_facts(node, runs_api_server) {
+            self.planner.set_identity(facts);
+        }
+    }
+
+    /// Whether a policy is about the own node. Before that it is not judged.
+    pub fn is_about_host(&mut self) -> bool {
+        self.read_those_that_name_services();
+        self.planner.is_governed(identity::HOST)
+    }
+
+    /// The identities that this node's Pods have, or are about to have, and its own where a policy is about it.
     pub fn set_subjects(&mut self, subjects: BTreeSet<u32>) {
         subjects.difference(&self.subjects).for_each(|new| self.planner.add_subject(*new));
         self.subjects.difference(&subjects).for_each(|gone| self.planner.remove_subject(*gone));
@@ -172,6 +253,7 @@ impl Policies {
 
     /// What is to be written, in this order.
     pub fn plan(&mut self) -> Vec<Change> {
+        self.read_those_that_name_services();
         self.planned = true;
         self.planner.plan()
     }
@@ -189,6 +271,7 @@ impl Policies {
             && self.cilium.is_synced()
             && self.clusterwide.is_synced()
             && self.groups.is_synced()
+            && self.services.is_synced()
     }
 
     /// Whether a plan was made since this process started.
@@ -213,12 +296,13 @@ impl Policies {
         }
         for policy in self.planner.policies() {
             out.extend(policy.gaps.iter().map(|gap| format!("{}: {}: {}", policy.origin, gap.field, gap.why)));
-            if matches!(policy.subject, Subject::Nodes(_)) {
-                out.push(format!("{}: nodeSelector: policies about nodes are not enforced", policy.origin));
-            }
         }
         for (key, problem) in self.planner.problems() {
-            out.push(format!("policies of identity {}: {problem}", key.policy_id));
+            let whose = match key.policy_id & !PolicyKey::SHADOW {
+                identity::HOST => "policies about this node (its failsafe ports stay open)".to_owned(),
+                number => format!("policies of identity {number}"),
+            };
+            out.push(format!("{whose}: {problem}"));
         }
         out.extend(self.planner.unfit_identities().map(|number| format!("identity {number}: no room in the map identities: it is unknown, and denied wherever a deny could apply")));
         out
@@ -228,3 +312,6 @@ impl Policies {
 fn changed<V: PartialEq>(watched: &mut Watched<ObjectName, V>, told: Told<ObjectName, V>) -> Vec<ObjectName> {
     watched.take(told).into_iter().map(|difference| difference.key).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,7 @@ use model::{Node, NodeName};
 use netlink::Netlink;
 use network_namespace::NetNs;
 use pod_network::{Config, DEFAULT_REST, PodNetwork};
+use policy::failsafe::{Failsafe, PortRange};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock};
 use tokio::net::UnixListener;
@@ -42,7 +43,7 @@ pub(super) struct Started {
 /// Starts everything.
 pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     std::fs::create_dir_all(&args.state_dir).map_err(Error::file("make", &args.state_dir))?;
-    let client = cluster::connect(&args.kubeconfig).await?;
+    let (client, api_port) = cluster::connect(&args.kubeconfig).await?;
     let own = cluster::own_node(&client, &args.node_name, &args.state_dir).await?;
     let underlay = own.underlay().context("the node has no address")?;
     let netlink = Netlink::open()?;
@@ -88,6 +89,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
         capacity: capacity(args.profile),
         ipcache_room: room(args.profile, maps::IPCACHE),
         policy_room: policy_room(args.profile),
+        failsafe: failsafe(args, api_port),
         service_ranges: args.service_cidr.clone(),
         netlink: Some(netlink),
         loaded: kernel,
@@ -162,6 +164,13 @@ fn policy_room(profile: ProfileArg) -> policy::plan::Capacity {
         rows: room(maps::POLICY_ROWS),
         ranges: room(maps::POLICY_RANGES),
     }
+}
+
+/// The agent's own way to the API is never shut, whatever port that has.
+fn failsafe(args: &AgentArgs, api_port: u16) -> Failsafe {
+    let mut failsafe = Failsafe { ingress: args.failsafe_ingress.clone(), egress: args.failsafe_egress.clone() };
+    failsafe.egress.push(PortRange::tcp(api_port));
+    failsafe
 }
 
 fn room(profile: ProfileArg, map: maps::MapInfo) -> usize {

@@ -19,13 +19,17 @@ use crate::status::{Adoption, Datapath};
 use crate::table::Table;
 use crate::topology::{self, Desired};
 use crate::watched::{Told, Watched};
+use datapath_layouts::endpoint::FLAG_HOST;
+use datapath_layouts::identity::{KUBE_APISERVER, NODE_OF_API_SERVER};
 use datapath_layouts::{Address, AddressKey, Endpoint, PrefixKey, Route};
 use ipnet::IpNet;
 use load_balancer::condition::{self, Report};
 use load_balancer::{Capacity, Wanted, host_ports};
 use model::{Node, NodeName, ObjectName};
 use netlink::Netlink;
-use std::collections::BTreeMap;
+use policy::failsafe::Failsafe;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
@@ -60,6 +64,8 @@ pub struct Parts {
     pub ipcache_room: usize,
     /// Room in the maps of policy.
     pub policy_room: policy::plan::Capacity,
+    /// Ports of the node that no policy shuts.
+    pub failsafe: Failsafe,
     /// The node's routes; none in tests without a kernel.
     pub netlink: Option<Netlink>,
     /// The programs.
@@ -101,6 +107,10 @@ pub struct State {
     pub(super) services: Services,
     pub(super) identities: Identities,
     pub(super) policies: Policies,
+    /// Where API servers are: from the endpoints of the Service `kubernetes`, and until those are told from the maps.
+    pub(super) api_servers: BTreeSet<IpAddr>,
+    /// By which the node itself is judged; 0 = by none.
+    pub(super) node_policy: u32,
     /// What topology was applied, and whether with the sweep.
     pub(super) applied: Option<(Desired, bool)>,
     /// Translations left over from before this process are gone.
@@ -124,10 +134,22 @@ impl State {
     pub fn new(parts: Parts) -> Result<Self, Error> {
         let balancer = parts.maps.services.balancer(parts.capacity)?;
         let mut peers = Peers::default();
-        peers.adopt(parts.maps.ipcache.entries()?);
+        let ipcache = parts.maps.ipcache.entries()?;
+        let is_api_server = |route: &Route| [KUBE_APISERVER, NODE_OF_API_SERVER].contains(&route.identity);
+        let api_servers = ipcache.iter().filter(|(_, route)| is_api_server(route)).map(|(key, _)| key.to_ip().0);
+        let api_servers = api_servers.collect();
+        peers.adopt(ipcache);
+        let endpoints = parts.maps.endpoints.entries()?;
+        let host = endpoints.iter().find(|(_, endpoint)| endpoint.flags & FLAG_HOST != 0);
+        let node_policy = host.map_or(0, |(_, endpoint)| endpoint.policy_id);
+        let tables = parts.maps.policy.tables()?;
+        let is_there = tables.policies.keys().any(|key| key.policy_id == node_policy);
         Ok(Self {
+            api_servers,
+            // A map that was put aside and made anew takes the node's tables along.
+            node_policy: if is_there { node_policy } else { 0 },
             identities: Identities::new(peers),
-            policies: Policies::new(parts.maps.policy.tables()?, parts.policy_room),
+            policies: Policies::new(tables, parts.policy_room, &parts.failsafe),
             services: Services::new(balancer),
             nodes: Watched::default(),
             applied: None,
@@ -159,8 +181,18 @@ impl State {
                     self.services.plan_again_where(|service| !service.reported.is_empty());
                 }
             }
-            Input::Service(told) => self.services.take_service(told),
-            Input::Slice(told) => self.services.take_slice(told),
+            Input::Service(told) => {
+                let (balanced, seen) = told.halves(|(balanced, seen)| (balanced, Some(seen)));
+                self.services.take_service(balanced);
+                for name in self.policies.take_service(seen) {
+                    self.policies.refer(&name, self.services.addresses_of(&name));
+                }
+            }
+            Input::Slice(told) => {
+                for name in self.services.take_slice(told) {
+                    self.policies.refer(&name, self.services.addresses_of(&name));
+                }
+            }
             Input::Pod(told) => self.parts.sockets.take_pod(told),
             Input::Namespace(told) => self.parts.sockets.take_namespace(told),
             Input::Identity(told) => {
@@ -180,7 +212,11 @@ impl State {
         if node.pod_ranges.is_empty() || node.addresses.is_empty() || *node == self.parts.own {
             return;
         }
+        let moved = Node { labels: node.labels.clone(), ..self.parts.own.clone() } != *node;
         self.parts.own = node.clone();
+        if !moved {
+            return; // labels alone are a matter of policy
+        }
         self.host_ports_are_old = true;
         self.services.plan_all_again();
         self.identities.look_at_local_again();
@@ -221,7 +257,19 @@ impl State {
         }
     }
 
-    fn settle_topology(&mut self) -> Result<(), Error> {
+    /// Where the API server is. Before everything is told, what the maps say holds.
+    fn find_api_servers(&mut self) {
+        if self.services.is_synced() {
+            let told: BTreeSet<IpAddr> =
+                self.services.addresses_of(&ObjectName::new("default", "kubernetes")).collect();
+            if self.api_servers != told {
+                self.api_servers = told;
+            }
+        }
+    }
+
+    pub(super) fn settle_topology(&mut self) -> Result<(), Error> {
+        self.find_api_servers();
         let parts = &self.parts;
         let nodes: Vec<&Node> = self.nodes.values().collect();
         let desired = topology::desired(topology::Input {
@@ -230,6 +278,8 @@ impl State {
             facts: &parts.facts,
             service_ranges: &parts.service_ranges,
             routing: parts.choices.routing,
+            api_servers: &self.api_servers,
+            policy: self.node_policy,
         });
         let sweep = self.nodes.is_synced();
         if self.applied.as_ref().is_some_and(|(done, swept)| *done == desired && *swept == sweep) {

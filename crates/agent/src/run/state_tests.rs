@@ -10,7 +10,11 @@ use datapath_layouts::{Backend, BackendKey, Frontend, FrontendKey, Policy, Polic
 use datapath_layouts::{NodeConfig, Routing, StatsValue};
 use model::HostPort;
 use model::{Endpoint as Member, EndpointSlice, EndpointState, Family, Hints, ObjectName, Protocol, Service};
+use policy::dialect::references::ServiceFacts;
 use std::sync::Mutex;
+
+#[path = "node_policy_tests.rs"]
+mod node_policy;
 
 struct Fake {
     config: Mutex<NodeConfig>,
@@ -88,6 +92,7 @@ fn node(n: u8) -> Node {
         addresses: vec![format!("172.18.0.{}", n + 2).parse().unwrap()],
         pod_ranges: vec![format!("10.244.{n}.0/24").parse().unwrap()],
         zone: None,
+        labels: Default::default(),
     }
 }
 
@@ -145,6 +150,7 @@ fn fixture(backends: usize) -> Fixture {
         },
         capacity: Capacity::each(99),
         policy_room: policy::plan::Capacity::each(1000),
+        failsafe: Failsafe::default(),
         ipcache_room: 99,
         netlink: None,
         loaded: fake.clone(),
@@ -205,12 +211,17 @@ fn slice(pods: &[&str]) -> EndpointSlice {
     }
 }
 
+/// A Service of which policies see no more than that it is there.
+fn seen(service: Service) -> Told<ObjectName, (Option<Service>, ServiceFacts)> {
+    Told::Set(service.name.clone(), Some((Some(service), ServiceFacts::default())))
+}
+
 fn tell(state: &mut State, nodes: &[Node], pods: &[&str]) {
     for told in [Told::Begin].into_iter().chain(nodes.iter().map(|n| Told::Set(n.name.clone(), Some(n.clone())))) {
         state.take(Input::Node(told));
     }
     state.take(Input::Node(Told::End));
-    for told in [Told::Begin, Told::Set(spink().name, Some(spink())), Told::End] {
+    for told in [Told::Begin, seen(spink()), Told::End] {
         state.take(Input::Service(told));
     }
     for told in [Told::Begin, Told::Set(slice(pods).name, Some(slice(pods))), Told::End] {
@@ -394,7 +405,7 @@ fn what_can_not_be_done_goes_into_the_status_and_out_of_it() {
     let mut service = Service { misunderstood: vec!["weights: nonsense".to_owned()], ..spink() };
     let name = service.name.clone();
     let mut told = |state: &mut State, service: &Service| {
-        state.take(Input::Service(Told::Set(name.clone(), Some(service.clone()))));
+        state.take(Input::Service(seen(service.clone())));
         state.settle();
         fixture.reports.try_recv().ok().map(|(_, report)| report)
     };
@@ -421,7 +432,7 @@ fn only_the_first_node_speaks_for_those_that_are_gone() {
     tell(&mut fixture.state, &[node(0), node(1)], &["10.244.2.2"]);
     let mut service = spink();
     service.reported.insert("worker-9".into(), "map full".into());
-    fixture.state.take(Input::Service(Told::Set(service.name.clone(), Some(service))));
+    fixture.state.take(Input::Service(seen(service)));
     fixture.state.settle();
     assert!(fixture.reports.try_recv().is_err(), "worker-0 is the first");
 }

@@ -4,7 +4,7 @@ use super::state::State;
 use crate::error::Error;
 use crate::identities::Ranges;
 use crate::policies;
-use datapath_layouts::identity::FIRST_ALLOCATED;
+use datapath_layouts::identity::{FIRST_ALLOCATED, HOST};
 use model::Node;
 use std::collections::HashMap;
 
@@ -38,19 +38,41 @@ impl State {
 
     /// First what everybody may, then who they are: nobody becomes somebody whose policy is not there.
     pub(super) fn settle_policies(&mut self) -> Result<(), Error> {
-        let told = self.nodes.is_synced() && self.identities.is_synced() && self.policies.is_synced();
+        let told = self.nodes.is_synced()
+            && self.identities.is_synced()
+            && self.policies.is_synced()
+            && self.services.is_synced();
         if !told && !self.policies.is_planned() {
             return Ok(());
         }
         self.policies.set_nodes(self.nodes.values());
+        let own = &self.parts.own;
+        self.policies.set_host(own, own.addresses.iter().any(|address| self.api_servers.contains(address)));
+        let node_policy = if self.policies.is_about_host() { HOST } else { 0 };
+        if node_policy == 0 {
+            // Before its tables go: without them nothing would be known of it but that it is judged.
+            self.judge_node(0)?;
+        }
         let local = &self.parts.local_identities;
         let pods = self.parts.pods.list();
         let about_to_be = pods.iter().filter_map(|pod| local.get(pod.name.as_ref()?));
         let subjects = pods.iter().map(|pod| pod.identity).chain(about_to_be);
-        self.policies.set_subjects(subjects.filter(|number| *number >= FIRST_ALLOCATED).collect());
+        let subjects = subjects.filter(|number| *number >= FIRST_ALLOCATED);
+        self.policies.set_subjects(subjects.chain((node_policy != 0).then_some(HOST)).collect());
         let changes = self.policies.plan();
         self.write_policies(&changes)?;
+        self.judge_node(node_policy)?;
         self.identify_pods()
+    }
+
+    /// From here on the node itself is judged by this policy (0 = by none), at all of its addresses.
+    fn judge_node(&mut self, policy: u32) -> Result<(), Error> {
+        if self.node_policy == policy {
+            return Ok(());
+        }
+        tracing::info!("the node itself is {}", if policy == 0 { "not judged any more" } else { "judged by policy" });
+        self.node_policy = policy;
+        self.settle_topology()
     }
 
     /// What no packet reads any more: all that were under way when it was left are through since the last tick.

@@ -80,7 +80,13 @@ mod tests {
 
     #[test]
     fn ready_ones_of_this_node_count_once() {
-        let own = Node { name: "worker-1".into(), addresses: vec![], pod_ranges: vec![], zone: None };
+        let own = Node {
+            name: "worker-1".into(),
+            addresses: vec![],
+            pod_ranges: vec![],
+            zone: None,
+            labels: Default::default(),
+        };
         let slices = [
             slice(
                 Family::V4,

@@ -6,6 +6,7 @@ use crate::watched::{Difference, Told, Watched};
 use load_balancer::{Balancer, Change, Gone, Locality, Plan, Wanted, desired, host_ports};
 use model::{EndpointSlice, Node, ObjectName, Protocol, Service};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
 
 /// Flows to a backend that are to be forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -82,10 +83,12 @@ impl Services {
         self.waiting.extend(self.services.take(told).into_iter().map(|difference| difference.key));
     }
 
-    /// Takes what the watch of EndpointSlices told.
-    pub fn take_slice(&mut self, told: Told<ObjectName, EndpointSlice>) {
+    /// Takes what the watch of EndpointSlices told; answers with the Services whose slices are different.
+    pub fn take_slice(&mut self, told: Told<ObjectName, EndpointSlice>) -> BTreeSet<ObjectName> {
+        let mut of = BTreeSet::new();
         for Difference { key, old } in self.slices.take(told) {
             if let Some(old) = old {
+                of.insert(old.service.clone());
                 if let Some(names) = self.slices_of.get_mut(&old.service) {
                     names.remove(&key);
                     if names.is_empty() {
@@ -95,10 +98,17 @@ impl Services {
                 self.waiting.insert(old.service);
             }
             if let Some(new) = self.slices.get(&key) {
+                of.insert(new.service.clone());
                 self.slices_of.entry(new.service.clone()).or_default().insert(key);
                 self.waiting.insert(new.service.clone());
             }
         }
+        of
+    }
+
+    /// All addresses that a Service's slices name, whatever they can take.
+    pub fn addresses_of(&self, service: &ObjectName) -> impl Iterator<Item = IpAddr> {
+        self.slices_of(service).flat_map(|slice| &slice.endpoints).map(|endpoint| endpoint.address)
     }
 
     /// Takes all host ports of the node's Pods, by [`host_ports::owner`].

@@ -8,7 +8,13 @@ use model::{Endpoint, EndpointState, Family, Hints, Protocol, ServicePort, Slice
 const ROOM: Capacity = Capacity::each(100);
 
 fn own() -> Node {
-    Node { name: "worker-1".into(), addresses: vec![], pod_ranges: vec!["10.244.1.0/24".parse().unwrap()], zone: None }
+    Node {
+        name: "worker-1".into(),
+        addresses: vec![],
+        pod_ranges: vec!["10.244.1.0/24".parse().unwrap()],
+        zone: None,
+        labels: Default::default(),
+    }
 }
 
 fn name() -> ObjectName {

@@ -6,7 +6,7 @@ use datapath_layouts::route::FLAG_TUNNEL;
 use datapath_layouts::{Address, AddressKey, Endpoint, PrefixKey, Route, RouteKind, Routing, identity};
 use ipnet::IpNet;
 use model::{Family, Node};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -23,6 +23,10 @@ pub struct Input<'a> {
     pub service_ranges: &'a [IpNet],
     /// How Pods of other nodes are reached.
     pub routing: Routing,
+    /// Addresses of API servers.
+    pub api_servers: &'a BTreeSet<IpAddr>,
+    /// Policy of the own node; 0 = none.
+    pub policy: u32,
 }
 
 /// What should be.
@@ -68,7 +72,8 @@ pub fn desired(input: Input<'_>) -> Desired {
     }
     for prefix in &facts.addresses {
         out.ipcache.insert(key(prefix), world(None));
-        let endpoint = Endpoint { identity: identity::HOST, flags: FLAG_HOST, ..Endpoint::ZERO };
+        let endpoint =
+            Endpoint { identity: identity::HOST, policy_id: input.policy, flags: FLAG_HOST, ..Endpoint::ZERO };
         out.host_endpoints.insert(AddressKey::local(Address::from_ip(prefix.addr())), endpoint);
     }
     for range in input.service_ranges {
@@ -85,7 +90,26 @@ pub fn desired(input: Input<'_>) -> Desired {
         out.ipcache.insert(key(range), route);
         out.host_routes.remove(&range.trunc());
     }
+    api_servers(input, &mut out);
     out
+}
+
+/// Where an API server is and no node of the cluster, there it is by itself: the way there stays what it is.
+fn api_servers(input: Input<'_>, out: &mut Desired) {
+    for &address in input.api_servers {
+        let exact = PrefixKey::from_ip(address, Family::of(address).bits());
+        if out.host_endpoints.contains_key(&AddressKey::local(Address::from_ip(address))) {
+            continue;
+        }
+        let lengths = (0..=Family::of(address).bits()).rev();
+        let prefixes = lengths.filter_map(|bits| IpNet::new(address, bits).ok());
+        let around = prefixes.map(|prefix| key(&prefix.trunc())).find_map(|key| out.ipcache.get(&key));
+        // A Pod, a Service, or a way that is not known is no API server.
+        if let Some(route) = around.filter(|route| route.kind == RouteKind::World as u8) {
+            let route = Route { identity: identity::KUBE_APISERVER, ..*route };
+            out.ipcache.insert(exact, route);
+        }
+    }
 }
 
 fn remote_node(input: Input<'_>, node: &Node, out: &mut Desired) {
@@ -99,8 +123,10 @@ fn remote_node(input: Input<'_>, node: &Node, out: &mut Desired) {
         }
         Routing::Native => Route { tunnel, ifindex: facts.network.index, mtu: facts.network.mtu, ..Route::ZERO },
     };
+    let api_server = node.addresses.iter().any(|address| input.api_servers.contains(address));
+    let who = if api_server { identity::NODE_OF_API_SERVER } else { identity::REMOTE_NODE };
     for &address in &node.addresses {
-        let route = Route { identity: identity::REMOTE_NODE, kind: RouteKind::RemoteNode as u8, ..base };
+        let route = Route { identity: who, kind: RouteKind::RemoteNode as u8, ..base };
         out.ipcache.insert(PrefixKey::from_ip(address, Family::of(address).bits()), route);
     }
     for range in &node.pod_ranges {

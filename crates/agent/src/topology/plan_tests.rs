@@ -6,6 +6,7 @@ fn node(n: u8) -> Node {
         addresses: vec![format!("172.18.0.{}", n + 2).parse().unwrap(), format!("fc00::{}", n + 2).parse().unwrap()],
         pod_ranges: vec![format!("10.244.{n}.0/24").parse().unwrap(), format!("fd00:10:244:{n}::/64").parse().unwrap()],
         zone: None,
+        labels: Default::default(),
     }
 }
 
@@ -22,7 +23,53 @@ fn plan(routing: Routing) -> Desired {
     let (own, other) = (node(1), node(2));
     let service_ranges = ["10.96.0.0/12".parse().unwrap()];
     let facts = facts();
-    desired(Input { own: &own, nodes: &[&own, &other], facts: &facts, service_ranges: &service_ranges, routing })
+    desired(Input {
+        own: &own,
+        nodes: &[&own, &other],
+        facts: &facts,
+        service_ranges: &service_ranges,
+        routing,
+        api_servers: &BTreeSet::new(),
+        policy: 0,
+    })
+}
+
+/// With API servers at these addresses, on worker-1.
+fn plan_with(api_servers: &[&str], policy: u32) -> Desired {
+    let (own, other) = (node(1), node(2));
+    let (facts, ranges) = (facts(), ["10.96.0.0/12".parse().unwrap()]);
+    let api_servers = &api_servers.iter().map(|address| address.parse().unwrap()).collect();
+    let (routing, service_ranges) = (Routing::Overlay, &ranges);
+    desired(Input { own: &own, nodes: &[&own, &other], facts: &facts, service_ranges, routing, api_servers, policy })
+}
+
+#[test]
+fn a_node_that_runs_the_api_server_is_known_by_all_of_its_addresses() {
+    let plan = plan_with(&["172.18.0.4", "172.18.0.3"], 0);
+    for prefix in ["172.18.0.4/32", "fc00::4/128"] {
+        let node = route(&plan, prefix);
+        assert_eq!((node.identity, node.kind), (identity::NODE_OF_API_SERVER, RouteKind::RemoteNode as u8));
+    }
+    assert!(!plan.ipcache.contains_key(&key(&"172.18.0.3/32".parse().unwrap())), "the own address stays an endpoint");
+    assert!(plan.host_endpoints.values().all(|e| e.identity == identity::HOST));
+}
+
+#[test]
+fn an_api_server_outside_is_itself_on_the_way_to_everybody_there() {
+    let plan = plan_with(&["198.51.100.7", "172.18.9.9", "2001:db8::7", "10.244.2.9", "10.96.0.1"], 0);
+    let world = route(&plan, "0.0.0.0/0");
+    assert_eq!(route(&plan, "198.51.100.7/32"), Route { identity: identity::KUBE_APISERVER, ..world });
+    assert_eq!(route(&plan, "2001:db8::7/128").next_hop.to_string(), "fc00::1");
+    assert!(route(&plan, "172.18.9.9/32").next_hop.is_zero(), "on the link, as its prefix is");
+    for other in ["10.244.2.9/32", "10.96.0.1/32"] {
+        assert!(!plan.ipcache.contains_key(&key(&other.parse().unwrap())), "{other} is a Pod's or a Service's");
+    }
+}
+
+#[test]
+fn the_nodes_policy_is_at_all_of_its_addresses() {
+    let plan = plan_with(&[], identity::HOST);
+    assert!(plan.host_endpoints.len() == 2 && plan.host_endpoints.values().all(|e| e.policy_id == identity::HOST));
 }
 
 fn route(plan: &Desired, prefix: &str) -> Route {
@@ -82,8 +129,15 @@ fn a_range_claimed_twice_goes_to_the_first_by_name_and_never_away_from_its_own_n
     three.pod_ranges = vec!["10.244.2.0/24".parse().unwrap(), "10.244.1.0/24".parse().unwrap()];
     let facts = facts();
     let nodes = [&three, &two, &own];
-    let plan =
-        desired(Input { own: &own, nodes: &nodes, facts: &facts, service_ranges: &[], routing: Routing::Overlay });
+    let plan = desired(Input {
+        own: &own,
+        nodes: &nodes,
+        facts: &facts,
+        service_ranges: &[],
+        routing: Routing::Overlay,
+        api_servers: &BTreeSet::new(),
+        policy: 0,
+    });
     assert_eq!(route(&plan, "10.244.2.0/24").tunnel, Address::from_v4([172, 18, 0, 4]));
     assert_eq!(route(&plan, "10.244.1.0/24").kind, RouteKind::LocalPods as u8);
     assert!(!plan.host_routes.contains_key(&"10.244.1.0/24".parse::<IpNet>().unwrap()));

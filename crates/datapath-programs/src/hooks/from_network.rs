@@ -101,7 +101,8 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
             if !to_host {
                 services::refuse_unused(s)?;
             }
-            return Ok(TC_ACT_OK as i32);
+            let policy_id = enforce::policy_of_node(target, &s.headers.destination);
+            return if policy_id == 0 { Ok(TC_ACT_OK as i32) } else { for_this_node(skb, s, policy_id) };
         }
         Served::Direct => {
             // No flow is opened: its answers don't come by here, and the node that answers tracks and reports it.
@@ -129,9 +130,9 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
             }
             deliver::to_pod(skb, s, endpoint, false)
         }
-        (Way::Host, _, _) => {
-            if new {
-                s.opening.plain(false, true);
+        (Way::Host, Some(endpoint), _) => {
+            s.opening.plain(false, true);
+            if enforce::host(skb, s, Here::Receiver, endpoint.policy_id, !new)? && new {
                 open_flow(skb, s, ObservationPoint::ToHost)?;
             }
             Ok(deliver::to_host(skb, s))
@@ -163,6 +164,26 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
         (Way::Drop(reason), _, _) => Err(reason),
         _ => Err(DropReason::StaleOrUnroutable),
     }
+}
+
+/// For the node itself, about which there is a policy: from here on its flows are tracked.
+#[inline(always)]
+fn for_this_node(skb: Skb, s: &mut Scratch, policy_id: u32) -> Result<i32, DropReason> {
+    if enforce::is_of_the_link(s) {
+        return Ok(TC_ACT_OK as i32);
+    }
+    let found = find_flow(skb, s)?;
+    s.destination_identity = identity::HOST;
+    // Of an error about what nobody tracks the node's own stack knows better; it makes no connection.
+    if found || !s.headers.is(flags::ICMP_ERROR) {
+        if !found {
+            s.opening.plain(false, true);
+        }
+        if enforce::host(skb, s, Here::Receiver, policy_id, found)? && !found {
+            open_flow(skb, s, ObservationPoint::ToHost)?;
+        }
+    }
+    Ok(deliver::to_host(skb, s))
 }
 
 /// What came to a port of masquerade and is no Pod's: the answer of an endpoint outside to a client outside, who asked

@@ -94,7 +94,11 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
     let from_world = source.is_some_and(|r| r.kind == RouteKind::World as u8);
     let outer_is_node = !from_world || route_of(&s.tunnel).is_some_and(|r| r.kind == RouteKind::RemoteNode as u8);
     overlay_claim(ours, source, &s.tunnel, outer_is_node, claimed)?;
-    s.source_identity = claimed;
+    s.source_identity = match source {
+        // A node is who its address says, whatever it claims: no other node is this one.
+        Some(node) if node.kind == RouteKind::RemoteNode as u8 => node.identity,
+        _ => claimed,
+    };
     fragments::resolve(s)?;
     // SAFETY: plain helper call. The inner MAC is nobody's here; without this the stack would ignore the packet.
     unsafe { bpf_skb_change_type(skb.0, PACKET_HOST) };
@@ -144,9 +148,14 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
         }
         (Way::Host, Some(endpoint), _) if endpoint.flags & FLAG_HOST != 0 => {
             s.destination_identity = identity::HOST;
-            if !found && !s.headers.is(flags::ICMP_ERROR) {
+            if !found {
                 opening(s, from_world);
-                open_flow(skb, s, ObservationPoint::ToHost)?;
+            }
+            if found || !s.headers.is(flags::ICMP_ERROR) {
+                let tracked = enforce::host(skb, s, Here::Receiver, endpoint.policy_id, found)?;
+                if tracked && !found {
+                    open_flow(skb, s, ObservationPoint::ToHost)?;
+                }
             }
             Ok(deliver::to_host(skb, s))
         }
@@ -189,7 +198,7 @@ fn serve(skb: Skb, s: &mut Scratch, to_host: bool, from_world: bool) -> Result<O
         if to_host {
             return Err(DropReason::StaleOrUnroutable);
         }
-        if new {
+        if enforce::host(skb, s, Here::Receiver, endpoint.policy_id, !new)? && new {
             open_flow(skb, s, ObservationPoint::ToHost)?;
         }
         return Ok(Some(deliver::to_host(skb, s)));

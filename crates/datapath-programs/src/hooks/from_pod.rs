@@ -117,8 +117,12 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
     // Nobody is kept from themselves.
     if target.is_none_or(|endpoint| endpoint.ifindex != own.ifindex) {
         enforce::policy(skb, s, Here::Sender, own.policy_id, !new)?;
-        if let (Way::Pod, Some(endpoint)) = (chosen, target) {
-            enforce::policy(skb, s, Here::Receiver, endpoint.policy_id, !new)?;
+        if let Some(endpoint) = target {
+            if matches!(chosen, Way::Pod) {
+                enforce::policy(skb, s, Here::Receiver, endpoint.policy_id, !new)?;
+            } else {
+                new &= enforce::host(skb, s, Here::Receiver, endpoint.policy_id, !new)?;
+            }
         }
     }
     if new {

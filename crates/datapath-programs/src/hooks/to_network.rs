@@ -11,6 +11,7 @@ use packet_headers::{flags, protocol};
 use super::{IS_IP, find_flow, open_flow, read};
 use crate::code::{self, Code};
 use crate::scratch::{Scratch, endpoint_of, route_of};
+use crate::enforce::{self, Here};
 use crate::skb::Skb;
 use crate::{deliver, events, fragments, refusal, services};
 
@@ -42,7 +43,8 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
     if code != IS_IP {
         return Ok(TC_ACT_OK as i32);
     }
-    if endpoint_of(&s.headers.source).is_some_and(|e| e.ifindex != 0) {
+    let own = endpoint_of(&s.headers.source);
+    if own.is_some_and(|e| e.ifindex != 0) {
         // A Pod's address from the host's stack: nobody of ours sent it, and it must not be seen outside, be it a
         // fragment or what looks like a tunnel.
         return Err(DropReason::StaleOrUnroutable);
@@ -54,20 +56,32 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
         return Ok(TC_ACT_OK as i32); // the host's own fragments; ports matter only for translated flows
     }
     s.source_identity = identity::HOST;
-    if !find_flow(skb, s)? {
-        let Some(route) = route_of(&s.headers.destination) else { return Ok(TC_ACT_OK as i32) };
-        s.destination_identity = route.identity;
-        services::refuse_unused_of_host(s)?;
-        if route.kind == RouteKind::Services as u8 {
-            // The socket hooks knew nothing of it, and out there nobody does.
-            return Err(DropReason::ServiceAddress);
-        }
-        // The host's flows to Pods elsewhere are tracked, so that the answer is known as one.
-        if route.kind == RouteKind::RemotePods as u8 && !s.headers.is(flags::ICMP_ERROR) {
+    let policy_id = enforce::policy_of_node(own, &s.headers.source);
+    let found = find_flow(skb, s)?;
+    if !found || policy_id != 0 {
+        let route = route_of(&s.headers.destination);
+        s.destination_identity = route.map_or(identity::WORLD, |r| r.identity);
+        if !found {
             s.opening.plain(true, false);
-            open_flow(skb, s, ObservationPoint::ToNetwork)?;
         }
-        return Ok(TC_ACT_OK as i32);
+        if let (Some(route), false) = (route, found) {
+            services::refuse_unused_of_host(s)?;
+            if route.kind == RouteKind::Services as u8 {
+                // The socket hooks knew nothing of it, and out there nobody does.
+                return Err(DropReason::ServiceAddress);
+            }
+        }
+        if enforce::is_of_the_link(s) || !found && s.headers.is(flags::ICMP_ERROR) {
+            return Ok(TC_ACT_OK as i32);
+        }
+        let tracked = enforce::host(skb, s, Here::Sender, policy_id, found)?;
+        if !found {
+            // The host's flows to Pods elsewhere are tracked in any case, so that the answer is known as one.
+            if tracked && (policy_id != 0 || route.is_some_and(|r| r.kind == RouteKind::RemotePods as u8)) {
+                open_flow(skb, s, ObservationPoint::ToNetwork)?;
+            }
+            return Ok(TC_ACT_OK as i32);
+        }
     }
     if s.known.reply && s.known.is(flow_flags::VIA_ENTRY) {
         // A host-network backend answers a client that came in elsewhere.

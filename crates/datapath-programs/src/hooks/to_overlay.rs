@@ -9,6 +9,7 @@ use packet_headers::flags;
 use super::{IS_IP, IS_OTHER, find_flow, open_flow, read};
 use crate::code::{self, Code};
 use crate::scratch::{Scratch, endpoint_of, route_of};
+use crate::enforce::{self, Here};
 use crate::skb::Skb;
 use crate::{deliver, events, fragments};
 
@@ -61,9 +62,15 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
     let found = find_flow(skb, s)?;
     s.destination_identity = route.identity;
     s.tunnel = route.tunnel;
-    if !found && !s.headers.is(flags::ICMP_ERROR) {
+    let opens = !found && !s.headers.is(flags::ICMP_ERROR);
+    if opens {
         s.opening.plain(true, false);
-        open_flow(skb, s, ObservationPoint::ToOverlay)?;
+    }
+    if found || opens {
+        let tracked = enforce::host(skb, s, Here::Sender, own.policy_id, found)?;
+        if opens && tracked {
+            open_flow(skb, s, ObservationPoint::ToOverlay)?;
+        }
     }
     deliver::set_tunnel(skb, &route.tunnel, identity::REMOTE_NODE)?;
     events::passed(skb, s, ObservationPoint::ToOverlay);

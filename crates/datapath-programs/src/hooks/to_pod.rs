@@ -46,19 +46,23 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
     if target.ifindex != skb.ifindex() {
         return Err(DropReason::NoLocalEndpoint);
     }
-    s.source_identity = match endpoint_of(&s.headers.source) {
+    let own = endpoint_of(&s.headers.source);
+    s.source_identity = match own {
         Some(own) => own.identity,
         None => route_of(&s.headers.source).map_or(identity::WORLD, |r| r.identity),
     };
+    let policy_of_node = enforce::policy_of_node(own, &s.headers.source);
     let found = find_flow(skb, s)?;
     s.destination_identity = target.identity;
     // An ICMP error of the host's own stack about a packet it saw (as from a host port that nobody serves) may be
     // about a flow that was never tracked; it comes from the node itself, so it passes.
-    let opens = !found && !s.headers.is(flags::ICMP_ERROR);
+    let mut opens = !found && !s.headers.is(flags::ICMP_ERROR);
     if opens {
         s.opening.plain(true, true);
     }
     if found || opens {
+        let tracked = enforce::host(skb, s, Here::Sender, policy_of_node, found)?;
+        opens &= tracked;
         enforce::policy(skb, s, Here::Receiver, target.policy_id, found)?;
     }
     if opens {

@@ -7,6 +7,7 @@
 #[path = "../traffic/cluster.rs"]
 #[allow(dead_code, reason = "the tests of traffic use the rest")]
 mod cluster;
+mod nodes;
 
 use cluster::{Cluster, From, at, malla_path, text, wait_until};
 use std::process::{Command, Stdio};
@@ -24,13 +25,18 @@ fn answers(cluster: &Cluster, from: From, url: &str) -> bool {
     })
 }
 
-/// Who reaches the server's port, in both families, as soon as it is so and a moment later still.
+/// Who reaches the server's port, in both families.
 fn expect(cluster: &Cluster, what: &str, port: u16, allowed: &[From]) {
-    let urls = cluster.pod_addresses("server").map(|address| format!("http://{}/", at(&address, port)));
+    expect_at(cluster, what, &cluster.pod_addresses("server"), port, &CLIENTS, allowed);
+}
+
+/// Which of the clients reach a port of these addresses, as soon as it is so and a moment later still.
+fn expect_at(cluster: &Cluster, what: &str, at_: &[String; 2], port: u16, clients: &[From], allowed: &[From]) {
+    let urls = at_.each_ref().map(|address| format!("http://{}/", at(address, port)));
     let wrong = || -> Vec<String> {
         let mut wrong = Vec::new();
         std::thread::scope(|scope| {
-            let asked: Vec<_> = CLIENTS
+            let asked: Vec<_> = clients
                 .iter()
                 .flat_map(|from| urls.iter().map(move |url| (*from, url)))
                 .map(|(from, url)| (from, url, scope.spawn(move || answers(cluster, from, url))))
@@ -82,6 +88,7 @@ fn policies_hold(routing: &str) {
     services(&cluster);
     cilium(&cluster);
     tiers(&cluster);
+    nodes::nodes(&cluster);
     without_an_agent(&cluster);
 }
 

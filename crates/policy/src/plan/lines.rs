@@ -85,6 +85,16 @@ impl Lines {
         lines
     }
 
+    /// What keeps a node reachable when nothing else fits: everything but the failsafe ports is denied. Takes no peers and
+    /// no prefixes.
+    pub fn failsafe(&self) -> Self {
+        let keeps = |line: &&Line| {
+            let first = line.effect.slot == Slot::Admin && line.effect.outcome.precedence == FAILSAFE;
+            first && matches!(line.who, Who::Everybody)
+        };
+        Self { default_deny: true, lines: self.lines.iter().filter(keeps).cloned().collect() }
+    }
+
     fn add(&mut self, rule: &Rule, effect: Effect, subject: &IdentityFacts, nodes: &[NodeFacts]) {
         let names_of = if rule.direction == Direction::Ingress { Some(&*subject.named_ports) } else { None };
         let (pieces, names) = pieces(&rule.ports, names_of);
@@ -215,6 +225,7 @@ fn host_line() -> Line {
     }
 }
 
+const FAILSAFE: u32 = u32::MAX;
 const NORMAL_DENY: u32 = 0xc000_0000;
 const NORMAL_ALLOW: u32 = 0x8000_0000;
 
@@ -224,7 +235,7 @@ fn effect(rule: &Rule, number: u32, log: bool) -> Effect {
     let ordered =
         |priority: crate::rule::Priority| u32::from(0x7fff - priority.get()) << 16 | u32::from(u16::MAX - rule.order);
     let (slot, precedence) = match (rule.tier, rule.action) {
-        (Tier::Failsafe, _) => (Slot::Admin, u32::MAX),
+        (Tier::Failsafe, _) => (Slot::Admin, FAILSAFE),
         (Tier::Admin(priority), _) => (Slot::Admin, ordered(priority)),
         (Tier::Normal, Action::Deny) => (Slot::Rest, NORMAL_DENY),
         (Tier::Normal, _) => (Slot::Rest, NORMAL_ALLOW),

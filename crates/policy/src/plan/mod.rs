@@ -31,7 +31,7 @@ pub use change::Change;
 pub use room::{Capacity, Problem};
 pub use tables::Tables;
 
-use crate::rule::{Origin, Policy, Rule};
+use crate::rule::{Dialect, Origin, Policy, Rule};
 use crate::subject::{IdentityFacts, NodeFacts};
 use classes::Classes;
 use datapath_layouts::{IdentityInfo, PolicyKey, identity};
@@ -120,6 +120,14 @@ impl Planner {
     /// What does not fit, by whose it is: there everything is denied.
     pub fn problems(&self) -> impl Iterator<Item = (&PolicyKey, &Problem)> {
         self.problems.iter()
+    }
+
+    /// Whether a policy that people wrote is about an identity, be it in audit.
+    #[must_use]
+    pub fn is_governed(&self, number: u32) -> bool {
+        let Some(facts) = self.identities.get(&number) else { return false };
+        let mut written = self.policies.values().filter(|policy| policy.origin.dialect != Dialect::Malla);
+        written.any(|policy| subjects::is_about(policy, facts))
     }
 
     /// Identities for which `identities` has no room: they stay unknown.
@@ -238,7 +246,7 @@ impl Planner {
 
 /// What the kernel looks up for the halves of the world; `WORLD` itself never is.
 fn reserved() -> impl Iterator<Item = IdentityFacts> {
-    (identity::HOST..=identity::WORLD_IPV6).filter_map(IdentityFacts::reserved)
+    (identity::HOST..=identity::WORLD_IPV6).chain([identity::NODE_OF_API_SERVER]).filter_map(IdentityFacts::reserved)
 }
 
 /// What a map says of identities that are the same for the datapath.

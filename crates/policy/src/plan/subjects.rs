@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 const DIRECTIONS: [Direction; 2] = [Direction::Ingress, Direction::Egress];
 
 /// Whether a policy is about this identity.
-fn is_about(policy: &Policy, facts: &IdentityFacts) -> bool {
+pub(super) fn is_about(policy: &Policy, facts: &IdentityFacts) -> bool {
     match &policy.subject {
         Subject::Endpoints(selector) => {
             matches!(facts.kind, Kind::Pod | Kind::Unmanaged | Kind::Init | Kind::Health | Kind::Ingress)

@@ -3,9 +3,10 @@
 use super::content::Content;
 use super::desired::Desired;
 use super::lines::Lines;
-use super::{Change, Entry, Live, Planner, Problem};
+use super::room::failsafe_size;
+use super::{Capacity, Change, Entry, Live, Planner, Problem};
 use datapath_layouts::policy::{level, policy_flags};
-use datapath_layouts::{PeerKey, Policy, PolicyKey};
+use datapath_layouts::{PeerKey, Policy, PolicyKey, identity};
 use ipnet::IpNet;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -35,6 +36,9 @@ impl Planner {
         let desired = self.world().desired(&lines);
         let way = self.way(&key, &desired, shadow, renew);
         if let Err(problem) = self.check_room(&key, &lines, &desired, &way) {
+            if key.policy_id & !PolicyKey::SHADOW == identity::HOST {
+                return self.overflow_of_node(key, &lines, shadow, renew, problem, changes);
+            }
             return self.overflow(key, lines, shadow, renew, problem, changes);
         }
         self.problems.remove(&key);
@@ -163,7 +167,7 @@ impl Planner {
             return Err(problem);
         }
         let policies = usize::from(!self.tables.policies.contains_key(key));
-        let (have, room) = (&self.tables, &self.capacity);
+        let (have, room) = (&self.tables, self.room_for(key, lines));
         for (map, capacity, used, new) in [
             ("policies", room.policies, have.policies.len(), policies),
             ("policy_peers", room.peers, have.peers.len(), peers),
@@ -187,6 +191,42 @@ impl Planner {
             false => ("policy_cidrs", used, capacity),
         };
         (!named.is_empty()).then(|| Problem { map, capacity, needed: used + named.len() })
+    }
+
+    /// Everything else leaves the room that a node needs to stay reachable.
+    fn room_for(&self, key: &PolicyKey, lines: &Lines) -> Capacity {
+        let mut room = self.capacity;
+        if key.policy_id & !PolicyKey::SHADOW != identity::HOST || *lines != lines.failsafe() {
+            let (rows, ranges) = failsafe_size(self.policies.values());
+            room.rows = room.rows.saturating_sub(rows);
+            room.ranges = room.ranges.saturating_sub(ranges);
+            let is_host = key.policy_id == identity::HOST;
+            room.policies = room.policies.saturating_sub(if rows == 0 || is_host { 0 } else { 2 });
+        }
+        room
+    }
+
+    /// A node whose policy does not fit keeps its failsafe ports. If not even those fit it has no policy: a node that nobody
+    /// reaches can't be helped.
+    fn overflow_of_node(
+        &mut self,
+        key: PolicyKey,
+        lines: &Lines,
+        shadow: u32,
+        renew: bool,
+        problem: Problem,
+        changes: &mut Vec<Change>,
+    ) -> bool {
+        let failsafe = lines.failsafe();
+        let renewed = if failsafe == *lines {
+            let had = self.live.contains_key(&key);
+            self.drop_policy(key, changes);
+            had
+        } else {
+            self.settle(key, failsafe, shadow, renew, changes)
+        };
+        self.problems.insert(key, problem);
+        renewed
     }
 
     /// What does not fit denies everything, by an entry that needs no table, or by having none.
