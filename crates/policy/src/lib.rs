@@ -12,8 +12,15 @@
 mod describe;
 pub mod dialect;
 pub mod explain;
+pub mod matrix;
 pub mod plan;
+pub mod prove;
+pub mod reach;
 pub mod reference;
 pub mod rule;
 pub mod selector;
+pub mod simulate;
+pub mod snapshot;
 pub mod subject;
+pub mod told;
+pub mod wire;

@@ -11,6 +11,7 @@
 mod apply;
 mod facts;
 pub(crate) mod objects;
+mod view;
 
 pub use apply::{Maps, apply};
 pub use facts::{node_facts, pod_facts};

@@ -107,6 +107,17 @@ impl Planner {
         self.rules.get(number).map(|(origin, rule)| (origin, rule))
     }
 
+    /// Every rule that a verdict may name, with its number.
+    pub fn rules(&self) -> impl Iterator<Item = (u32, &Origin, &Rule)> {
+        self.rules.iter().map(|(number, (origin, rule))| (number, origin, rule))
+    }
+
+    /// Nodes as they are.
+    #[must_use]
+    pub fn nodes(&self) -> &[NodeFacts] {
+        &self.nodes
+    }
+
     /// Policies as they are.
     pub fn policies(&self) -> impl Iterator<Item = &Policy> {
         self.policies.values()

@@ -46,6 +46,10 @@ impl<T: Hash + Eq + Clone> Numbered<T> {
         self.contents.get(&number)
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        self.contents.iter().map(|(number, content)| (*number, content))
+    }
+
     pub fn number(&mut self, content: &T) -> u32 {
         if let Some(number) = self.find(content) {
             return number;
