@@ -1,6 +1,7 @@
 //! All that verdicts hang on, as somebody knows it at one time: an agent of its cluster, or a command of some files.
 
 use crate::dialect::references::{CidrGroup, References, ServiceFacts};
+use crate::plan::usual_number;
 use crate::reference::World;
 use crate::rule::{Origin, Policy};
 use crate::subject::{IdentityFacts, NodeFacts};
@@ -103,9 +104,15 @@ impl Snapshot {
         self.identities.iter().find(|facts| facts.number == number)
     }
 
-    /// The rule with this number.
+    /// The rule with this number: as this node's maps have it, or as those of others would.
     #[must_use]
-    pub fn rule(&self, number: u32) -> Option<&RuleName> {
-        self.rules.iter().find(|rule| rule.number == number)
+    pub fn rule(&self, number: u32) -> Option<RuleName> {
+        let own = self.rules.iter().find(|rule| rule.number == number);
+        own.cloned().or_else(|| {
+            let all =
+                self.policies.iter().flat_map(|policy| policy.rules.iter().map(move |rule| (&policy.origin, rule)));
+            let (policy, rule) = all.into_iter().find(|(origin, rule)| usual_number(origin, rule) == number)?;
+            Some(RuleName { number, policy: policy.clone(), field: rule.field.clone() })
+        })
     }
 }

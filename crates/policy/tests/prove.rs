@@ -6,7 +6,7 @@ mod generate;
 use datapath_layouts::identity;
 use policy::prove::{Answer, Claim, Known, MOST_STEPS, Metadata, Question, Spec, Witness, prove};
 use policy::reference::{Packet, World, judge};
-use policy::rule::{Direction, Policy};
+use policy::rule::{Direction, Policy, Subject};
 use policy::selector::{CLUSTER, NAMESPACE, NAMESPACE_LABELS, SERVICE_ACCOUNT};
 use policy::subject::{IdentityFacts, Kind, NamedPort, NodeFacts};
 use proptest::prelude::*;
@@ -260,6 +260,12 @@ fn speaks(ports: &serde_json::Value, flow: &Flow) -> bool {
 
 /// Whether a flow refutes the claim.
 fn refutes(question: &serde_json::Value, flow: &Flow, policies: &[Policy]) -> bool {
+    // What no policy can be about is nobody's claim.
+    let has_node_policies = policies.iter().any(|policy| matches!(policy.subject, Subject::Nodes(_)));
+    let is_judged = |end: &Somebody| end.itself.is_some() && (end.node.is_none() || has_node_policies);
+    if !is_judged(&flow.from) && !is_judged(&flow.to) {
+        return false;
+    }
     let spec = &question["spec"];
     let one_of =
         |parties: &serde_json::Value, end| parties.as_array().is_none_or(|all| all.iter().any(|one| meant(one, end)));

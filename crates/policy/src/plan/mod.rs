@@ -247,6 +247,12 @@ impl Planner {
     }
 }
 
+/// The number that a rule has in the maps of every node, unless another rule had it first.
+#[must_use]
+pub fn usual_number(origin: &Origin, rule: &Rule) -> u32 {
+    numbers::hash(&(origin, rule)).max(1)
+}
+
 /// What the kernel looks up for the halves of the world; `WORLD` itself never is.
 fn reserved() -> impl Iterator<Item = IdentityFacts> {
     (identity::HOST..=identity::WORLD_IPV6).filter_map(IdentityFacts::reserved)

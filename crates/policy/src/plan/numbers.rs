@@ -19,7 +19,7 @@ impl Hasher for Fnv {
     }
 }
 
-fn hash(of: &impl Hash) -> u32 {
+pub(super) fn hash(of: &impl Hash) -> u32 {
     let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
     of.hash(&mut hasher);
     hasher.finish() as u32
