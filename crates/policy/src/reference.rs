@@ -150,7 +150,7 @@ pub(crate) fn ends<'a>(world: &World<'a>, packet: &Packet) -> (Option<&'a Identi
 
 /// The policies whose subject this is.
 pub(crate) fn policies_about<'a>(world: &World<'a>, subject: &IdentityFacts, audited: bool) -> Vec<&'a Policy> {
-    world.policies.iter().filter(|policy| (audited || !policy.audit) && is_about(policy, subject)).collect()
+    world.policies.iter().filter(|policy| (audited || !policy.audit) && governs(policy, subject)).collect()
 }
 
 /// The rules that match, with what each of them does here.
@@ -207,7 +207,9 @@ fn first_in_order<'a>(
     of_tier.into_iter().filter(|one| place(one) == first).collect()
 }
 
-fn is_about(policy: &Policy, subject: &IdentityFacts) -> bool {
+/// Whether a policy is about this identity.
+#[must_use]
+pub fn governs(policy: &Policy, subject: &IdentityFacts) -> bool {
     match &policy.subject {
         Subject::Nodes(selector) => subject.kind == Kind::Host && selector.matches(&subject.labels),
         Subject::Endpoints(selector) => match subject.kind {

@@ -17,10 +17,12 @@
 use crate::selector::Selector;
 pub use datapath_layouts::policy::Direction;
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The language of an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Dialect {
     /// `networking.k8s.io`.
     Kubernetes,
@@ -33,7 +35,7 @@ pub enum Dialect {
 }
 
 /// Where a policy comes from. Names it: two policies never have the same.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Origin {
     /// The dialect.
     pub dialect: Dialect,
@@ -60,7 +62,8 @@ impl fmt::Display for Origin {
 }
 
 /// Whom a policy is about.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Subject {
     /// Pods (never nodes, nor what is outside).
     Endpoints(Selector),
@@ -69,7 +72,7 @@ pub enum Subject {
 }
 
 /// One value for each direction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PerDirection<T> {
     /// Into the subject.
     pub ingress: T,
@@ -89,7 +92,7 @@ impl<T: Copy> PerDirection<T> {
 }
 
 /// A policy: what one object (or one of its specs) says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     /// Where it comes from.
     pub origin: Origin,
@@ -109,7 +112,7 @@ pub struct Policy {
 }
 
 /// A field that is understood and not enforced.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     /// Its path in the object.
     pub field: String,
@@ -118,7 +121,8 @@ pub struct Gap {
 }
 
 /// Priority of a policy in a tier: the lower one wins. 0 to 1000 (`policy.networking.k8s.io/v1alpha2`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u16", into = "u16")]
 pub struct Priority(u16);
 
 impl Priority {
@@ -138,8 +142,23 @@ impl Priority {
     }
 }
 
+impl TryFrom<u16> for Priority {
+    type Error = &'static str;
+
+    fn try_from(number: u16) -> Result<Self, Self::Error> {
+        Self::new(number).ok_or("a priority is at most 1000")
+    }
+}
+
+impl From<Priority> for u16 {
+    fn from(priority: Priority) -> Self {
+        priority.0
+    }
+}
+
 /// When a rule is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Tier {
     /// Before all others. Only allows; not written by people.
     Failsafe,
@@ -152,7 +171,8 @@ pub enum Tier {
 }
 
 /// What a rule does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// Lets through.
     Allow,
@@ -163,9 +183,10 @@ pub enum Action {
 }
 
 /// One rule.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Rule {
     /// Whose packets: those into the subject or those out of it.
+    #[serde(with = "crate::wire::direction")]
     pub direction: Direction,
     /// When it is asked.
     pub tier: Tier,
@@ -182,7 +203,8 @@ pub struct Rule {
 }
 
 /// The other end.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Peers {
     /// Whoever it is.
     Any,
@@ -191,7 +213,8 @@ pub enum Peers {
 }
 
 /// One way to name the other end.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Peer {
     /// Whoever has the labels. Scoping (the namespace of the policy, "is a Pod") is part of the selector.
     Endpoints(Selector),
@@ -214,7 +237,8 @@ pub enum Peer {
 }
 
 /// Whom a prefix can match.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Scope {
     /// Only what is outside of the cluster ([`crate::subject::Kind::is_outside`]).
     Outside,
@@ -223,7 +247,8 @@ pub enum Scope {
 }
 
 /// What somebody is (Cilium's entities), by kind and `reserved:` labels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Entity {
     /// Whoever it is.
     All,
@@ -254,7 +279,8 @@ pub enum Entity {
 }
 
 /// What is spoken.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Ports {
     /// Whatever it is, protocols without ports too.
     Any,
@@ -263,7 +289,8 @@ pub enum Ports {
 }
 
 /// Protocols with ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Transport {
     /// TCP.
     Tcp,
@@ -289,7 +316,8 @@ impl Transport {
 }
 
 /// Ports of a protocol.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum PortSet {
     /// All of them.
     All,
@@ -302,7 +330,8 @@ pub enum PortSet {
 }
 
 /// One way to say what is spoken.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum PortMatch {
     /// A protocol with ports.
     Port(Transport, PortSet),

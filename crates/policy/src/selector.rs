@@ -1,5 +1,7 @@
 //! Labels and what selects them.
 
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Key of a Pod's namespace among its labels.
@@ -12,7 +14,8 @@ pub const SERVICE_ACCOUNT: &str = "k8s:io.cilium.k8s.policy.serviceaccount";
 pub const CLUSTER: &str = "k8s:io.cilium.k8s.policy.cluster";
 
 /// Labels as `source:key` = value, sorted; a key once.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "BTreeMap<Box<str>, Box<str>>", into = "BTreeMap<Box<str>, Box<str>>")]
 pub struct Labels(Box<[(Box<str>, Box<str>)]>);
 
 impl Labels {
@@ -37,9 +40,27 @@ impl Labels {
 impl<K: Into<Box<str>>, V: Into<Box<str>>> FromIterator<(K, V)> for Labels {
     /// Of a key that comes twice the last one counts.
     fn from_iter<I: IntoIterator<Item = (K, V)>>(labels: I) -> Self {
-        let map: std::collections::BTreeMap<Box<str>, Box<str>> =
+        let map: BTreeMap<Box<str>, Box<str>> =
             labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
         Self(map.into_iter().collect())
+    }
+}
+
+impl From<BTreeMap<Box<str>, Box<str>>> for Labels {
+    fn from(labels: BTreeMap<Box<str>, Box<str>>) -> Self {
+        Self(labels.into_iter().collect())
+    }
+}
+
+impl From<Labels> for BTreeMap<Box<str>, Box<str>> {
+    fn from(labels: Labels) -> Self {
+        labels.0.into_iter().collect()
+    }
+}
+
+impl From<Vec<Requirement>> for Selector {
+    fn from(requirements: Vec<Requirement>) -> Self {
+        Self::new(requirements)
     }
 }
 
@@ -56,7 +77,8 @@ impl fmt::Display for Labels {
 }
 
 /// What a selector asks of one key.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Test {
     /// The key is there with one of these values.
     In(Vec<Box<str>>),
@@ -69,7 +91,7 @@ pub enum Test {
 }
 
 /// One key and its test.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Requirement {
     /// `source:key`; with the source `any`, of whichever source.
     pub key: Box<str>,
@@ -79,7 +101,8 @@ pub struct Requirement {
 
 /// Selects labels that fulfil all requirements; without any, all labels. Selectors that mean the same compare equal if
 /// they were written of the same requirements in any order.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "Vec<Requirement>")]
 pub struct Selector(Vec<Requirement>);
 
 impl Selector {

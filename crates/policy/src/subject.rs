@@ -3,10 +3,11 @@
 use crate::selector::Labels;
 use datapath_layouts::identity;
 pub use datapath_layouts::policy::Kind;
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// A port that has a name in an identity's Pods. Part of what makes an identity, so it is the same for all of them.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct NamedPort {
     /// The name.
     pub name: Box<str>,
@@ -18,7 +19,7 @@ pub struct NamedPort {
 
 /// What is known about an identity. All of it is part of the identity: another label, another namespace's label or
 /// another named port is another number.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdentityFacts {
     /// The number in packets and maps.
     pub number: u32,
@@ -28,6 +29,7 @@ pub struct IdentityFacts {
     /// Its namespace; none for what is no Pod.
     pub namespace: Option<Box<str>>,
     /// Its kind.
+    #[serde(with = "crate::wire::kind")]
     pub kind: Kind,
     /// Its named ports.
     pub named_ports: Vec<NamedPort>,
@@ -57,7 +59,7 @@ impl IdentityFacts {
 }
 
 /// A node, for peers that name nodes by their labels.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeFacts {
     /// Its name.
     pub name: Box<str>,

@@ -1,9 +1,10 @@
 //! Who was that? An event's numbers and addresses with the names that this node knows.
 
 use super::clock::Clock;
-use super::record::{Icmp, Interface, Kind, Party, Record, Service, Totals, Verdict};
+use super::record::{Icmp, Interface, Kind, Party, PolicyRef, Record, Service, Totals, Verdict};
 use crate::services::Names;
 use datapath_layouts::event::event_flags;
+use datapath_layouts::policy::Direction;
 use datapath_layouts::{Address, DropReason, Event, EventKind, ObservationPoint, identity};
 use model::NodeName;
 
@@ -58,6 +59,8 @@ pub fn enrich(event: &Event, names: &Names, node: &NodeName, clock: &Clock) -> O
         length: event.length,
         interface: Interface { index: event.ifindex },
         rule: event.rule,
+        decided_by: names.rules.get(&event.rule).cloned(),
+        default_deny: default_deny(event, kind, names),
         cpu: event.cpu,
         totals: (kind == Kind::End).then_some(Totals {
             reset: flag(event_flags::RESET),
@@ -69,6 +72,17 @@ pub fn enrich(event: &Event, names: &Names, node: &NodeName, clock: &Clock) -> O
             reply_bytes: event.reply_bytes,
         }),
     })
+}
+
+/// Of what no rule allowed: whose default deny it was. The flow is judged by its forward tuple at the end that is here.
+fn default_deny(event: &Event, kind: Kind, names: &Names) -> Vec<PolicyRef> {
+    if kind != Kind::Drop || event.reason != DropReason::PolicyDenied as u8 || event.rule != 0 {
+        return Vec::new();
+    }
+    let (into, reply) = (event.flags & event_flags::INGRESS != 0, event.flags & event_flags::REPLY != 0);
+    let subject = if into { event.destination_identity } else { event.source_identity };
+    let direction = if into == reply { Direction::Egress } else { Direction::Ingress };
+    names.default_deny.get(&(subject, direction)).cloned().unwrap_or_default()
 }
 
 fn party(address: Address, port: u16, number: u32, protocol: u8, names: &Names) -> Party {
@@ -166,6 +180,36 @@ mod tests {
             enrich(&event, &names(), &"n".into(), &Clock::now()).unwrap().drop_reason.unwrap()
         };
         assert_eq!((drop(133).as_str(), drop(9).as_str()), ("POLICY_DENIED", "REASON_9"));
+    }
+
+    #[test]
+    fn a_drop_names_its_rule_or_whose_default_deny_it_was() {
+        let policy = |name: &str, field: Option<&str>| PolicyRef {
+            kind: "NetworkPolicy".into(),
+            namespace: "shop".into(),
+            name: name.into(),
+            field: field.map(str::to_owned),
+        };
+        let mut names = names();
+        names.rules.insert(77, policy("shut", Some("spec.ingress[0]")));
+        names.default_deny.insert((301, Direction::Ingress), vec![policy("in", None)]);
+        names.default_deny.insert((300, Direction::Egress), vec![policy("out", None)]);
+        let told = |reason: DropReason, rule, flags| {
+            let ends = Event { source_identity: 300, destination_identity: 301, ..event() };
+            let event = Event { kind: EventKind::Drop as u8, reason: reason as u8, rule, flags, ..ends };
+            let record = enrich(&event, &names, &"n".into(), &Clock::now()).unwrap();
+            let texts: Vec<String> = record.default_deny.iter().map(ToString::to_string).collect();
+            (record.decided_by.map(|rule| rule.to_string()), texts.join(" "))
+        };
+        let (ingress, reply) = (event_flags::INGRESS, event_flags::REPLY);
+        let rule = Some("NetworkPolicy shop/shut spec.ingress[0]".to_owned());
+        assert_eq!(told(DropReason::PolicyDeny, 77, ingress), (rule, String::new()));
+        assert_eq!(told(DropReason::PolicyDeny, 78, ingress), (None, String::new()), "a rule that has gone");
+        assert_eq!(told(DropReason::PolicyDenied, 0, ingress), (None, "NetworkPolicy shop/in".into()));
+        assert_eq!(told(DropReason::PolicyDenied, 0, 0), (None, "NetworkPolicy shop/out".into()));
+        assert_eq!(told(DropReason::PolicyDenied, 0, reply), (None, String::new()), "300 let nobody in");
+        assert_eq!(told(DropReason::PolicyDenied, 0, ingress | reply), (None, String::new()), "301 went nowhere");
+        assert_eq!(told(DropReason::SourceRange, 0, ingress), (None, String::new()), "no policy's");
     }
 
     #[test]

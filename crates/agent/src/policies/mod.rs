@@ -13,6 +13,7 @@
 mod apply;
 mod facts;
 pub(crate) mod objects;
+mod view;
 
 pub use apply::{Maps, apply};
 pub use facts::{host_facts, node_facts, pod_facts};

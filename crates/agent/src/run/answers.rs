@@ -7,7 +7,9 @@ use crate::node_config::pod_mtu;
 use crate::status::{Counts, Datapath, Endpoint, Events, MapUsage, Memory, Mtu, Packets, State as Word, Status};
 use datapath_layouts::{DropReason, ObservationPoint, Routing, StatsValue, stats};
 use load_balancer::host_ports::described;
+use policy::snapshot::{PodFacts, Snapshot};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 impl State {
     /// Everything that the agent says of itself.
@@ -52,6 +54,30 @@ impl State {
             events: self.events(&counters),
             collected: parts.collected.now(),
         }
+    }
+
+    /// Policy as this node has it, with the Pods of the cluster.
+    #[must_use]
+    pub fn policy_snapshot(&self) -> Snapshot {
+        let by_address = |address: IpAddr| {
+            let found = self.nodes.values().find(|node| node.addresses.contains(&address));
+            found.map(|node| node.name.0.clone())
+        };
+        let mut pods: Vec<PodFacts> = self
+            .identities
+            .published()
+            .map(|one| PodFacts {
+                namespace: one.pod.namespace.clone(),
+                name: one.pod.name.clone(),
+                identity: one.identity,
+                addresses: one.addresses.clone(),
+                node: one.node.and_then(by_address),
+            })
+            .collect();
+        pods.sort_unstable_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        let mut pod_ranges: Vec<_> = self.nodes.values().flat_map(|node| node.pod_ranges.iter().copied()).collect();
+        pod_ranges.sort_unstable();
+        Snapshot { node: self.parts.own.name.0.clone(), pods, pod_ranges, ..self.policies.snapshot() }
     }
 
     /// What needs attention, each in one line.

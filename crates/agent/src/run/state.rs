@@ -408,6 +408,9 @@ impl State {
                 let endpoints = self.endpoints(&mut Vec::new());
                 let _ = sender.send(self.identities.endpoint_views(endpoints));
             }
+            Question::Policy(sender) => {
+                let _ = sender.send(self.policy_snapshot());
+            }
             Question::Listening => {
                 self.attempt("tracing", Self::adjust_tracing);
                 self.names_since = Instant::now().checked_sub(NAMES).unwrap_or(self.names_since);
@@ -444,6 +447,7 @@ impl State {
                 names.services.insert((key.address, key.port, key.protocol), (*service).clone());
             }
         }
+        self.policies.name_rules(&mut names);
         *self.parts.names.write().unwrap_or_else(PoisonError::into_inner) = names;
         self.names_are_old = false;
         self.names_since = Instant::now();

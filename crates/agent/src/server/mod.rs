@@ -13,6 +13,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use futures::StreamExt;
 use model::ObjectName;
+use policy::snapshot::Snapshot;
 use serde::Deserialize;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -37,6 +38,8 @@ pub enum Question {
     Identities(oneshot::Sender<Vec<IdentityView>>),
     /// The Pods of this node.
     Endpoints(oneshot::Sender<Vec<EndpointView>>),
+    /// Policies, identities, nodes and Pods in one piece.
+    Policy(oneshot::Sender<Snapshot>),
     /// Somebody listens to events now: names are wanted, and maybe single packets.
     Listening,
 }
@@ -86,6 +89,7 @@ fn router(context: Context) -> Router {
         .route("/v1/services/{namespace}/{name}", get(service))
         .route("/v1/identities", get(identities))
         .route("/v1/endpoints", get(endpoints))
+        .route("/v1/policy", get(policy))
         .with_state(context)
 }
 
@@ -139,6 +143,13 @@ async fn identities(State(context): State<Context>) -> Response {
 async fn endpoints(State(context): State<Context>) -> Response {
     match ask(&context, Question::Endpoints).await {
         Some(endpoints) => Json(endpoints).into_response(),
+        None => gone(),
+    }
+}
+
+async fn policy(State(context): State<Context>) -> Response {
+    match ask(&context, Question::Policy).await {
+        Some(snapshot) => Json(snapshot).into_response(),
         None => gone(),
     }
 }

@@ -1,10 +1,12 @@
 //! Names of what has an address, as far as this node knows them: for people who read events.
 
+use crate::events::PolicyRef;
 use datapath_layouts::Address;
+use datapath_layouts::policy::Direction;
 use model::{NodeName, ObjectName};
 use std::collections::HashMap;
 
-/// Names by address.
+/// Names by address, and of rules.
 #[derive(Debug, Default)]
 pub struct Names {
     /// Pods: local ones, and those behind Services.
@@ -13,6 +15,10 @@ pub struct Names {
     pub services: HashMap<(Address, u16, u8), ObjectName>,
     /// Nodes.
     pub nodes: HashMap<Address, NodeName>,
+    /// Rules of policies, by their number in the maps.
+    pub rules: HashMap<u32, PolicyRef>,
+    /// Policies by which an identity's direction has default deny; only of this node's Pods.
+    pub default_deny: HashMap<(u32, Direction), Vec<PolicyRef>>,
 }
 
 impl Names {

@@ -40,11 +40,27 @@ fn flow(record: &Record, with_node: bool, zone: &TimeZone) -> String {
         party(right, record),
         summary(record)
     );
+    if record.kind == Kind::Drop {
+        out.push_str(&blame(record));
+    }
     if let Some(service) = &record.service {
         let name = service.name.as_ref().map(|n| format!("{n} ")).unwrap_or_default();
         out.push_str(&format!(" via service {name}{}", socket(service.address, service.port)));
     }
     out
+}
+
+/// Which rule denied, or whose default deny it was.
+fn blame(record: &Record) -> String {
+    match (&record.decided_by, &*record.default_deny, record.rule) {
+        (Some(rule), ..) => format!(" by {rule}"),
+        (None, [], 0) => String::new(),
+        (None, [], number) => format!(" by rule {number}, which is not there any more"),
+        (None, policies, _) => {
+            let policies: Vec<String> = policies.iter().map(ToString::to_string).collect();
+            format!(" by default deny of {}", policies.join(", "))
+        }
+    }
 }
 
 fn party(party: &Party, record: &Record) -> String {
@@ -113,7 +129,7 @@ pub fn example() -> Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use agent::events::{Icmp, Totals};
+    use agent::events::{Icmp, PolicyRef, Totals};
 
     fn text(record: &Record) -> String {
         flow(record, false, &TimeZone::UTC)
@@ -150,6 +166,34 @@ mod tests {
         assert!(text(&record).ends_with(
             "10.244.1.2 (world) -> default/spink-abc (ID:300) POLICY_DENIED DROPPED (ICMPv4 type 8 code 0)"
         ));
+    }
+
+    #[test]
+    fn a_drop_by_policy_names_who_denied() {
+        let mut record = example();
+        (record.kind, record.verdict, record.service) = (Kind::Drop, Verdict::Dropped, None);
+        record.drop_reason = Some("POLICY_DENY".into());
+        record.rule = 9;
+        assert!(
+            text(&record).ends_with("(TCP Flags: SYN) by rule 9, which is not there any more"),
+            "{}",
+            text(&record)
+        );
+        let policy = |name: &str, field: Option<&str>| PolicyRef {
+            kind: "NetworkPolicy".into(),
+            namespace: "shop".into(),
+            name: name.into(),
+            field: field.map(str::to_owned),
+        };
+        record.decided_by = Some(policy("db", Some("spec.ingress[0]")));
+        assert!(text(&record).ends_with("(TCP Flags: SYN) by NetworkPolicy shop/db spec.ingress[0]"));
+        (record.decided_by, record.rule, record.drop_reason) = (None, 0, Some("POLICY_DENIED".into()));
+        record.default_deny = vec![policy("db", None), policy("all", None)];
+        let expected =
+            "POLICY_DENIED DROPPED (TCP Flags: SYN) by default deny of NetworkPolicy shop/db, NetworkPolicy shop/all";
+        assert!(text(&record).ends_with(expected), "{}", text(&record));
+        record.default_deny.clear();
+        assert!(text(&record).ends_with("POLICY_DENIED DROPPED (TCP Flags: SYN)"), "nothing is invented");
     }
 
     #[test]

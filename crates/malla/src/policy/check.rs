@@ -76,6 +76,26 @@ pub fn check(files: Vec<File>, namespace: &str) -> Report {
     checker.report
 }
 
+/// Every document of some files; of a list each item.
+///
+/// # Errors
+/// When a file is no YAML.
+pub fn documents(files: &[File]) -> anyhow::Result<Vec<(&str, Node)>> {
+    let mut documents = Vec::new();
+    for (file, text) in files {
+        match document::parse(text) {
+            Ok(nodes) => nodes.into_iter().for_each(|node| flatten(file, node, &mut documents)),
+            Err(error) => bail!("{file}:{}: is no YAML: {}", error.line, error.text),
+        }
+    }
+    Ok(documents)
+}
+
+/// Services and groups of prefixes among documents.
+pub fn references(documents: &[(&str, Node)], namespace: &str) -> References {
+    Checker { namespace, report: Report::default(), seen: BTreeMap::new() }.references(documents)
+}
+
 /// A `List` stands for its items.
 fn flatten<'a>(file: &'a str, node: Node, documents: &mut Vec<(&'a str, Node)>) {
     let is_list = node.text("kind").is_some_and(|kind| kind.ends_with("List"));

@@ -1,5 +1,7 @@
 //! `malla policy check` as a pipeline runs it: files in, lines and an exit status out, no cluster.
 
+mod questions;
+
 use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -2,6 +2,7 @@
 
 use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -18,7 +19,7 @@ pub struct References {
 }
 
 /// What a policy can see of a Service.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceFacts {
     /// Its labels.
     pub labels: ObjectLabels,
@@ -29,7 +30,7 @@ pub struct ServiceFacts {
 }
 
 /// A CiliumCIDRGroup.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CidrGroup {
     /// Its labels.
     pub labels: ObjectLabels,

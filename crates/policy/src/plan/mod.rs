@@ -107,6 +107,17 @@ impl Planner {
         self.rules.get(number).map(|(origin, rule)| (origin, rule))
     }
 
+    /// Every rule that a verdict may name, with its number.
+    pub fn rules(&self) -> impl Iterator<Item = (u32, &Origin, &Rule)> {
+        self.rules.iter().map(|(number, (origin, rule))| (number, origin, rule))
+    }
+
+    /// Nodes as they are.
+    #[must_use]
+    pub fn nodes(&self) -> &[NodeFacts] {
+        &self.nodes
+    }
+
     /// Policies as they are.
     pub fn policies(&self) -> impl Iterator<Item = &Policy> {
         self.policies.values()
@@ -242,6 +253,12 @@ impl Planner {
     fn world(&self) -> desired::World<'_> {
         desired::World { identities: &self.identities, namespaces: &self.namespaces, prefixes: &self.prefixes }
     }
+}
+
+/// The number that a rule has in the maps of every node, unless another rule had it first.
+#[must_use]
+pub fn usual_number(origin: &Origin, rule: &Rule) -> u32 {
+    numbers::hash(&(origin, rule)).max(1)
 }
 
 /// What the kernel looks up for the halves of the world; `WORLD` itself never is.

@@ -19,7 +19,7 @@ impl Hasher for Fnv {
     }
 }
 
-fn hash(of: &impl Hash) -> u32 {
+pub(super) fn hash(of: &impl Hash) -> u32 {
     let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
     of.hash(&mut hasher);
     hasher.finish() as u32
@@ -44,6 +44,10 @@ impl<T: Hash + Eq + Clone> Numbered<T> {
 
     pub fn get(&self, number: u32) -> Option<&T> {
         self.contents.get(&number)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        self.contents.iter().map(|(number, content)| (*number, content))
     }
 
     pub fn number(&mut self, content: &T) -> u32 {

@@ -1,0 +1,52 @@
+//! Policy as people ask about it: all of it in one piece, and rules by their names.
+
+use super::Policies;
+use crate::events::PolicyRef;
+use crate::services::Names;
+use policy::reference::governs;
+use policy::rule::{Direction, Origin};
+use policy::snapshot::{RuleName, Snapshot};
+
+impl Policies {
+    /// What is known, for whoever explains it. Who asks adds the Pods.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let rules = self.planner.rules().map(|(number, policy, rule)| RuleName {
+            number,
+            policy: policy.clone(),
+            field: rule.field.clone(),
+        });
+        let mut snapshot = Snapshot {
+            policies: self.planner.policies().cloned().collect(),
+            identities: self.planner.identities().cloned().collect(),
+            nodes: self.planner.nodes().to_vec(),
+            rules: rules.collect(),
+            ..Snapshot::default()
+        };
+        snapshot.set_references(&self.references);
+        snapshot
+    }
+
+    /// Names for events: of rules, and of the policies by which the Pods of this node have default deny.
+    pub fn name_rules(&self, names: &mut Names) {
+        let named = |origin: &Origin, field: Option<&str>| PolicyRef {
+            kind: origin.kind.to_string(),
+            namespace: origin.namespace.to_string(),
+            name: origin.name.to_string(),
+            field: field.map(str::to_owned),
+        };
+        names.rules =
+            self.planner.rules().map(|(number, origin, rule)| (number, named(origin, Some(&rule.field)))).collect();
+        let subjects = self.planner.identities().filter(|facts| self.subjects.contains(&facts.number));
+        for facts in subjects {
+            for direction in [Direction::Ingress, Direction::Egress] {
+                let denying = self
+                    .planner
+                    .policies()
+                    .filter(|policy| !policy.audit && policy.default_deny.of(direction) && governs(policy, facts));
+                let denying: Vec<PolicyRef> = denying.map(|policy| named(&policy.origin, None)).collect();
+                names.default_deny.insert((facts.number, direction), denying);
+            }
+        }
+    }
+}

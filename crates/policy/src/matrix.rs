@@ -1,0 +1,104 @@
+//! Who can reach whom on what.
+
+use crate::reach::{Group, Judge, PortClass, classes, groups, pairs, text};
+use crate::rule::Policy;
+use crate::simulate::name;
+use crate::snapshot::Snapshot;
+use crate::subject::NamedPort;
+use datapath_layouts::identity;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What one group may say to another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Cell {
+    /// Who sends.
+    pub from: String,
+    /// Who receives.
+    pub to: String,
+    /// `IPv4`, `IPv6`, or both.
+    pub families: Vec<String>,
+    /// What passes: `everything`, `nothing`, `tcp/80 udp/53`.
+    pub allowed: String,
+    /// What does not, with the reason: by reason.
+    pub denied: Vec<Denied>,
+    /// The Pods that send; empty where it is no Pod.
+    pub from_pods: Vec<String>,
+    /// The Pods that receive.
+    pub to_pods: Vec<String>,
+}
+
+/// What does not pass for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Denied {
+    /// `tcp/80 udp/53`.
+    pub ports: String,
+    /// `ingress: default deny of NetworkPolicy shop/db`.
+    pub because: String,
+}
+
+/// Nothing passes.
+pub const NOTHING: &str = "nothing";
+
+/// Every pair of which `wanted` holds for one end at least.
+#[must_use]
+pub fn matrix(snapshot: &Snapshot, wanted: impl Fn(&Group) -> bool) -> Vec<Cell> {
+    let policies: Vec<&Policy> = snapshot.policies.iter().collect();
+    let groups = groups(snapshot, &policies);
+    let judge = Judge::new(&snapshot.policies, &snapshot.nodes, snapshot.identity(identity::HOST));
+    let about: Vec<Vec<Policy>> =
+        groups.iter().map(|group| judge.about(group).into_iter().cloned().collect()).collect();
+    let place = |group: &Group| groups.iter().position(|one| std::ptr::eq(one, group)).unwrap_or_default();
+    let mut cells: Vec<Cell> = Vec::new();
+    for pair in pairs(&groups).filter(|pair| wanted(pair.from) || wanted(pair.to)) {
+        let ends = [&*about[place(pair.from)], &*about[place(pair.to)]];
+        let policies: Vec<&Policy> = ends.into_iter().flatten().collect();
+        let named: Vec<&NamedPort> = pair.to.facts.named_ports.iter().collect();
+        let (mut allowed, mut denied): (Vec<PortClass>, BTreeMap<String, Vec<PortClass>>) = Default::default();
+        let all = classes(&policies, &named, pair.is_v4());
+        for &class in &all {
+            let verdicts = judge.judge(&pair, ends, &class);
+            if verdicts.is_allowed() {
+                allowed.push(class);
+            } else {
+                denied.entry(verdicts.reason()).or_default().push(class);
+            }
+        }
+        let denied = denied.into_iter().map(|(because, classes)| Denied { ports: text(&classes, all.len()), because });
+        let cell = Cell {
+            from: name(&pair, pair.from),
+            to: name(&pair, pair.to),
+            families: vec![if pair.is_v4() { "IPv4" } else { "IPv6" }.to_owned()],
+            allowed: if allowed.is_empty() { NOTHING.to_owned() } else { text(&allowed, all.len()) },
+            denied: denied.collect(),
+            from_pods: pair.from.pods.clone(),
+            to_pods: pair.to.pods.clone(),
+        };
+        add(&mut cells, cell);
+    }
+    cells
+}
+
+/// The same in both families is told once; so is the own node of several.
+fn add(cells: &mut Vec<Cell>, new: Cell) {
+    let bare = |text: &str| text.replace("icmpv6", "icmp");
+    let denied = |cell: &Cell| -> Vec<(String, String)> {
+        cell.denied.iter().map(|one| (bare(&one.ports), one.because.clone())).collect()
+    };
+    let twin = cells.iter_mut().find(|one| {
+        one.from == new.from
+            && one.to == new.to
+            && bare(&one.allowed) == bare(&new.allowed)
+            && denied(one) == denied(&new)
+    });
+    let Some(twin) = twin else { return cells.push(new) };
+    for family in new.families {
+        if !twin.families.contains(&family) {
+            if twin.allowed != new.allowed {
+                twin.allowed = twin.allowed.replace("icmp", "icmp icmpv6");
+            }
+            twin.families.push(family);
+        }
+    }
+}

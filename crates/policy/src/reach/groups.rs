@@ -1,0 +1,218 @@
+//! Who is treated alike: identities (and Pods' addresses) that no policy tells apart.
+
+use super::regions::{prefixes, regions};
+use crate::reference::governs;
+use crate::rule::{Peer, Peers, Policy, PortMatch, PortSet, Ports};
+use crate::selector::{CLUSTER, Labels, NAMESPACE, NAMESPACE_LABELS, SERVICE_ACCOUNT, Selector};
+use crate::snapshot::Snapshot;
+use crate::subject::{IdentityFacts, Kind, NamedPort};
+use datapath_layouts::identity;
+use ipnet::IpNet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// Ends of flows that every policy treats alike.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// As people know it: `shop: app=web`, `world 203.0.113.0/24`, `node worker-1`.
+    pub name: String,
+    /// One of them, as others see it.
+    pub facts: IdentityFacts,
+    /// The name of its node, of a node; it is *host* to its own Pods.
+    pub node: Option<Box<str>>,
+    /// An address of each family, IPv4 first.
+    pub addresses: [Option<IpAddr>; 2],
+    /// Pods, as `namespace/name`.
+    pub pods: Vec<String>,
+    /// Identities.
+    pub identities: Vec<u32>,
+}
+
+impl Group {
+    /// Whether policies judge it as a subject.
+    #[must_use]
+    pub fn is_pod(&self) -> bool {
+        self.facts.kind == Kind::Pod
+    }
+}
+
+/// Everybody there is, in groups that none of the policies tells apart. Pods without addresses (as in files) have an
+/// assumed one of each family, in no prefix that is named or else in the Pods' own.
+#[must_use]
+pub fn groups(snapshot: &Snapshot, policies: &[&Policy]) -> Vec<Group> {
+    let tests = Tests::of(policies);
+    let nets = prefixes(policies.iter().copied());
+    let held = |address: &IpAddr| -> Vec<bool> { nets.iter().map(|net| net.contains(address)).collect() };
+    let mut by_what: BTreeMap<(Vec<bool>, Vec<NamedPort>, [Option<Vec<bool>>; 2]), Group> = BTreeMap::new();
+    let mut members: BTreeMap<u32, Vec<(Option<String>, [Option<IpAddr>; 2])>> = BTreeMap::new();
+    for pod in &snapshot.pods {
+        let of = |v4: bool| pod.addresses.iter().find(|address| address.is_ipv4() == v4).copied();
+        let name = Some(format!("{}/{}", pod.namespace, pod.name));
+        members.entry(pod.identity).or_default().push((name, [of(true), of(false)]));
+    }
+    let assumed = assumed(snapshot);
+    for facts in snapshot.identities.iter().filter(|facts| facts.kind == Kind::Pod) {
+        let nobody = vec![(None, [None, None])];
+        for (pod, addresses) in members.get(&facts.number).unwrap_or(&nobody) {
+            let addresses = if *addresses == [None, None] { assumed } else { *addresses };
+            let regions = addresses.map(|address| address.as_ref().map(held));
+            let key = (tests.results(policies, facts), tests.names(facts), regions);
+            let group = by_what.entry(key).or_insert_with(|| Group {
+                name: String::new(),
+                facts: facts.clone(),
+                node: None,
+                addresses,
+                pods: Vec::new(),
+                identities: Vec::new(),
+            });
+            group.pods.extend(pod.clone());
+            if group.identities.last() != Some(&facts.number) {
+                group.identities.push(facts.number);
+            }
+        }
+    }
+    let mut all: Vec<Group> = by_what.into_values().collect();
+    for group in &mut all {
+        group.name = describe(group, &snapshot.identities);
+    }
+    all.extend(nodes(snapshot, policies, &nets));
+    for (number, v4) in [(identity::WORLD_IPV4, true), (identity::WORLD_IPV6, false)] {
+        let Some(facts) = snapshot.identity(number).cloned().or_else(|| IdentityFacts::reserved(number)) else {
+            continue;
+        };
+        for region in regions(&nets, v4) {
+            // Nobody outside has a Pod's address.
+            if snapshot.pod_ranges.iter().any(|range| range.contains(&region.address)) {
+                continue;
+            }
+            let family = if v4 { "IPv4" } else { "IPv6" };
+            let name = region.within.map_or_else(|| format!("world {family}"), |net| format!("world {net}"));
+            let addresses = if v4 { [Some(region.address), None] } else { [None, Some(region.address)] };
+            all.push(Group {
+                name,
+                facts: facts.clone(),
+                node: None,
+                addresses,
+                pods: vec![],
+                identities: vec![number],
+            });
+        }
+    }
+    all.sort_by(|a, b| (a.facts.kind != Kind::Pod, &a.name).cmp(&(b.facts.kind != Kind::Pod, &b.name)));
+    all
+}
+
+/// Addresses of Pods of which none is known.
+fn assumed(snapshot: &Snapshot) -> [Option<IpAddr>; 2] {
+    let of = |v4: bool| {
+        let range = snapshot.pod_ranges.iter().find(|range| range.addr().is_ipv4() == v4);
+        range.and_then(|range| range.hosts().nth(1))
+    };
+    match [of(true), of(false)] {
+        [None, None] => [Some(IpAddr::from([10, 244, 0, 2])), None],
+        known => known,
+    }
+}
+
+/// Nodes by what selects them and where their addresses are.
+fn nodes(snapshot: &Snapshot, policies: &[&Policy], nets: &BTreeSet<IpNet>) -> Vec<Group> {
+    let facts = snapshot.identity(identity::REMOTE_NODE).cloned();
+    let Some(facts) = facts.or_else(|| IdentityFacts::reserved(identity::REMOTE_NODE)) else { return Vec::new() };
+    let rules = policies.iter().flat_map(|policy| &policy.rules);
+    let selectors: Vec<&Selector> = rules
+        .filter_map(|rule| match &rule.peers {
+            Peers::OneOf(peers) => Some(peers),
+            Peers::Any => None,
+        })
+        .flatten()
+        .filter_map(|peer| if let Peer::Nodes(selector) = peer { Some(selector) } else { None })
+        .collect();
+    let mut found: BTreeMap<_, (Group, usize)> = BTreeMap::new();
+    for node in &snapshot.nodes {
+        let of = |v4: bool| node.addresses.iter().find(|address| address.is_ipv4() == v4).copied();
+        let addresses = [of(true), of(false)];
+        let selected: Vec<bool> = selectors.iter().map(|selector| selector.matches(&node.labels)).collect();
+        let regions = addresses.map(|one| one.map(|a| nets.iter().map(|net| net.contains(&a)).collect::<Vec<_>>()));
+        let (_, count) = found.entry((selected, regions)).or_insert_with(|| {
+            let name = format!("node {}", node.name);
+            let (pods, identities) = (Vec::new(), vec![identity::REMOTE_NODE]);
+            (Group { name, facts: facts.clone(), node: Some(node.name.clone()), addresses, pods, identities }, 0)
+        });
+        *count += 1;
+    }
+    let named = |(mut group, count): (Group, usize)| {
+        if count > 1 {
+            group.name = format!("{} and {} more", group.name, count - 1);
+        }
+        group
+    };
+    found.into_values().map(named).collect()
+}
+
+/// Everything by which policies tell identities apart.
+struct Tests<'a> {
+    selectors: BTreeSet<&'a Selector>,
+    names: BTreeSet<&'a str>,
+}
+
+impl<'a> Tests<'a> {
+    fn of(policies: &[&'a Policy]) -> Self {
+        let mut tests = Self { selectors: BTreeSet::new(), names: BTreeSet::new() };
+        for rule in policies.iter().flat_map(|policy| &policy.rules) {
+            if let Peers::OneOf(peers) = &rule.peers {
+                for peer in peers {
+                    if let Peer::Endpoints(selector) | Peer::OtherEndpoints(selector) = peer {
+                        tests.selectors.insert(selector);
+                    }
+                }
+            }
+            if let Ports::OneOf(ports) = &rule.ports {
+                for port in ports {
+                    if let PortMatch::Port(_, PortSet::Named(name)) = port {
+                        tests.names.insert(name);
+                    }
+                }
+            }
+        }
+        tests
+    }
+
+    fn results(&self, policies: &[&Policy], facts: &IdentityFacts) -> Vec<bool> {
+        let subjects = policies.iter().map(|policy| governs(policy, facts));
+        subjects.chain(self.selectors.iter().map(|selector| selector.matches(&facts.labels))).collect()
+    }
+
+    fn names(&self, facts: &IdentityFacts) -> Vec<NamedPort> {
+        let mut named: Vec<NamedPort> =
+            facts.named_ports.iter().filter(|port| self.names.contains(&*port.name)).cloned().collect();
+        named.sort_unstable();
+        named
+    }
+}
+
+/// Namespace and the labels that all members have; of several namespaces all of them.
+fn describe(group: &Group, identities: &[IdentityFacts]) -> String {
+    let members: Vec<&IdentityFacts> =
+        group.identities.iter().filter_map(|number| identities.iter().find(|facts| facts.number == *number)).collect();
+    let namespaces: BTreeSet<&str> = members.iter().filter_map(|facts| facts.namespace.as_deref()).collect();
+    let namespaces: Vec<&str> = namespaces.into_iter().collect();
+    let common = members.first().map(|first| {
+        let own = first.labels.iter().filter(|(key, _)| is_own(key));
+        let shared = own.filter(|(key, value)| members.iter().all(|facts| facts.labels.get(key) == Some(value)));
+        shared.map(|(key, value)| format!("{}={value}", key.trim_start_matches("k8s:"))).collect::<Vec<_>>()
+    });
+    let labels = common.unwrap_or_default();
+    let labels = if labels.is_empty() { "any labels".to_owned() } else { labels.join(",") };
+    format!("{}: {labels}", namespaces.join(","))
+}
+
+fn is_own(key: &str) -> bool {
+    key != NAMESPACE && key != SERVICE_ACCOUNT && key != CLUSTER && !key.starts_with(NAMESPACE_LABELS)
+}
+
+/// Labels without those that the system gives, for people.
+#[must_use]
+pub fn own_labels(labels: &Labels) -> String {
+    let own = labels.iter().filter(|(key, _)| is_own(key));
+    own.map(|(key, value)| format!("{}={value}", key.trim_start_matches("k8s:"))).collect::<Vec<_>>().join(",")
+}
