@@ -4,14 +4,14 @@ mod generate;
 
 use datapath_layouts::policy::{Action, PolicyKey};
 use datapath_logic::policy::{Cause, Question, Verdict, judge_once};
+use generate::coverage::Coverage;
 use policy::explain::explain;
 use policy::plan::{Capacity, Planner, Tables};
 use policy::reference::{self, Decision, Packet, World};
-use policy::rule::{self, Direction, Peer, Peers, Policy, PortMatch, PortSet, Ports, Scope, Tier};
+use policy::rule::Direction;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 
 const SETS: u32 = 6_000;
 const PACKETS: usize = 60;
@@ -26,54 +26,6 @@ fn ask(tables: &Tables, packet: &Packet, shadow: bool) -> Verdict {
         direction: packet.direction as u8,
     };
     judge_once(tables, &question)
-}
-
-#[derive(Default)]
-struct Coverage(BTreeMap<String, u32>);
-
-impl Coverage {
-    fn count(&mut self, what: impl Into<String>) {
-        *self.0.entry(what.into()).or_default() += 1;
-    }
-
-    fn rule(&mut self, packet: &Packet, policy: &Policy, rule: &rule::Rule) {
-        self.count(match rule.tier {
-            Tier::Failsafe => "by failsafe".to_string(),
-            Tier::Admin(_) => format!("by admin {:?}", rule.action),
-            Tier::Normal => format!("by normal {:?}", rule.action),
-            Tier::Baseline(_) => format!("by baseline {:?}", rule.action),
-        });
-        if policy.audit {
-            self.count("by a policy in audit");
-        }
-        let Peers::OneOf(peers) = &rule.peers else { return self.count("by a rule for any peer") };
-        for peer in peers {
-            let inside = packet.peer >= 256 || packet.peer == 1 || packet.peer == 6;
-            match peer {
-                Peer::Endpoints(_) => self.count("by a rule for endpoints"),
-                Peer::OtherEndpoints(_) => self.count("by a rule for other endpoints"),
-                Peer::Entity(entity) => self.count(format!("by a rule for the entity {entity:?}")),
-                Peer::Nodes(_) => self.count("by a rule for nodes"),
-                Peer::Cidr { except, scope, .. } => {
-                    self.count(format!("by a rule for a prefix, {scope:?}"));
-                    if !except.is_empty() && inside && *scope == Scope::Everyone {
-                        self.count("by a rule for a prefix with except over pods");
-                    }
-                }
-            }
-        }
-        let Ports::OneOf(ports) = &rule.ports else { return };
-        for port in ports {
-            self.count(match port {
-                PortMatch::Port(transport, PortSet::All) => format!("by all ports of {transport:?}"),
-                PortMatch::Port(_, PortSet::Range(a, b)) if a == b => "by a port".to_string(),
-                PortMatch::Port(_, PortSet::Range(..)) => "by a range".to_string(),
-                PortMatch::Port(_, PortSet::Named(_)) => "by a named port".to_string(),
-                PortMatch::Protocol(_) => "by a protocol".to_string(),
-                PortMatch::Icmp { .. } => "by an ICMP type".to_string(),
-            });
-        }
-    }
 }
 
 fn compare(
@@ -157,68 +109,6 @@ fn tables_and_reference_agree() {
         Ok(())
     });
     result.unwrap_or_else(|failure| panic!("{failure}"));
-    let coverage = coverage.into_inner().0;
-    for what in WANTED {
-        let count = coverage.get(*what).copied().unwrap_or(0);
-        assert!(count >= 100, "{what}: decided {count} times\n{coverage:#?}");
-    }
+    let coverage = coverage.into_inner();
+    coverage.expect(100, generate::coverage::WANTED);
 }
-
-const WANTED: &[&str] = &[
-    "by failsafe",
-    "by admin Allow",
-    "by admin Deny",
-    "Passed",
-    "EarlierTier",
-    "EarlierRule",
-    "DefaultDeny",
-    "by normal Allow",
-    "by normal Deny",
-    "by baseline Allow",
-    "by baseline Deny",
-    "by baseline Pass",
-    "by a policy in audit",
-    "by a rule for any peer",
-    "by a rule for endpoints",
-    "by a rule for other endpoints",
-    "by a rule for the entity All",
-    "by a rule for the entity World",
-    "by a rule for the entity WorldIpv4",
-    "by a rule for the entity WorldIpv6",
-    "by a rule for the entity Cluster",
-    "by a rule for the entity Host",
-    "by a rule for the entity Init",
-    "by a rule for the entity Ingress",
-    "by a rule for the entity Unmanaged",
-    "by a rule for the entity RemoteNode",
-    "by a rule for the entity Health",
-    "by a rule for the entity KubeApiserver",
-    "by a rule for nodes",
-    "by a rule for a prefix, Outside",
-    "by a rule for a prefix, Everyone",
-    "by a rule for a prefix with except over pods",
-    "by all ports of Tcp",
-    "by all ports of Any",
-    "by a port",
-    "by a range",
-    "by a named port",
-    "by a protocol",
-    "by an ICMP type",
-    "unknown peer, by Allow",
-    "unknown peer, by Deny",
-    "unknown peer, by Pass",
-    "from the own node",
-    "by default deny",
-    "by default allow",
-    "by no policy",
-    "ingress",
-    "egress",
-    "protocol 6",
-    "protocol 17",
-    "protocol 132",
-    "protocol 1",
-    "protocol 58",
-    "protocol 47",
-    "IPv4",
-    "IPv6",
-];
