@@ -30,6 +30,9 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// Another replica may be writing what only one may write.
+    #[error("this replica does not lead any more")]
+    NotLeading,
     /// A task of the controllers ended by a panic.
     #[error("controller task {name} ended unexpectedly")]
     TaskEnded {

@@ -1,6 +1,6 @@
 //! The controllers that make ordinary manifests come alive: Node address ranges and readiness, scheduling,
-//! Deployments and ReplicaSets, EndpointSlices and Endpoints, addresses of load balancers, identities, and the collection of
-//! orphaned Pods.
+//! Deployments and ReplicaSets, EndpointSlices and Endpoints, addresses of load balancers, identities, policies' conditions,
+//! and the collection of orphaned Pods.
 //!
 //! ```text
 //! API server ─watch→ cache (one per kind, shared) ─keys→ queue → plan (pure) → apply → API server
@@ -24,6 +24,7 @@ pub mod endpoints;
 mod error;
 mod events;
 pub mod identities;
+pub mod leader;
 pub mod load_balancer_addresses;
 mod merge_patch;
 pub mod node_ipam;
@@ -32,6 +33,7 @@ pub mod options;
 mod owner;
 mod pod;
 pub mod pod_gc;
+pub mod policy_conditions;
 mod queue;
 pub mod replica_set;
 mod run;
@@ -42,5 +44,6 @@ mod worker;
 mod write;
 
 pub use error::{Error, Result};
+pub use leader::{Election, Timing};
 pub use options::{NodeRange, Options};
 pub use run::run;

@@ -1,5 +1,6 @@
 //! What a cluster can choose about its controllers.
 
+use crate::leader::Election;
 use identity::Filter;
 use ipnet::IpNet;
 use std::{net::Ipv6Addr, ops::RangeInclusive, time::Duration};
@@ -36,6 +37,8 @@ pub struct Options {
     pub identity_numbers: RangeInclusive<u32>,
     /// How long an identity that no Pod has is kept.
     pub identity_grace: Duration,
+    /// How one of several replicas is chosen that gives identities and writes policies' conditions. None: there is but one.
+    pub election: Option<Election>,
 }
 
 impl Default for Options {
@@ -55,6 +58,7 @@ impl Default for Options {
             identity_labels: Filter::default(),
             identity_numbers: identity::NUMBERS,
             identity_grace: identity::GRACE,
+            election: None,
         }
     }
 }

@@ -1,15 +1,20 @@
 //! Starts the watches, then the controllers, and ends them together.
 
+use crate::leader::Leadership;
 use crate::{
     Error, Options, Result,
     cache::{Cache, Key},
     deployment, endpoint_mirror, endpoint_slice, endpoints,
     events::{self, Recorder},
-    identities, load_balancer_addresses, node_ipam, node_lifecycle, pod_gc, replica_set, scheduler, watch,
+    identities, leader, load_balancer_addresses, node_ipam, node_lifecycle, pod_gc, policy_conditions, replica_set,
+    scheduler, watch,
     worker::{self, Again},
     write::{Caches, Cluster, Kind},
 };
-use custom_resources::{CiliumEndpointSlice, CiliumIdentity, CiliumLoadBalancerIPPool};
+use custom_resources::{
+    CiliumCIDRGroup, CiliumClusterwideNetworkPolicy, CiliumEndpointSlice, CiliumIdentity, CiliumLoadBalancerIPPool,
+    CiliumNetworkPolicy, ClusterNetworkPolicy,
+};
 use kube::{Client, runtime::watcher};
 use std::{
     fmt::Debug,
@@ -28,16 +33,21 @@ use tokio_util::sync::CancellationToken;
 /// Returns an error only when a task of its own ends by a panic; everything else is retried.
 pub async fn run(client: Client, options: Options, cancel: CancellationToken) -> Result<()> {
     let (recorder, records) = Recorder::new();
-    let cluster = Arc::new(Cluster { client: client.clone(), caches: caches(), recorder });
+    let leadership = Arc::new(if options.election.is_some() { Leadership::none() } else { Leadership::always() });
+    let cluster =
+        Arc::new(Cluster { client: client.clone(), caches: caches(), recorder, leadership: Arc::clone(&leadership) });
     // Whatever ends, everything ends.
     let cancel = cancel.child_token();
     let _cancel_on_return = cancel.clone().drop_guard();
     let mut tasks = Tasks { set: JoinSet::new(), names: Default::default() };
-    tasks.spawn("events", events::write_events(client, records, cancel.clone()));
+    tasks.spawn("events", events::write_events(client.clone(), records, cancel.clone()));
 
     let options = Arc::new(options);
     start_controllers(&mut tasks, &cluster, &options, &cancel);
     start_watches(&mut tasks, &cluster, &cancel);
+    if let Some(election) = options.election.clone() {
+        tasks.spawn("leader", leader::run::elect(client, election, leadership, cancel.clone()));
+    }
     tasks.join().await
 }
 
@@ -55,6 +65,11 @@ fn caches() -> Caches {
         load_balancer_pools: Arc::new(Cache::new()),
         identities: Arc::new(Cache::new()),
         identity_slices: Arc::new(Cache::new()),
+        network_policies: Arc::new(Cache::new()),
+        cluster_policies: Arc::new(Cache::new()),
+        cilium_policies: Arc::new(Cache::new()),
+        clusterwide_policies: Arc::new(Cache::new()),
+        cidr_groups: Arc::new(Cache::new()),
     }
 }
 
@@ -72,6 +87,7 @@ fn start_watches(tasks: &mut Tasks, cluster: &Cluster, cancel: &CancellationToke
         coordination::v1::Lease,
         core::v1::{Endpoints, Namespace, Node, Pod, Service},
         discovery::v1::EndpointSlice,
+        networking::v1::NetworkPolicy,
     };
     start::<Node>(tasks, cluster, None, cancel);
     start::<Lease>(tasks, cluster, Some("kube-node-lease"), cancel);
@@ -85,6 +101,11 @@ fn start_watches(tasks: &mut Tasks, cluster: &Cluster, cancel: &CancellationToke
     start::<CiliumLoadBalancerIPPool>(tasks, cluster, None, cancel);
     start::<CiliumIdentity>(tasks, cluster, None, cancel);
     start::<CiliumEndpointSlice>(tasks, cluster, None, cancel);
+    start::<NetworkPolicy>(tasks, cluster, None, cancel);
+    start::<ClusterNetworkPolicy>(tasks, cluster, None, cancel);
+    start::<CiliumNetworkPolicy>(tasks, cluster, None, cancel);
+    start::<CiliumClusterwideNetworkPolicy>(tasks, cluster, None, cancel);
+    start::<CiliumCIDRGroup>(tasks, cluster, None, cancel);
 }
 
 fn start_controllers(tasks: &mut Tasks, cluster: &Arc<Cluster>, options: &Arc<Options>, cancel: &CancellationToken) {
@@ -154,6 +175,13 @@ fn start_controllers(tasks: &mut Tasks, cluster: &Arc<Cluster>, options: &Arc<Op
             cluster.caches.identity_slices.synced().await;
             identities::run::reconcile(cluster, options, state).await
         }
+    });
+
+    let (sender, inbox) = mpsc::unbounded_channel();
+    policy_conditions::run::wake(cluster, &sender);
+    let told = Arc::default();
+    start.controller(tasks, "policy-conditions", inbox, KEYS_AT_ONCE, move |cluster, subject| {
+        policy_conditions::run::reconcile(cluster, subject, Arc::clone(&told))
     });
 }
 

@@ -66,7 +66,7 @@ fn outcome_of<K: Debug>(controller: &str, key: &K, result: Result<Again>) -> Out
         Ok(Some(after)) => Outcome::Again(after),
         Err(error) => {
             // Losing a race is everyday life; the winner's change is on its way through the watch.
-            if error.is_conflict() || error.is_not_found() {
+            if error.is_conflict() || error.is_not_found() || matches!(error, Error::NotLeading) {
                 tracing::debug!(controller, ?key, error = %chain(&error), "retrying");
             } else {
                 tracing::warn!(controller, ?key, error = %chain(&error), "retrying");

@@ -4,18 +4,23 @@ use crate::{
     Error, Result,
     cache::{Cache, Key},
     events::Recorder,
+    leader::Leadership,
     merge_patch,
 };
-use custom_resources::{CiliumEndpointSlice, CiliumIdentity, CiliumLoadBalancerIPPool};
+use custom_resources::{
+    CiliumCIDRGroup, CiliumClusterwideNetworkPolicy, CiliumEndpointSlice, CiliumIdentity, CiliumLoadBalancerIPPool,
+    CiliumNetworkPolicy, ClusterNetworkPolicy,
+};
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
     coordination::v1::Lease,
     core::v1::{Binding, Endpoints, Namespace, Node, ObjectReference, Pod, Service},
     discovery::v1::EndpointSlice,
+    networking::v1::NetworkPolicy,
 };
 use kube::{
     Api, Client, Resource,
-    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -38,6 +43,12 @@ pub struct Caches {
     pub identities: Arc<Cache<CiliumIdentity>>,
     /// As above.
     pub identity_slices: Arc<Cache<CiliumEndpointSlice>>,
+    pub network_policies: Arc<Cache<NetworkPolicy>>,
+    /// As above, and so on to the end.
+    pub cluster_policies: Arc<Cache<ClusterNetworkPolicy>>,
+    pub cilium_policies: Arc<Cache<CiliumNetworkPolicy>>,
+    pub clusterwide_policies: Arc<Cache<CiliumClusterwideNetworkPolicy>>,
+    pub cidr_groups: Arc<Cache<CiliumCIDRGroup>>,
 }
 
 /// A kind that the controllers hold in a cache.
@@ -77,6 +88,11 @@ kinds! {
     CiliumLoadBalancerIPPool, load_balancer_pools, |client, _| Api::all(client);
     CiliumIdentity, identities, |client, _| Api::all(client);
     CiliumEndpointSlice, identity_slices, |client, _| Api::all(client);
+    NetworkPolicy, network_policies, Api::namespaced;
+    ClusterNetworkPolicy, cluster_policies, |client, _| Api::all(client);
+    CiliumNetworkPolicy, cilium_policies, Api::namespaced;
+    CiliumClusterwideNetworkPolicy, clusterwide_policies, |client, _| Api::all(client);
+    CiliumCIDRGroup, cidr_groups, |client, _| Api::all(client);
 }
 
 /// What every controller holds: the caches to read, the client to write, the recorder to tell people.
@@ -84,6 +100,7 @@ pub struct Cluster {
     pub client: Client,
     pub caches: Caches,
     pub recorder: Recorder,
+    pub leadership: Arc<Leadership>,
 }
 
 /// How long a Pod may take to end.
@@ -96,6 +113,12 @@ pub enum Grace {
 }
 
 impl Cluster {
+    /// All objects of a kind that has no namespace, as the API server has them now.
+    pub async fn list<K: Kind>(&self) -> Result<Vec<K>> {
+        let listed = K::api(self.client.clone(), "").list(&ListParams::default()).await;
+        listed.map(|list| list.items).map_err(|source| failed::<K>("list", &Key::new("", "all"), source))
+    }
+
     /// Creates an object; with `generateName` the server gives the name.
     pub async fn create<K: Kind>(&self, object: &K) -> Result<Arc<K>> {
         let meta = object.meta();
@@ -144,13 +167,28 @@ impl Cluster {
 
     /// Deletes this very object (by uid). That it is gone already is fine.
     pub async fn delete<K: Kind>(&self, object: &K, grace: Grace) -> Result<()> {
-        let key = Key::of(object.meta());
-        let uid = object.meta().uid.clone();
-        let mut params =
-            DeleteParams::background().preconditions(Preconditions { uid: uid.clone(), resource_version: None });
+        let preconditions = Preconditions { uid: object.meta().uid.clone(), resource_version: None };
+        let mut params = DeleteParams::background().preconditions(preconditions);
         if grace == Grace::None {
             params = params.grace_period(0);
         }
+        match self.delete_if(object, params).await {
+            // The name now belongs to another incarnation: ours is gone.
+            Err(error) if error.is_conflict() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Deletes the object if nobody has changed it since it was read; a conflict if somebody has.
+    pub async fn delete_unchanged<K: Kind>(&self, object: &K) -> Result<()> {
+        let meta = object.meta();
+        let preconditions = Preconditions { uid: meta.uid.clone(), resource_version: meta.resource_version.clone() };
+        self.delete_if(object, DeleteParams::background().preconditions(preconditions)).await
+    }
+
+    async fn delete_if<K: Kind>(&self, object: &K, params: DeleteParams) -> Result<()> {
+        let key = Key::of(object.meta());
+        let uid = object.meta().uid.clone();
         match K::api(self.client.clone(), &key.namespace).delete(&key.name, &params).await {
             Ok(answer) => {
                 if let Some(object) = answer.left()
@@ -174,8 +212,7 @@ impl Cluster {
                     K::cache(&self.caches).forget(&key, uid.as_deref());
                     return Ok(());
                 }
-                // The name now belongs to another incarnation: ours is gone.
-                if error.is_conflict() { Ok(()) } else { Err(error) }
+                Err(error)
             }
         }
     }

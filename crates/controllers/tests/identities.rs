@@ -5,6 +5,7 @@ mod cluster;
 use cluster::{Cluster, eventually, expect_eq};
 use controllers::Options;
 use custom_resources::{CiliumEndpointSlice, CiliumIdentity};
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::{
     Api,
@@ -121,6 +122,41 @@ async fn numbers_are_given_ahead_shared_changed_and_collected() {
     pod(&cluster, "e", "web").await;
     assert_eq!(settled(&cluster, &[("a", "web"), ("d", "web"), ("e", "web")]).await["e"], first["a"]);
     eventually("the twin is gone", || async { expect_eq(numbers(&cluster).await.contains_key(&4711), false) }).await;
+}
+
+/// A mark says that an object is about to be deleted: nobody is told a number that has one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mark_comes_before_a_deletion_and_off_before_use() {
+    const MARK: &str = "malla.dev/unused-since";
+    let cluster = cluster(Options { identity_grace: Duration::from_millis(200), ..Options::default() }).await;
+    pod(&cluster, "a", "web").await;
+    let number = settled(&cluster, &[("a", "web")]).await["a"].to_string();
+    let api: Api<CiliumIdentity> = Api::all(cluster.client.clone());
+    let marks =
+        |object: &CiliumIdentity| object.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(MARK));
+    let mut versions = std::pin::pin!(kube::runtime::watcher::watcher(api.clone(), Default::default()));
+    let annotation = json!({"metadata": {"annotations": {MARK: "2026-01-01T00:00:00Z"}}});
+    let marked = api.patch(&number, &PatchParams::default(), &Patch::Merge(annotation)).await.expect("mark");
+    assert!(marks(&marked));
+    eventually("the mark is off", || async {
+        expect_eq(marks(&api.get(&number).await.map_err(|error| error.to_string())?), false)
+    })
+    .await;
+    // Whoever goes on from the marked version comes too late.
+    let late =
+        kube::api::Preconditions { uid: marked.metadata.uid, resource_version: marked.metadata.resource_version };
+    let refused = api.delete(&number, &DeleteParams::background().preconditions(late)).await.expect_err("too late");
+    assert!(matches!(refused, kube::Error::Api(status) if status.code == 409));
+    gone(&cluster, "a").await;
+    // What is deleted was marked in its last version.
+    let last = tokio::time::timeout(Duration::from_secs(30), async {
+        loop {
+            if let Some(Ok(kube::runtime::watcher::Event::Delete(object))) = versions.next().await {
+                return object;
+            }
+        }
+    });
+    assert!(marks(&last.await.expect("it is deleted")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -76,6 +76,9 @@ pub struct UpArgs {
     /// Port of the Kubernetes API on 127.0.0.1 and ::1 [default: 6443, or any free one]
     #[arg(long, value_name = "PORT")]
     pub api_port: Option<u16>,
+    /// Labels that make an identity, beside the defaults: `[source:][!]pattern`, `!` leaves out; can be repeated
+    #[arg(long = "identity-label", value_name = "PATTERN")]
+    pub identity_labels: Vec<String>,
     /// Wait until every node is Ready
     #[arg(long)]
     pub wait: bool,

@@ -24,6 +24,9 @@ pub struct LabSpec {
     /// Port of the Kubernetes API on the machine's loopback; `None` until `up` picks one.
     pub api_port: Option<u16>,
     pub ports: Vec<PortMapping>,
+    /// Patterns beside the defaults that keep or leave out labels of Pods' identities, as Cilium's `--labels`.
+    #[serde(default)]
+    pub identity_labels: Vec<String>,
 }
 
 /// One node.
@@ -97,6 +100,7 @@ pub struct Requested {
     pub node_subnet: Option<String>,
     pub routing: Option<Routing>,
     pub api_port: Option<u16>,
+    pub identity_labels: Vec<String>,
 }
 
 /// Why there can be no such lab.
@@ -106,6 +110,8 @@ pub enum SpecError {
     Name(#[from] InvalidName),
     #[error(transparent)]
     Subnet(#[from] SubnetError),
+    #[error(transparent)]
+    IdentityLabels(#[from] identity::FilterError),
     #[error("{0} nodes: a lab has 1 to {MOST_NODES}")]
     NodeCount(usize),
     #[error("the cluster file has {0} control planes: a lab has exactly one, make the others workers")]
@@ -148,7 +154,9 @@ impl Requested {
             return Err(SpecError::ApiPortMapped(port));
         }
         let routing = self.routing.unwrap_or_default();
-        Ok((LabSpec { name, nodes, subnets, routing, api_port, ports }, notes))
+        let identity_labels = self.identity_labels;
+        identity::Filter::with(identity_labels.iter().map(String::as_str))?;
+        Ok((LabSpec { name, nodes, subnets, routing, api_port, ports, identity_labels }, notes))
     }
 }
 

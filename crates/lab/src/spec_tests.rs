@@ -70,6 +70,12 @@ fn impossible_labs_are_refused() {
         file("nodes: [{role: control-plane}, {role: control-plane}]\n").resolve(),
         Err(SpecError::ControlPlanes(2))
     ));
+    let patterns = |patterns: &[&str]| {
+        let identity_labels = patterns.iter().map(|text| (*text).to_owned()).collect();
+        Requested { identity_labels, ..Default::default() }.resolve()
+    };
+    assert!(matches!(patterns(&["!build", "k8s:("]), Err(SpecError::IdentityLabels(_))));
+    assert_eq!(patterns(&["!build"]).unwrap().0.identity_labels, ["!build"]);
     assert!(matches!(Requested { nodes: Some(0), ..Default::default() }.resolve(), Err(SpecError::NodeCount(0))));
     assert!(matches!(Requested { nodes: Some(101), ..Default::default() }.resolve(), Err(SpecError::NodeCount(101))));
     assert!(matches!(Requested { name: Some("A".into()), ..Default::default() }.resolve(), Err(SpecError::Name(_))));

@@ -62,6 +62,7 @@ fn resolve(args: UpArgs) -> anyhow::Result<(Asked, LabSpec, Vec<String>)> {
         node_subnet: args.node_subnet,
         routing: args.routing,
         api_port: args.api_port,
+        identity_labels: args.identity_labels,
     };
     let asked = match &requested {
         Requested {
@@ -73,7 +74,8 @@ fn resolve(args: UpArgs) -> anyhow::Result<(Asked, LabSpec, Vec<String>)> {
             node_subnet: None,
             routing: None,
             api_port: None,
-        } => Asked::ForAnyLabOfThatName,
+            identity_labels,
+        } if identity_labels.is_empty() => Asked::ForAnyLabOfThatName,
         _ => Asked::ForThisLab,
     };
     let (spec, notes) = requested.resolve()?;

@@ -2,18 +2,21 @@
 //! Pod starts.
 
 use super::{
-    apply::{create, publish, tell},
+    apply::{claim, collect, create, publish, tell},
     world::{State, addresses},
 };
 use crate::{
-    Options, Result, pod,
+    Options, Result,
+    cache::Key,
+    pod,
     worker::Again,
-    write::{Cluster, Grace},
+    write::{Cluster, Kind},
 };
-use custom_resources::CiliumEndpointSlice;
+use custom_resources::{CiliumEndpointSlice, CiliumIdentity};
 use identity::{has_identity, slices};
 use k8s_openapi::api::core::v1::Pod;
 use std::{
+    collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -47,6 +50,10 @@ pub(crate) fn wake(cluster: &Cluster, inbox: &UnboundedSender<()>) {
     cluster.caches.identity_slices.on_change(move |_, _| {
         let _ = sender.send(());
     });
+    let sender = inbox.clone();
+    cluster.leadership.on_gain(move || {
+        let _ = sender.send(());
+    });
 }
 
 /// What a slice shows of a Pod; ports and account never change.
@@ -55,13 +62,23 @@ fn view(pod: &Arc<Pod>) -> impl PartialEq + use<> {
     (pod.metadata.uid.clone(), pod.metadata.labels.clone(), has_identity(pod), node, addresses(pod))
 }
 
-/// Plans over all Pods and writes what differs: numbers first, then what nodes are told, then what is over.
+/// Plans over all Pods and writes what differs: numbers first, then what nodes are told, then what is over. Only the leader.
+///
+/// The contract: an object is deleted in two steps, a mark and (by its version) the deletion, and a number is told to nodes
+/// only while its object has no mark. So a deletion that comes late, of a replica that was frozen, finds another version.
 pub(crate) async fn reconcile(cluster: Arc<Cluster>, options: Arc<Options>, state: Arc<Mutex<State>>) -> Result<Again> {
     tokio::time::sleep(TOGETHER).await;
+    let Some(term) = cluster.leadership.term() else { return Ok(None) };
+    if lock(&state).term != Some(term) {
+        catch_up::<CiliumIdentity>(&cluster).await?;
+        catch_up::<CiliumEndpointSlice>(&cluster).await?;
+        lock(&state).begin(term);
+    }
     let mut world = lock(&state).look(&cluster, &options);
     let new = std::mem::take(&mut world.plan.create);
-    let (made, result) = create(&cluster, new).await;
-    let mut numbers = std::mem::take(&mut world.plan.numbers);
+    let (made, created) = create(&cluster, term, new).await;
+    let (mut numbers, claimed) = claim(&cluster, term, std::mem::take(&mut world.plan.numbers)).await;
+    let result = created.and(claimed);
     numbers.extend(made);
 
     let without = world.pods.iter().filter(|(_, labels)| world.plan.without.contains(labels));
@@ -82,17 +99,27 @@ pub(crate) async fn reconcile(cluster: Arc<Cluster>, options: Arc<Options>, stat
         waits
     };
     if waits.is_none() {
-        publish(&cluster, writes).await?;
+        publish(&cluster, term, writes).await?;
     }
     for number in std::mem::take(&mut world.plan.delete) {
-        let Some(object) = cluster.caches.identities.get(&crate::cache::Key::new("", number.to_string())) else {
-            continue;
-        };
-        cluster.delete(&*object, Grace::Own).await?;
-        lock(&state).deleted(number);
+        if collect(&cluster, term, number).await? {
+            lock(&state).deleted(number);
+        }
     }
     result?;
     Ok(waits.into_iter().chain(world.plan.look_again).min())
+}
+
+/// Makes the cache as new as the API is now: the leader before may have written what the watch has not told yet.
+async fn catch_up<K: Kind>(cluster: &Cluster) -> Result<()> {
+    let listed: Vec<K> = cluster.list().await?;
+    let there: HashSet<Option<String>> = listed.iter().map(|object| object.meta().uid.clone()).collect();
+    let cache = K::cache(&cluster.caches);
+    for object in cache.all().into_iter().filter(|object| !there.contains(&object.meta().uid)) {
+        cache.forget(&Key::of(object.meta()), object.meta().uid.as_deref());
+    }
+    listed.into_iter().for_each(|object| drop(cache.written(object)));
+    Ok(())
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {

@@ -3,6 +3,7 @@
 use crate::{
     Options,
     cache::Key,
+    leader::Term,
     pod,
     write::{Caches, Cluster},
 };
@@ -26,6 +27,8 @@ pub(crate) struct State {
     told: HashSet<String>,
     /// Since when something waits that nobody waits for.
     pub(super) waits: Option<Instant>,
+    /// For which the caches are as new as the API was.
+    pub(super) term: Option<Term>,
 }
 
 struct Read {
@@ -50,7 +53,14 @@ impl State {
             read: HashMap::new(),
             told: HashSet::new(),
             waits: None,
+            term: None,
         }
+    }
+
+    /// A term of leading begins: what was seen before it, others have gone on from.
+    pub(super) fn begin(&mut self, term: Term) {
+        self.memory = Memory::default();
+        self.term = Some(term);
     }
 
     /// Looks and plans.

@@ -18,10 +18,17 @@ impl Parts {
     /// The controllers, kept.
     pub fn controllers(&self, client: Client) -> impl Future<Output = ()> + Send + use<> {
         let subnets = self.state.spec.subnets;
+        // Of supervisors there is one at a time, by its lock: it goes on with the Lease of the one before.
+        let replica = format!("lab-{}", self.state.spec.name);
+        // They were checked before they were written down.
+        let labels = self.state.spec.identity_labels.iter().map(String::as_str);
+        let labels = identity::Filter::with(labels).unwrap_or_default();
         tasks::keep("controllers".to_owned(), self.reporter.clone(), self.cancel.clone(), move |cancel| {
             let range = |cluster, node_prefix| controllers::NodeRange { cluster, node_prefix };
             let options = controllers::Options {
                 node_ranges: vec![range(subnets.pods.v4.into(), 24), range(subnets.pods.v6.into(), 64)],
+                identity_labels: labels.clone(),
+                election: Some(controllers::Election::new(replica.clone())),
                 ..controllers::Options::default()
             };
             controllers::run(client.clone(), options, cancel)

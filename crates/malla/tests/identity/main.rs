@@ -85,7 +85,7 @@ fn flow(cluster: &Cluster, node: &str, server: &str, v4: &str) -> (u64, u64) {
 
 #[test]
 fn everybody_knows_who_is_who_and_hears_of_changes() {
-    let cluster = Cluster::up(&[]);
+    let cluster = Cluster::up(&["--identity-label", "!build"]);
     cluster.apply(include_str!("pods.yaml"));
     cluster.kubectl(&["wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s"]);
     let first = agreed(&cluster, &PODS, |all| all.values().all(|number| (256..65_536).contains(number)));
@@ -110,6 +110,11 @@ fn everybody_knows_who_is_who_and_hears_of_changes() {
     for node in ["worker-1", "worker-2"] {
         assert_eq!(flow(&cluster, node, "web-2", &server), (first["client"], first["web-2"]), "on {node}");
     }
+
+    // A label that makes no identity, by the defaults or by this lab's choice, makes nobody somebody else.
+    cluster.kubectl(&["label", "pod", "client", "build=7", "pod-template-hash=abc"]);
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(numbers(&cluster), first);
 
     // A label makes it somebody else everywhere, and nobody besides.
     let relabelled = Instant::now();
