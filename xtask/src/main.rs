@@ -6,6 +6,7 @@ mod build;
 mod command;
 mod demo;
 mod fresh_debian;
+mod generate;
 mod needs;
 mod preconditions;
 mod repository;
@@ -50,6 +51,8 @@ enum Task {
     Test(suite::TestArgs),
     /// Check the order of crates, banned dependencies and the house rules for sources
     Tidy,
+    /// Write generated code anew: Hubble's messages, from crates/flow-api/proto
+    Generate,
     /// Run a command and show that the machine is as it was before
     ///
     /// Example: cargo xtask clean-check -- sh -c 'make demo && make demo-down'
@@ -91,6 +94,7 @@ fn run(task: Task) -> Result<()> {
         Task::DemoDown => demo::down(),
         Task::Test(args) => suite::run(&args),
         Task::Tidy => tidy::run(),
+        Task::Generate => generate::run(),
         Task::CleanCheck(args) => traces::run(&args),
         Task::DebootstrapCheck(args) => fresh_debian::run(&args),
         Task::Bench { arguments } => bench::run(&arguments),

@@ -1,0 +1,115 @@
+//! What a node answers: `observer.Observer`, `peer.Peer`, gRPC health and reflection, over a unix socket.
+
+mod answers;
+mod observer;
+mod peer;
+mod socket;
+
+pub use peer::{Peer, Peers};
+pub use socket::{bind, serve};
+
+use crate::flow::{Flow, LostEvent, LostEventSource};
+use crate::ring::{Event, Ring, What};
+use prost_types::Timestamp;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime};
+use tokio::sync::watch;
+
+/// What a node says about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// Its name, with its cluster before a slash where it has one, as in `Flow.node_name`.
+    pub node: String,
+    /// The cluster's name.
+    pub cluster: String,
+    /// Where its flows can be asked for: `10.0.0.1:4244`, or empty.
+    pub address: String,
+    /// Of the program.
+    pub version: String,
+}
+
+/// Everything that the services answer from. Cheap to share; one writes, many ask.
+#[derive(Debug)]
+pub struct Node {
+    about: About,
+    ring: Arc<Ring>,
+    peers: watch::Sender<Peers>,
+    /// When a flow of each namespace was seen last: seconds since 1970.
+    namespaces: Mutex<BTreeMap<String, i64>>,
+    started: Instant,
+}
+
+impl Node {
+    /// A node that has seen nothing yet, with room for `capacity` events.
+    #[must_use]
+    pub fn new(about: About, capacity: usize) -> Self {
+        Self {
+            about,
+            ring: Arc::new(Ring::new(capacity)),
+            peers: watch::Sender::new(Peers::default()),
+            namespaces: Mutex::default(),
+            started: Instant::now(),
+        }
+    }
+
+    /// The events.
+    #[must_use]
+    pub fn ring(&self) -> &Arc<Ring> {
+        &self.ring
+    }
+
+    /// A flow was seen. Its time is the event's.
+    pub fn saw(&self, flow: Flow) {
+        let time = flow.time.unwrap_or_else(now);
+        self.remember(&flow, time.seconds);
+        self.ring.write(Event { time, what: What::Flow(Box::new(flow)) });
+    }
+
+    /// The kernel's ring was full: `number` events will never be known.
+    pub fn lost(&self, number: u64, cpu: Option<i32>) {
+        let source = LostEventSource::PerfEventRingBuffer as i32;
+        let lost = LostEvent { source, num_events_lost: number, cpu, ..LostEvent::default() };
+        self.ring.write(Event { time: now(), what: What::Lost(lost) });
+    }
+
+    /// Anything else.
+    pub fn write(&self, event: Event) {
+        self.ring.write(event);
+    }
+
+    /// The nodes of the cluster are these, from now on.
+    pub fn set_peers(&self, peers: Peers) {
+        self.peers.send_if_modified(|before| {
+            let changed = *before != peers;
+            *before = peers;
+            changed
+        });
+    }
+
+    fn remember(&self, flow: &Flow, seconds: i64) {
+        let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
+        for endpoint in [&flow.source, &flow.destination].into_iter().flatten().filter(|e| !e.namespace.is_empty()) {
+            match namespaces.get_mut(&endpoint.namespace) {
+                Some(last) => *last = seconds.max(*last),
+                None => drop(namespaces.insert(endpoint.namespace.clone(), seconds)),
+            }
+        }
+    }
+
+    /// Namespaces of the last hour's flows.
+    fn namespaces(&self) -> Vec<String> {
+        let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = now().seconds - NAMESPACE_LIFETIME;
+        namespaces.retain(|_, last| *last >= oldest);
+        namespaces.keys().cloned().collect()
+    }
+}
+
+/// The wall clock.
+fn now() -> Timestamp {
+    Timestamp::from(SystemTime::now())
+}
+
+/// Hubble's own: an hour, in seconds.
+const NAMESPACE_LIFETIME: i64 = 3600;

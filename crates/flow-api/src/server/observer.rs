@@ -1,0 +1,182 @@
+//! `observer.Observer`.
+
+use super::answers::{Admit, Answers};
+use super::{Node, now};
+use crate::filter::Filters;
+use crate::mask::Mask;
+use crate::observer::get_flows_response::ResponseTypes;
+use crate::observer::observer_server::Observer;
+use crate::observer::{
+    GetAgentEventsRequest, GetAgentEventsResponse, GetDebugEventsRequest, GetDebugEventsResponse, GetFlowsRequest,
+    GetFlowsResponse, GetNamespacesRequest, GetNamespacesResponse, GetNodesRequest, GetNodesResponse, Namespace,
+    Node as NodeAnswer, ServerStatusRequest, ServerStatusResponse, Tls,
+};
+use crate::query::{Query, Wanted};
+use crate::relay::NodeState;
+use crate::ring::{Event, What};
+use futures::Stream;
+use std::pin::Pin;
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+
+/// Answers about one node.
+#[derive(Clone, Debug)]
+pub struct Service(pub Arc<Node>);
+
+type Answer<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Observer for Service {
+    type GetFlowsStream = Answer<GetFlowsResponse>;
+    type GetAgentEventsStream = Answer<GetAgentEventsResponse>;
+    type GetDebugEventsStream = Answer<GetDebugEventsResponse>;
+
+    async fn get_flows(&self, request: Request<GetFlowsRequest>) -> Result<Response<Self::GetFlowsStream>, Status> {
+        let GetFlowsRequest { number, first, follow, since, until, whitelist, blacklist, field_mask, .. } =
+            request.into_inner();
+        let query = Query::new(&Wanted { number, first, follow, since, until })?;
+        let filters = Filters::new(&whitelist, &blacklist)?;
+        let mask = Mask::new(field_mask.iter().flat_map(|mask| &mask.paths).map(String::as_str))?;
+        let admit: Admit = Box::new(move |event| matches!(&event.what, What::Flow(flow) if filters.admit(flow)));
+        let node = self.0.about.node.clone();
+        let tell = move |event: &Event| {
+            let (response_types, node_name) = match &event.what {
+                What::Flow(flow) => (ResponseTypes::Flow(mask.apply(flow)), flow.node_name.clone()),
+                What::Lost(lost) => (ResponseTypes::LostEvents(*lost), node.clone()),
+                What::Agent(_) | What::Debug(_) => return None,
+            };
+            Some(GetFlowsResponse { node_name, time: Some(event.time), response_types: Some(response_types) })
+        };
+        self.answer(query, admit, tell).await
+    }
+
+    async fn get_agent_events(
+        &self,
+        request: Request<GetAgentEventsRequest>,
+    ) -> Result<Response<Self::GetAgentEventsStream>, Status> {
+        let GetAgentEventsRequest { number, first, follow, since, until } = request.into_inner();
+        let query = Query::new(&Wanted { number, first, follow, since, until })?;
+        let node = self.0.about.node.clone();
+        let tell = move |event: &Event| match &event.what {
+            What::Agent(agent) => Some(GetAgentEventsResponse {
+                node_name: node.clone(),
+                time: Some(event.time),
+                agent_event: Some((**agent).clone()),
+            }),
+            _ => None,
+        };
+        self.answer(query, Box::new(|event| matches!(event.what, What::Agent(_))), tell).await
+    }
+
+    async fn get_debug_events(
+        &self,
+        request: Request<GetDebugEventsRequest>,
+    ) -> Result<Response<Self::GetDebugEventsStream>, Status> {
+        let GetDebugEventsRequest { number, first, follow, since, until } = request.into_inner();
+        let query = Query::new(&Wanted { number, first, follow, since, until })?;
+        let node = self.0.about.node.clone();
+        let tell = move |event: &Event| match &event.what {
+            What::Debug(debug) => Some(GetDebugEventsResponse {
+                node_name: node.clone(),
+                time: Some(event.time),
+                debug_event: Some((**debug).clone()),
+            }),
+            _ => None,
+        };
+        self.answer(query, Box::new(|event| matches!(event.what, What::Debug(_))), tell).await
+    }
+
+    /// This node alone: a relay knows the others.
+    async fn get_nodes(&self, _: Request<GetNodesRequest>) -> Result<Response<GetNodesResponse>, Status> {
+        let (node, ring) = (&self.0, &self.0.ring);
+        let answer = NodeAnswer {
+            name: node.about.node.clone(),
+            version: node.about.version.clone(),
+            address: node.about.address.clone(),
+            state: NodeState::NodeConnected as i32,
+            // Over a unix socket.
+            tls: Some(Tls { enabled: false, server_name: String::new() }),
+            uptime_ns: self.uptime_ns(),
+            num_flows: ring.len(),
+            max_flows: ring.capacity(),
+            seen_flows: ring.flows(),
+        };
+        Ok(Response::new(GetNodesResponse { nodes: vec![answer] }))
+    }
+
+    async fn get_namespaces(
+        &self,
+        _: Request<GetNamespacesRequest>,
+    ) -> Result<Response<GetNamespacesResponse>, Status> {
+        let cluster = &self.0.about.cluster;
+        let of = |namespace| Namespace { cluster: cluster.clone(), namespace };
+        Ok(Response::new(GetNamespacesResponse { namespaces: self.0.namespaces().into_iter().map(of).collect() }))
+    }
+
+    async fn server_status(&self, _: Request<ServerStatusRequest>) -> Result<Response<ServerStatusResponse>, Status> {
+        let ring = &self.0.ring;
+        Ok(Response::new(ServerStatusResponse {
+            num_flows: ring.len(),
+            max_flows: ring.capacity(),
+            seen_flows: ring.flows(),
+            uptime_ns: self.uptime_ns(),
+            version: self.0.about.version.clone(),
+            flows_rate: self.flows_rate().await,
+            ..ServerStatusResponse::default()
+        }))
+    }
+}
+
+impl Service {
+    /// A stream that reads on when its client has taken what was read.
+    async fn answer<T: Send + 'static>(
+        &self,
+        query: Query,
+        admit: Admit,
+        tell: impl Fn(&Event) -> Option<T> + Send + Sync + 'static,
+    ) -> Result<Response<Answer<T>>, Status> {
+        let answers = Answers::new(self.0.ring.clone(), query, admit).await;
+        let stream = futures::stream::unfold((answers, tell), |(mut answers, tell)| async move {
+            loop {
+                let event = answers.next().await?;
+                if let Some(answer) = tell(&event) {
+                    return Some((Ok(answer), (answers, tell)));
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    fn uptime_ns(&self) -> u64 {
+        u64::try_from(self.0.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Flows per second over the last minute, or over the time that the ring goes back.
+    async fn flows_rate(&self) -> f64 {
+        let ring = &self.0.ring;
+        let now = now();
+        let age =
+            |event: &Event| (now.seconds - event.time.seconds) as f64 + f64::from(now.nanos - event.time.nanos) / 1e9;
+        let (mut position, end) = (ring.start(), ring.end());
+        let (mut flows, mut oldest, mut goes_back) = (0_u64, 0_f64, false);
+        while position < end {
+            let batch = ring.read(position);
+            for event in batch.events.iter().filter(|event| matches!(event.what, What::Flow(_))) {
+                let age = age(event);
+                goes_back |= age > MINUTE;
+                if age <= MINUTE {
+                    flows += 1;
+                    oldest = oldest.max(age);
+                }
+            }
+            position = batch.next;
+            tokio::task::yield_now().await;
+        }
+        let uptime = self.0.started.elapsed().as_secs_f64();
+        // A full ring that does not hold a minute tells about the time that it holds.
+        let over = if goes_back || ring.end() <= ring.capacity() { MINUTE.min(uptime.max(oldest)) } else { oldest };
+        if over > 0.0 { flows as f64 / over } else { 0.0 }
+    }
+}
+
+const MINUTE: f64 = 60.0;

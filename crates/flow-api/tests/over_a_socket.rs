@@ -1,0 +1,352 @@
+//! A real client over a real unix socket.
+
+use flow_api::flow::{AgentEvent, DebugEvent, Endpoint, Flow, FlowFilter, LostEventSource, Verdict};
+use flow_api::observer::get_flows_response::ResponseTypes;
+use flow_api::observer::observer_client::ObserverClient;
+use flow_api::observer::*;
+use flow_api::peer::peer_client::PeerClient;
+use flow_api::peer::{ChangeNotificationType, NotifyRequest};
+use flow_api::ring::{DEFAULT_CAPACITY, Event, What};
+use flow_api::server::{About, Node, Peer, Peers, bind, serve};
+use hyper_util::rt::TokioIo;
+use prost_types::{FieldMask, Timestamp};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::UnixStream;
+use tonic::Code;
+use tonic::transport::{Channel, Endpoint as Address};
+
+/// Far more than anything here takes; a machine may be loaded.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Running {
+    node: Arc<Node>,
+    folder: tempfile::TempDir,
+    server: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+fn start(capacity: usize) -> Running {
+    let about = About {
+        node: "east/worker-1".to_owned(),
+        cluster: "east".to_owned(),
+        address: "10.0.0.1:4244".to_owned(),
+        version: "malla 0.1.0".to_owned(),
+    };
+    let node = Arc::new(Node::new(about, capacity));
+    let folder = tempfile::tempdir().unwrap();
+    let listener = bind(&folder.path().join("hubble.sock")).unwrap();
+    let server = tokio::spawn({
+        let node = node.clone();
+        async move { serve(listener, node, std::future::pending()).await.unwrap() }
+    });
+    Running { node, folder, server }
+}
+
+impl Running {
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("hubble.sock")
+    }
+
+    async fn channel(&self) -> Channel {
+        connect(&self.path()).await
+    }
+
+    async fn observer(&self) -> ObserverClient<Channel> {
+        ObserverClient::new(self.channel().await)
+    }
+
+    /// Flows from `first` to `last`, one per second, of Pods `shop/web-N`; the odd ones dropped.
+    fn see(&self, first: i64, last: i64) {
+        (first..=last).for_each(|second| self.node.saw(flow(second)));
+    }
+
+    /// Seconds of the flows that are told, and the events that were lost.
+    async fn ask(&self, request: GetFlowsRequest) -> (Vec<i64>, u64) {
+        let mut stream = self.observer().await.get_flows(request).await.unwrap().into_inner();
+        let (mut seconds, mut lost) = (Vec::new(), 0);
+        while let Some(answer) = tokio::time::timeout(PATIENCE, stream.message()).await.unwrap().unwrap() {
+            match answer.response_types.unwrap() {
+                ResponseTypes::Flow(flow) => seconds.push(flow.time.unwrap().seconds),
+                ResponseTypes::LostEvents(event) => lost += event.num_events_lost,
+                ResponseTypes::NodeStatus(_) => unreachable!(),
+            }
+        }
+        (seconds, lost)
+    }
+}
+
+async fn connect(path: &Path) -> Channel {
+    let path = path.to_owned();
+    let connector = tower::service_fn(move |_| {
+        let path = path.clone();
+        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+    });
+    Address::from_static("http://localhost").connect_with_connector(connector).await.unwrap()
+}
+
+fn time(seconds: i64) -> Option<Timestamp> {
+    Some(Timestamp { seconds, nanos: 0 })
+}
+
+fn flow(second: i64) -> Flow {
+    let dropped = second % 2 == 1;
+    Flow {
+        time: time(second),
+        verdict: if dropped { Verdict::Dropped } else { Verdict::Forwarded } as i32,
+        source: Some(Endpoint {
+            namespace: "shop".into(),
+            pod_name: format!("web-{second}"),
+            identity: 300,
+            ..Endpoint::default()
+        }),
+        node_name: "east/worker-1".to_owned(),
+        summary: "x".repeat(1000),
+        ..Flow::default()
+    }
+}
+
+#[tokio::test]
+async fn only_its_owner_may_connect_and_a_second_start_replaces_the_socket() {
+    let running = start(4);
+    let mode = std::fs::metadata(running.path()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let _second = bind(&running.path()).unwrap();
+    assert_eq!(std::fs::read_dir(running.folder.path()).unwrap().count(), 1, "nothing is left beside it");
+}
+
+#[tokio::test]
+async fn first_last_since_and_until() {
+    let running = start(DEFAULT_CAPACITY);
+    running.see(1, 600);
+    let all = GetFlowsRequest::default;
+    for (request, expected) in [
+        (all(), (1..=600).collect::<Vec<i64>>()),
+        (GetFlowsRequest { number: 3, ..all() }, vec![598, 599, 600]),
+        (GetFlowsRequest { number: 3, first: true, ..all() }, vec![1, 2, 3]),
+        (GetFlowsRequest { since: time(599), ..all() }, vec![599, 600]),
+        (GetFlowsRequest { since: time(5), number: 2, ..all() }, vec![5, 6]),
+        (GetFlowsRequest { until: time(2), ..all() }, vec![1, 2]),
+        (GetFlowsRequest { until: time(400), number: 2, ..all() }, vec![399, 400]),
+        (GetFlowsRequest { since: time(700), ..all() }, vec![]),
+        (GetFlowsRequest { until: time(3), follow: true, number: 2, ..all() }, vec![2, 3]),
+    ] {
+        assert_eq!(running.ask(request.clone()).await, (expected, 0), "{request:?}");
+    }
+}
+
+#[tokio::test]
+async fn lists_and_masks() {
+    let running = start(DEFAULT_CAPACITY);
+    running.see(1, 20);
+    let dropped = FlowFilter { verdict: vec![Verdict::Dropped as i32], ..FlowFilter::default() };
+    let ones = FlowFilter { source_pod: vec!["shop/web-1".to_owned()], ..FlowFilter::default() };
+    let request = GetFlowsRequest {
+        whitelist: vec![ones],
+        blacklist: vec![dropped],
+        field_mask: Some(FieldMask { paths: vec!["time".to_owned(), "source.pod_name".to_owned()] }),
+        number: 3,
+        ..GetFlowsRequest::default()
+    };
+    assert_eq!(running.ask(request.clone()).await.0, [14, 16, 18]);
+    let mut stream = running.observer().await.get_flows(request).await.unwrap().into_inner();
+    let answer = stream.message().await.unwrap().unwrap();
+    assert_eq!((answer.node_name.as_str(), answer.time), ("east/worker-1", time(14)));
+    let source = Endpoint { pod_name: "web-14".to_owned(), ..Endpoint::default() };
+    let expected = Flow { time: time(14), source: Some(source), ..Flow::default() };
+    assert_eq!(answer.response_types, Some(ResponseTypes::Flow(expected)));
+}
+
+#[tokio::test]
+async fn following_tells_what_comes_and_only_that() {
+    let running = start(DEFAULT_CAPACITY);
+    running.see(1, 10);
+    let request = |number| GetFlowsRequest { follow: true, number, ..GetFlowsRequest::default() };
+    let mut new = running.observer().await.get_flows(request(0)).await.unwrap().into_inner();
+    let mut last = running.observer().await.get_flows(request(2)).await.unwrap().into_inner();
+    running.see(11, 12);
+    for (stream, expected) in [(&mut new, &[11, 12][..]), (&mut last, &[9, 10, 11, 12][..])] {
+        for second in expected {
+            let answer = tokio::time::timeout(PATIENCE, stream.message()).await.unwrap().unwrap().unwrap();
+            assert_eq!(answer.time, time(*second));
+        }
+        let more = tokio::time::timeout(Duration::from_millis(100), stream.message()).await;
+        assert!(more.is_err(), "nothing happened, and {more:?} is told");
+    }
+}
+
+#[tokio::test]
+async fn following_ends_at_until_though_nothing_happens() {
+    let running = start(8);
+    let soon = Timestamp::from(std::time::SystemTime::now() + Duration::from_millis(300));
+    let request = GetFlowsRequest { follow: true, until: Some(soon), ..GetFlowsRequest::default() };
+    assert_eq!(running.ask(request).await, (vec![], 0));
+}
+
+/// 200,000 flows of a kilobyte: far more than the ring and all buffers on the way hold.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_reader_holds_nobody_up_and_learns_exactly_what_it_missed() {
+    const TOTAL: u64 = 200_000;
+    let running = start(1000);
+    let request = GetFlowsRequest { follow: true, ..GetFlowsRequest::default() };
+    let mut stream = running.observer().await.get_flows(request).await.unwrap().into_inner();
+    let began = Instant::now();
+    // Nobody reads meanwhile.
+    running.see(1, TOTAL as i64);
+    assert!(began.elapsed() < PATIENCE, "writing took {:?}", began.elapsed());
+    let (mut seen, mut lost, mut last) = (0, 0, 0);
+    while seen + lost < TOTAL {
+        let answer = tokio::time::timeout(PATIENCE, stream.message()).await.unwrap().unwrap().unwrap();
+        match answer.response_types.unwrap() {
+            ResponseTypes::Flow(flow) => {
+                let second = flow.time.unwrap().seconds;
+                assert!(second > last, "{second} after {last}");
+                last = second;
+                seen += 1;
+            }
+            ResponseTypes::LostEvents(event) => {
+                assert_eq!(event.source(), LostEventSource::HubbleRingBuffer);
+                lost += event.num_events_lost;
+            }
+            ResponseTypes::NodeStatus(_) => unreachable!(),
+        }
+    }
+    assert_eq!((seen + lost, last), (TOTAL, TOTAL as i64));
+    assert!(lost > 0, "all {seen} fitted somewhere: this shows nothing");
+}
+
+#[tokio::test]
+async fn losses_of_the_kernel_are_told_whatever_the_filter() {
+    let running = start(DEFAULT_CAPACITY);
+    running.see(1, 3);
+    running.node.lost(17, Some(1));
+    running.see(4, 4);
+    let nothing = FlowFilter { source_pod: vec!["nowhere/".to_owned()], ..FlowFilter::default() };
+    let request = GetFlowsRequest { whitelist: vec![nothing], ..GetFlowsRequest::default() };
+    assert_eq!(running.ask(request).await, (vec![], 17));
+    assert_eq!(running.ask(GetFlowsRequest::default()).await, (vec![1, 2, 3, 4], 17));
+}
+
+#[tokio::test]
+async fn requests_that_make_no_sense_are_refused_by_name_and_hurt_nobody() {
+    let running = start(DEFAULT_CAPACITY);
+    running.see(1, 3);
+    let all = GetFlowsRequest::default;
+    let filter = |filter: FlowFilter| GetFlowsRequest { whitelist: vec![filter], ..all() };
+    let wrong_time = Some(Timestamp { seconds: i64::MIN, nanos: i32::MIN });
+    for (request, field) in [
+        (GetFlowsRequest { first: true, follow: true, ..all() }, "first"),
+        (GetFlowsRequest { since: wrong_time, ..all() }, "since"),
+        (GetFlowsRequest { until: wrong_time, follow: true, ..all() }, "until"),
+        (GetFlowsRequest { field_mask: Some(FieldMask { paths: vec!["sauce".into()] }), ..all() }, "field_mask"),
+        (filter(FlowFilter { source_ip: vec!["300.0.0.1".into()], ..FlowFilter::default() }), "whitelist[0].source_ip"),
+        (
+            filter(FlowFilter { http_path: vec!["(a{9999}){9999}".into()], ..FlowFilter::default() }),
+            "whitelist[0].http_path",
+        ),
+        (GetFlowsRequest { blacklist: vec![FlowFilter::default(); 1000], ..all() }, "blacklist"),
+    ] {
+        let status = running.observer().await.get_flows(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(status.message().starts_with(&format!("{field}: ")), "{status:?}");
+    }
+    let huge = filter(FlowFilter { source_pod: vec!["x".repeat(3 << 20)], ..FlowFilter::default() });
+    let status = running.observer().await.get_flows(huge).await.unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
+    // As many as can be asked for is as many as there are.
+    let request = GetFlowsRequest { number: u64::MAX, ..all() };
+    assert_eq!(running.ask(request).await.0, [1, 2, 3]);
+    // What is no HTTP/2 at all.
+    let stranger = UnixStream::connect(running.path()).await.unwrap();
+    stranger.writable().await.unwrap();
+    let _ = stranger.try_write(&[0xff; 4096]);
+    assert_eq!(running.ask(GetFlowsRequest::default()).await.0, [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn agent_and_debug_events_come_by_their_own_names() {
+    let running = start(DEFAULT_CAPACITY);
+    running.see(1, 2);
+    let agent = AgentEvent { r#type: 2, notification: None };
+    let debug = DebugEvent { message: "why".to_owned(), ..DebugEvent::default() };
+    running.node.write(Event { time: time(3).unwrap(), what: What::Agent(Box::new(agent.clone())) });
+    running.node.write(Event { time: time(4).unwrap(), what: What::Debug(Box::new(debug.clone())) });
+    let mut client = running.observer().await;
+    let mut agents = client.get_agent_events(GetAgentEventsRequest::default()).await.unwrap().into_inner();
+    let told = agents.message().await.unwrap().unwrap();
+    assert_eq!((told.agent_event, told.time, told.node_name.as_str()), (Some(agent), time(3), "east/worker-1"));
+    assert_eq!(agents.message().await.unwrap(), None);
+    let mut debugs = client.get_debug_events(GetDebugEventsRequest::default()).await.unwrap().into_inner();
+    assert_eq!(debugs.message().await.unwrap().unwrap().debug_event, Some(debug));
+    assert_eq!(debugs.message().await.unwrap(), None);
+    assert_eq!(running.ask(GetFlowsRequest::default()).await.0, [1, 2]);
+}
+
+#[tokio::test]
+async fn a_node_tells_what_it_is_and_has() {
+    let running = start(15);
+    let now = Timestamp::from(std::time::SystemTime::now()).seconds;
+    running.node.saw(flow(now - 4000));
+    (0..20).for_each(|_| running.node.saw(flow(now)));
+    let old = Endpoint { namespace: "forgotten".to_owned(), ..Endpoint::default() };
+    running.node.saw(Flow { source: Some(old), ..flow(now - 4000) });
+    let mut client = running.observer().await;
+    let status = client.server_status(ServerStatusRequest {}).await.unwrap().into_inner();
+    assert_eq!((status.num_flows, status.max_flows, status.seen_flows), (15, 15, 22));
+    assert!(status.uptime_ns > 0 && status.version == "malla 0.1.0" && status.flows_rate > 0.0, "{status:?}");
+    let nodes = client.get_nodes(GetNodesRequest {}).await.unwrap().into_inner().nodes;
+    assert_eq!((nodes.len(), nodes[0].name.as_str(), nodes[0].seen_flows), (1, "east/worker-1", 22));
+    let namespaces = client.get_namespaces(GetNamespacesRequest {}).await.unwrap().into_inner().namespaces;
+    assert_eq!(namespaces, [Namespace { cluster: "east".to_owned(), namespace: "shop".to_owned() }]);
+}
+
+#[tokio::test]
+async fn peers_come_change_and_go() {
+    let running = start(4);
+    let peer = |address: &str| Peer { address: address.to_owned(), tls_server_name: None };
+    running.node.set_peers(Peers::from([("a".to_owned(), peer("1")), ("b".to_owned(), peer("2"))]));
+    let mut stream = PeerClient::new(running.channel().await).notify(NotifyRequest {}).await.unwrap().into_inner();
+    let mut told = async || {
+        let change = tokio::time::timeout(PATIENCE, stream.message()).await.unwrap().unwrap().unwrap();
+        (change.name.clone(), change.address.clone(), change.r#type())
+    };
+    assert_eq!(told().await, ("a".to_owned(), "1".to_owned(), ChangeNotificationType::PeerAdded));
+    assert_eq!(told().await, ("b".to_owned(), "2".to_owned(), ChangeNotificationType::PeerAdded));
+    running.node.set_peers(Peers::from([("b".to_owned(), peer("3"))]));
+    assert_eq!(told().await, ("a".to_owned(), "1".to_owned(), ChangeNotificationType::PeerDeleted));
+    assert_eq!(told().await, ("b".to_owned(), "3".to_owned(), ChangeNotificationType::PeerUpdated));
+}
+
+#[tokio::test]
+async fn health_and_reflection() {
+    use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+    use tonic_reflection::pb::v1::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    };
+    let running = start(4);
+    let mut health = HealthClient::new(running.channel().await);
+    for service in ["", "hubble.server.Observer", "observer.Observer", "peer.Peer"] {
+        let answer = health.check(HealthCheckRequest { service: service.to_owned() }).await.unwrap().into_inner();
+        assert_eq!(answer.status, 1, "{service} is serving");
+    }
+    let unknown = health.check(HealthCheckRequest { service: "nobody".to_owned() }).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+    let list = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut client = ServerReflectionClient::new(running.channel().await);
+    let mut answers = client.server_reflection_info(tokio_stream::iter([list])).await.unwrap().into_inner();
+    let answer = answers.message().await.unwrap().unwrap();
+    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else { panic!("{answer:?}") };
+    let names: Vec<&str> = list.service.iter().map(|service| service.name.as_str()).collect();
+    assert!(names.contains(&"observer.Observer") && names.contains(&"peer.Peer"), "{names:?}");
+}
