@@ -4,6 +4,7 @@ use crate::kernel;
 use crate::node_config::PortRange;
 use crate::run;
 use clap::{Args, ValueEnum};
+use datapath_layouts::maps;
 use ipnet::IpNet;
 use policy::failsafe::Failsafe;
 use std::path::PathBuf;
@@ -53,6 +54,9 @@ pub struct AgentArgs {
     /// Sizes of the maps: `lab` is small, `node` is for production
     #[arg(long, value_enum, default_value_t)]
     pub profile: ProfileArg,
+    /// Fewer entries in the maps of policy than the profile has: to see what happens when they are full
+    #[arg(long, env = "MALLA_POLICY_ROOM", value_delimiter = ',', value_parser = policy_room, value_name = "MAP=ENTRIES")]
+    pub policy_room: Vec<PolicyRoom>,
     /// A node that did not renew its Lease for so many seconds loses the Service addresses that it announces
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=3600), value_name = "SECONDS")]
     pub l2_lease_duration: u32,
@@ -93,6 +97,32 @@ pub enum ProfileArg {
     Lab,
     /// A machine of its own
     Node,
+}
+
+/// A map of policy by its name in the kernel, and how many entries may be in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PolicyRoom {
+    /// The map.
+    pub map: &'static str,
+    /// At most.
+    pub entries: usize,
+}
+
+/// The maps whose room can be narrowed.
+const POLICY_MAPS: [&str; 6] = [
+    maps::POLICIES.name,
+    maps::IDENTITIES.name,
+    maps::POLICY_PEERS.name,
+    maps::POLICY_CIDRS.name,
+    maps::POLICY_ROWS.name,
+    maps::POLICY_RANGES.name,
+];
+
+fn policy_room(text: &str) -> Result<PolicyRoom, String> {
+    let wrong = || format!("{text:?} is not like policy_rows=100; maps: {}", POLICY_MAPS.join(", "));
+    let (name, entries) = text.split_once('=').ok_or_else(wrong)?;
+    let map = POLICY_MAPS.into_iter().find(|map| *map == name).ok_or_else(wrong)?;
+    Ok(PolicyRoom { map, entries: entries.parse().map_err(|_| wrong())? })
 }
 
 /// Runs the agent until SIGTERM or SIGINT. What is pinned stays and goes on working.

@@ -49,7 +49,8 @@ pub fn way(endpoint: Option<&Endpoint>, route: Option<&Route>) -> Way {
 }
 
 /// Whether the sender of a tunnel packet may have this inner source: a Pod's address only from its node, a node's
-/// only from that node; anything else (a client that entered there) may claim only to be the world.
+/// only from that node; anything else (a client that entered there) may claim only to be the world. Nobody who comes from
+/// elsewhere is this node, which policy lets into its Pods whatever else it says; and no Pod is a node.
 ///
 /// # Errors
 /// The reason to drop the packet.
@@ -66,7 +67,14 @@ pub fn overlay_claim(
     }
     let Some(route) = inner_route else { return Err(DropReason::InvalidSourceIp) };
     if route.kind == RouteKind::RemotePods as u8 || route.kind == RouteKind::RemoteNode as u8 {
-        return if route.tunnel.same(outer_source) { Ok(()) } else { Err(DropReason::InvalidSourceIp) };
+        if !route.tunnel.same(outer_source) {
+            return Err(DropReason::InvalidSourceIp);
+        }
+        let as_node = claimed == identity::REMOTE_NODE || claimed == identity::KUBE_APISERVER;
+        if claimed == identity::HOST || as_node && route.kind == RouteKind::RemotePods as u8 {
+            return Err(DropReason::InvalidIdentity);
+        }
+        return Ok(());
     }
     if route.kind != RouteKind::World as u8 {
         return Err(DropReason::InvalidSourceIp);
@@ -119,6 +127,19 @@ mod tests {
         assert_eq!(overlay_claim(false, Some(&world), &node, true, identity::WORLD), Ok(()));
         assert_eq!(overlay_claim(false, Some(&world), &node, true, 300), Err(DropReason::InvalidIdentity));
         assert_eq!(overlay_claim(false, Some(&world), &other, false, identity::WORLD), Err(DropReason::UnknownSender));
+        for (kind, claimed) in [
+            (RouteKind::RemotePods, identity::HOST),
+            (RouteKind::RemoteNode, identity::HOST),
+            (RouteKind::RemotePods, identity::REMOTE_NODE),
+            (RouteKind::RemotePods, identity::KUBE_APISERVER),
+        ] {
+            let from = route(kind, FLAG_TUNNEL, 0);
+            assert_eq!(overlay_claim(false, Some(&from), &node, true, claimed), Err(DropReason::InvalidIdentity));
+        }
+        let from = route(RouteKind::RemoteNode, FLAG_TUNNEL, 0);
+        assert_eq!(overlay_claim(false, Some(&from), &node, true, identity::REMOTE_NODE), Ok(()));
+        // An identity that does not fit the VNI travels as the world's.
+        assert_eq!(overlay_claim(false, Some(&pods), &node, true, identity::WORLD), Ok(()));
         let own = route(RouteKind::LocalPods, 0, 0);
         assert_eq!(overlay_claim(false, Some(&own), &node, true, 300), Err(DropReason::InvalidSourceIp));
     }

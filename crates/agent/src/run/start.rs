@@ -1,7 +1,7 @@
 //! Start-up in order. Nothing that is pinned is flushed: a fresh process recognises its own state and goes on from it.
 
 use super::state::{Parts, State};
-use crate::cli::{AgentArgs, ProfileArg, RoutingArg};
+use crate::cli::{AgentArgs, PolicyRoom, ProfileArg, RoutingArg};
 use crate::cluster::{self, Watches};
 use crate::collector::Collector;
 use crate::error::Error;
@@ -88,7 +88,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
         maps: loop_maps(&datapath),
         capacity: capacity(args.profile),
         ipcache_room: room(args.profile, maps::IPCACHE),
-        policy_room: policy_room(args.profile),
+        policy_room: policy_room(args.profile, &args.policy_room),
         failsafe: failsafe(args, api_port),
         service_ranges: args.service_cidr.clone(),
         netlink: Some(netlink),
@@ -154,8 +154,11 @@ fn capacity(profile: ProfileArg) -> Capacity {
     }
 }
 
-fn policy_room(profile: ProfileArg) -> policy::plan::Capacity {
-    let room = |map| room(profile, map);
+fn policy_room(profile: ProfileArg, narrowed: &[PolicyRoom]) -> policy::plan::Capacity {
+    let room = |map: maps::MapInfo| {
+        let whole = room(profile, map);
+        narrowed.iter().find(|one| one.map == map.name).map_or(whole, |one| one.entries.min(whole))
+    };
     policy::plan::Capacity {
         policies: room(maps::POLICIES),
         identities: room(maps::IDENTITIES),

@@ -69,6 +69,8 @@ pub fn apply(resource: &Resource, live: Option<&Value>, applied: &Value, applier
             fields::remove(&mut merged, path);
         }
     }
+    // What was emptied by that went as a whole; but an empty selector that is applied means something.
+    merge(&shape, &Merge::default(), &mut merged, applied);
     let time = if before == set { live.map(|live| own_time(live, applier)).unwrap_or_default() } else { String::new() };
     let time = if time.is_empty() { object::now() } else { time };
     entries.push(Entry {

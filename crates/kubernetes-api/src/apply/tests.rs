@@ -52,6 +52,14 @@ fn what_is_no_longer_applied_goes_and_others_stay() {
 }
 
 #[test]
+fn what_is_applied_empty_stays() {
+    let selecting = |selector: Value| json!({ "metadata": { "name": "d" }, "spec": { "selector": selector } });
+    let live = by("one", None, &selecting(json!({ "matchLabels": { "a": "b" } })), false).unwrap();
+    let live = by("one", Some(&live), &selecting(json!({})), false).unwrap();
+    assert_eq!(live["spec"]["selector"], json!({}), "everything is selected, and not nothing said");
+}
+
+#[test]
 fn two_that_want_different_values_conflict() {
     let live = by("one", None, &deployment(Some(3), &json!([])), false).unwrap();
     let same = by("two", Some(&live), &deployment(Some(3), &json!([])), false).unwrap();

@@ -8,13 +8,19 @@
 #[path = "../chaos/api.rs"]
 #[allow(dead_code, reason = "the tests of chaos use the rest")]
 mod api;
+mod capacity;
 mod catalogue;
 #[path = "../traffic/cluster.rs"]
 #[allow(dead_code, reason = "the tests of traffic use the rest")]
 mod cluster;
+mod no_gap;
 mod objects;
 mod pods;
 mod probes;
+#[path = "../chaos/random.rs"]
+#[allow(dead_code, reason = "the tests of chaos use the rest")]
+mod random;
 mod reference;
+mod spoofing;
 mod table;
 mod truth_table;

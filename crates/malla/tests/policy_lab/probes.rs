@@ -54,6 +54,19 @@ impl Probes {
 
     /// Everybody asks everybody on everything, at once; what was not as in the table, in words.
     pub fn compare(&self, expected: &Table, family: usize, patience: Duration) -> Vec<String> {
+        let wanted = |from, to, column| if expected.get(from, to, column) { Heard::Answer } else { Heard::Silence };
+        let all = self.ask(family, patience).into_iter();
+        let wrong = all.filter(|(from, to, column, heard)| *heard != wanted(*from, *to, *column));
+        let say = |(from, to, column, heard): (Pod, Pod, usize, Heard)| {
+            let Port { protocol, number } = Port::all().nth(column).unwrap();
+            let wanted = wanted(from, to, column);
+            format!("{} to {} on {}/{number}: {heard:?} instead of {wanted:?}", from.name(), to.name(), protocol.name())
+        };
+        wrong.map(say).collect()
+    }
+
+    /// What everybody hears of everybody.
+    pub fn ask(&self, family: usize, patience: Duration) -> Vec<(Pod, Pod, usize, Heard)> {
         let answers: Vec<_> = self
             .askers
             .iter()
@@ -63,19 +76,9 @@ impl Probes {
                 heard
             })
             .collect();
-        let mut wrong = Vec::new();
-        for (from, heard) in Pod::all().zip(answers) {
-            for (to, column, heard) in heard.recv().expect("an answer of the Pod's thread") {
-                let wanted = expected.get(from, to, column);
-                if heard != if wanted { Heard::Answer } else { Heard::Silence } {
-                    let Port { protocol, number } = Port::all().nth(column).unwrap();
-                    let wanted = if wanted { "an answer" } else { "silence" };
-                    let (from, to, protocol) = (from.name(), to.name(), protocol.name());
-                    wrong.push(format!("{from} to {to} on {protocol}/{number}: {heard:?} instead of {wanted}"));
-                }
-            }
-        }
-        wrong
+        let heard = |of: &mpsc::Receiver<Heards>| of.recv().expect("an answer of the Pod's thread");
+        let all = Pod::all().zip(answers).flat_map(|(from, of)| heard(&of).into_iter().map(move |one| (from, one)));
+        all.map(|(from, (to, column, heard))| (from, to, column, heard)).collect()
     }
 }
 

@@ -85,10 +85,11 @@ impl Court {
         Self { api: Api::of(&cluster), places, probes, standing: Vec::new(), _cluster: cluster }
     }
 
-    /// Makes these objects and no others be there. What stays is replaced in place.
+    /// Makes these objects and no others be there. What stays is replaced in place; not a NetworkPolicy, of which the API
+    /// remembers the `policyTypes` that it had filled in.
     fn apply(&mut self, objects: Vec<Value>) {
         let key = |object: &Value| (objects::folder(object), objects::name(object).to_owned());
-        let kept: BTreeSet<_> = objects.iter().map(key).collect();
+        let kept: BTreeSet<_> = objects.iter().filter(|new| new["kind"] != "NetworkPolicy").map(key).collect();
         for old in self.standing.iter().filter(|old| !kept.contains(&key(old))) {
             self.api.delete(&objects::folder(old), objects::name(old));
         }

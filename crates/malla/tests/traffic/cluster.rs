@@ -49,11 +49,17 @@ pub struct Report {
 impl Cluster {
     /// Brings up a lab and waits until it is ready.
     pub fn up(arguments: &[&str]) -> Self {
+        Self::up_with(&[], arguments)
+    }
+
+    /// The same, with variables that its agents see.
+    pub fn up_with(environment: &[(&str, &str)], arguments: &[&str]) -> Self {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let name = format!("t{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
         let cluster = Self { name, _alone: alone };
-        let up = cluster.malla(&["lab", "up", "--wait"], arguments).output().unwrap();
+        let mut up = cluster.malla(&["lab", "up", "--wait"], arguments);
+        let up = up.envs(environment.iter().copied()).output().unwrap();
         assert!(up.status.success(), "malla lab up: {}", text(&up));
         cluster
     }
