@@ -39,10 +39,16 @@ pub fn policy(skb: Skb, s: &mut Scratch, here: Here, policy_id: u32, found: bool
     }
     let ends = if here == Here::Sender { SENDER } else { 0 } | if found { FOUND } else { 0 };
     let answer = policy_at_an_end(policy_id, ends);
+    if answer & AUDITED != 0 {
+        let reason = audit(ends);
+        if reason != 0 {
+            events::audited(skb, s, reason);
+        }
+    }
     if answer & RESUMED != 0 {
         events::new_flow_here(skb, s);
     }
-    code::decode(answer & !RESUMED)
+    code::decode(answer & !(RESUMED | AUDITED))
 }
 
 /// The packet's sender is here.
@@ -51,6 +57,8 @@ const SENDER: u32 = 1;
 const FOUND: u32 = 2;
 /// In the answer: the flow was held back until now.
 const RESUMED: Code = 256;
+/// In the answer: it passes, was judged just now, and a policy in audit mode has something to say.
+const AUDITED: Code = 512;
 
 /// A global function, which the verifier goes through once and not again for every way that leads here. Such a function
 /// takes numbers alone, so it finds this CPU's scratch by itself.
@@ -70,13 +78,15 @@ pub extern "C" fn policy_at_an_end(policy_id: u32, ends: u32) -> Code {
     {
         s.half = before;
     } else {
-        ask(s, policy_id, initiator, sender, found, peer);
+        if ask(s, policy_id, initiator, sender, found, peer) {
+            resumed = AUDITED;
+        }
         // The clock was read first: what changes from here on makes the next packet ask again.
         s.half.epoch = clock;
         if found {
             remember(s, initiator);
             if before.state == half_state::DENIED {
-                resumed = RESUMED;
+                resumed |= RESUMED;
             }
         } else if initiator {
             s.opening.source = s.half;
@@ -107,9 +117,38 @@ fn is_too_big(s: &Scratch) -> bool {
     if s.headers.is(flags::V6) { kind == 2 } else { kind == 3 && code == 4 }
 }
 
-/// Judges the flow's forward tuple at its initiator's or its responder's end, into `s.half`.
+/// What is reported of a flow that a policy in audit mode denies.
+#[derive(Clone, Copy)]
+pub struct Audit {
+    /// Policy that judges what passes once more; 0 = none.
+    pub policy_id: u32,
+    /// The rule that denies; 0 = by default.
+    pub rule: u32,
+    /// `event_flags` of the end that denies.
+    pub flags: u8,
+}
+
+/// Asks `s.audit.policy_id` what has just been asked, and passed: why it would drop it, 0 = it would not. Nothing but a
+/// report follows. Global for the same reason as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn audit(ends: u32) -> Code {
+    let Some(s) = Scratch::current() else { return 0 };
+    s.question.policy_id = s.audit.policy_id;
+    let verdict = policy::judge(&Kernel, &s.question, &mut s.work);
+    let passes = matches!(verdict.action, Action::Allow);
+    if passes {
+        return 0;
+    }
+    s.audit.rule = if matches!(verdict.cause, Cause::Rule) { verdict.outcome.rule } else { 0 };
+    s.audit.flags = if ends & SENDER != 0 { 0 } else { event_flags::INGRESS };
+    (if s.audit.rule == 0 { DropReason::PolicyDenied } else { DropReason::PolicyDeny }) as Code
+}
+
+/// Judges the flow's forward tuple at its initiator's or its responder's end, into `s.half`. Whether it passes and
+/// `s.audit` is to be asked too.
 #[inline(always)]
-fn ask(s: &mut Scratch, policy_id: u32, initiator: bool, sender: bool, found: bool, peer: u32) {
+fn ask(s: &mut Scratch, policy_id: u32, initiator: bool, sender: bool, found: bool, peer: u32) -> bool {
     let t = &s.tuple;
     let reply = found && s.known.reply;
     let question = &mut s.question;
@@ -140,6 +179,8 @@ fn ask(s: &mut Scratch, policy_id: u32, initiator: bool, sender: bool, found: bo
         if matches!(verdict.action, Action::Allow) { half_state::ACCEPTED } else { half_state::DENIED };
     half.reserved = [0; 3];
     s.rule = half.rule;
+    s.audit.policy_id = verdict.shadow;
+    s.audit.policy_id != 0 && half.state == half_state::ACCEPTED
 }
 
 /// An answer to an echo is judged as the echo (RFC 792, RFC 4443 §4.1).

@@ -95,6 +95,8 @@ pub enum Kind {
     Trace,
     /// A flow ended.
     End,
+    /// A flow passed that a policy in audit mode (`malla.dev/audit`) would have dropped.
+    Audit,
 }
 
 /// Hubble's verdicts that this datapath gives.
@@ -107,6 +109,8 @@ pub enum Verdict {
     Dropped,
     /// It was seen.
     Traced,
+    /// It went on, and would not have but for audit mode.
+    Audit,
 }
 
 /// One end.
