@@ -38,6 +38,9 @@ pub struct Status {
     pub adoption: Adoption,
     /// The watches of the API.
     pub watches: Vec<WatchState>,
+    /// Policy, as far as it is in the maps.
+    #[serde(default)]
+    pub policies: Policies,
     /// Pods of this node.
     pub endpoints: Vec<Endpoint>,
     /// How many of what.
@@ -155,6 +158,40 @@ pub struct Counts {
     pub identities: usize,
     /// Addresses of other nodes' Pods whose identity is in `ipcache`.
     pub remote_pods: usize,
+}
+
+/// Policy on this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policies {
+    /// All objects were told, and a plan of them is in the maps. Until then stands what an earlier agent wrote.
+    pub enforced: bool,
+    /// Reading of the policy clock: changes with every change that is in the maps; flows are judged anew by it.
+    pub epoch: u32,
+    /// Policies that objects became.
+    pub policies: usize,
+    /// Those of them in audit mode.
+    pub audited: usize,
+    /// Objects of which a version can't be read.
+    pub mistaken: usize,
+    /// Identities of this node's Pods, each with its own entries.
+    pub subjects: usize,
+    /// Those of them, by direction, for whom there is no room: everything is denied there.
+    pub overflowing: usize,
+    /// Identities for which there is no room: unknown, and denied wherever a deny could apply.
+    pub unfit_identities: usize,
+    /// The maps.
+    pub tables: Vec<TableUse>,
+}
+
+/// How full a map of policy is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableUse {
+    /// Its name.
+    pub name: String,
+    /// Entries.
+    pub used: usize,
+    /// Entries it has room for.
+    pub room: usize,
 }
 
 /// Memory in bytes.

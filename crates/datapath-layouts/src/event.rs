@@ -14,6 +14,9 @@ pub enum EventKind {
     Trace = 3,
     /// A flow ended (FIN from both, or RST); the counters are whole.
     EndOfFlow = 4,
+    /// A flow passed that a policy in audit mode would have dropped; `reason` and `rule` say why. Once per flow, end and
+    /// reading of the policy clock.
+    Audit = 5,
 }
 
 impl EventKind {
@@ -25,6 +28,7 @@ impl EventKind {
             2 => Self::NewFlow,
             3 => Self::Trace,
             4 => Self::EndOfFlow,
+            5 => Self::Audit,
             _ => return None,
         })
     }
@@ -132,7 +136,7 @@ layout! {
         pub kind: u8,
         /// [`ObservationPoint`] of the program that reports.
         pub point: u8,
-        /// [`crate::DropReason`]; 0 = not dropped.
+        /// [`crate::DropReason`]; 0 = not dropped. Of [`EventKind::Audit`], the one that it would have been.
         pub reason: u8,
         /// IP protocol number.
         pub protocol: u8,

@@ -41,11 +41,7 @@ pub fn policy(skb: Skb, s: &mut Scratch, here: Here, policy_id: u32, found: bool
         return Ok(());
     }
     let ends = if here == Here::Sender { SENDER } else { 0 } | if found { FOUND } else { 0 };
-    let answer = policy_at_an_end(policy_id, ends);
-    if answer & RESUMED != 0 {
-        events::new_flow_here(skb, s);
-    }
-    code::decode(answer & !RESUMED)
+    code::decode(tell(skb, s, ends, policy_at_an_end(policy_id, ends)))
 }
 
 /// [`policy`] of the node itself. False: the packet passes and its flow is not to be tracked, for it is older than the
@@ -58,12 +54,24 @@ pub fn host(skb: Skb, s: &mut Scratch, here: Here, policy_id: u32, found: bool) 
         return Ok(true);
     }
     let ends = if here == Here::Sender { SENDER } else { 0 } | if found { FOUND } else { NODE };
-    let answer = policy_at_an_end(policy_id, ends);
+    let answer = tell(skb, s, ends, policy_at_an_end(policy_id, ends));
+    code::decode(answer & !OLDER)?;
+    Ok(answer & OLDER == 0)
+}
+
+/// Reports what the answer holds besides the outcome, which is left.
+#[inline(always)]
+fn tell(skb: Skb, s: &mut Scratch, ends: u32, answer: Code) -> Code {
+    if answer & AUDITED != 0 {
+        let reason = audit(ends);
+        if reason != 0 {
+            events::audited(skb, s, reason);
+        }
+    }
     if answer & RESUMED != 0 {
         events::new_flow_here(skb, s);
     }
-    code::decode(answer & !(RESUMED | OLDER))?;
-    Ok(answer & OLDER == 0)
+    answer & !(RESUMED | AUDITED)
 }
 
 /// The policy of this node, if the packet's end at `address` is the node (`own`: what the map says of it): one of its
@@ -109,6 +117,8 @@ const REPLY: u32 = 8;
 const RESUMED: Code = 256;
 /// In the answer: the packet passes as one of a flow that is older than the node's policy.
 const OLDER: Code = 512;
+/// In the answer: it passes, was judged just now, and a policy in audit mode has something to say.
+const AUDITED: Code = 1024;
 
 /// A global function, which the verifier goes through once and not again for every way that leads here. Such a function
 /// takes numbers alone, so it finds this CPU's scratch by itself.
@@ -130,20 +140,23 @@ pub extern "C" fn policy_at_an_end(policy_id: u32, ends: u32) -> Code {
         s.half = before;
     } else {
         let way = ends & SENDER | if reply { REPLY } else { 0 };
-        let state = ask_policy(policy_id, way, peer);
-        if state == DENIED && ends & NODE != 0 && goes_on(s) {
+        let asked = ask_policy(policy_id, way, peer);
+        if asked == DENIED && ends & NODE != 0 && goes_on(s) {
             if ask_policy(policy_id, way ^ REPLY, peer) != DENIED {
                 return OLDER;
             }
             // Told by the rule that keeps it from being opened this way.
             let _ = ask_policy(policy_id, way, peer);
         }
+        if asked == AUDITED {
+            resumed = AUDITED;
+        }
         // The clock was read first: what changes from here on makes the next packet ask again.
         s.half.epoch = clock;
         if found {
             remember(s, initiator);
             if before.state == half_state::DENIED {
-                resumed = RESUMED;
+                resumed |= RESUMED;
             }
         } else if initiator {
             s.opening.source = s.half;
@@ -185,8 +198,36 @@ fn is_too_big(s: &Scratch) -> bool {
     if s.headers.is(flags::V6) { kind == 2 } else { kind == 3 && code == 4 }
 }
 
-/// Judges the flow's forward tuple at its initiator's or its responder's end, into `s.half`, whose state it answers with.
-/// Global, as [`policy_at_an_end`] is.
+/// What is reported of a flow that a policy in audit mode denies.
+#[derive(Clone, Copy)]
+pub struct Audit {
+    /// Policy that judges what passes once more; 0 = none.
+    pub policy_id: u32,
+    /// The rule that denies; 0 = by default.
+    pub rule: u32,
+    /// `event_flags` of the end that denies.
+    pub flags: u8,
+}
+
+/// Asks `s.audit.policy_id` what has just been asked, and passed: why it would drop it, 0 = it would not. Nothing but a
+/// report follows. Global for the same reason as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn audit(ends: u32) -> Code {
+    let Some(s) = Scratch::current() else { return 0 };
+    s.question.policy_id = s.audit.policy_id;
+    let verdict = policy::judge(&Kernel, &s.question, &mut s.work);
+    let passes = matches!(verdict.action, Action::Allow);
+    if passes {
+        return 0;
+    }
+    s.audit.rule = if matches!(verdict.cause, Cause::Rule) { verdict.outcome.rule } else { 0 };
+    s.audit.flags = if ends & SENDER != 0 { 0 } else { event_flags::INGRESS };
+    (if s.audit.rule == 0 { DropReason::PolicyDenied } else { DropReason::PolicyDeny }) as Code
+}
+
+/// Judges the flow's forward tuple at its initiator's or its responder's end, into `s.half`. Answers [`DENIED`]; [`AUDITED`]: it
+/// passes and [`audit`] is to be asked too; or 0: it passes. Global, as [`policy_at_an_end`] is.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn ask_policy(policy_id: u32, way: u32, peer: u32) -> u32 {
@@ -227,7 +268,12 @@ pub extern "C" fn ask_policy(policy_id: u32, way: u32, peer: u32) -> u32 {
     };
     half.reserved = [0; 3];
     s.rule = half.rule;
-    u32::from(half.state)
+    s.audit.policy_id = verdict.shadow;
+    match half.state {
+        half_state::DENIED => DENIED,
+        _ if verdict.shadow != 0 => AUDITED,
+        _ => 0,
+    }
 }
 
 /// An answer to an echo is judged as the echo (RFC 792, RFC 4443 §4.1).

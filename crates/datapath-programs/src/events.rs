@@ -30,7 +30,11 @@ fn emit(skb: Skb, s: &Scratch, kind: EventKind, reason: u32, flow: Option<&Flow>
         return;
     };
     let h = &s.headers;
-    let mut flags = s.event_flags;
+    let (mut flags, mut rule) = (s.event_flags, s.rule);
+    if matches!(kind, EventKind::Audit) {
+        flags |= s.audit.flags;
+        rule = s.audit.rule;
+    }
     if s.original_port != 0 {
         flags |= event_flags::TRANSLATED;
     }
@@ -62,7 +66,7 @@ fn emit(skb: Skb, s: &Scratch, kind: EventKind, reason: u32, flow: Option<&Flow>
         (*event).destination_identity = s.destination_identity;
         (*event).ifindex = skb.ifindex();
         (*event).length = h.length;
-        (*event).rule = s.rule;
+        (*event).rule = rule;
         (*event).source_port = h.source_port;
         (*event).destination_port = h.destination_port;
         (*event).original_port = s.original_port;
@@ -105,6 +109,12 @@ pub fn new_flow(skb: Skb, s: &mut Scratch, point: ObservationPoint) {
 #[inline(always)]
 pub fn new_flow_here(skb: Skb, s: &Scratch) {
     emit(skb, s, EventKind::NewFlow, 0, None);
+}
+
+/// A flow passes that a policy in audit mode denies, as `s.audit` says.
+#[inline(always)]
+pub fn audited(skb: Skb, s: &Scratch, reason: u32) {
+    emit(skb, s, EventKind::Audit, reason, None);
 }
 
 /// A flow ended.

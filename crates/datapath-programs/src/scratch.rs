@@ -47,6 +47,8 @@ pub struct Scratch {
     pub half: Half,
     /// The policy rule that decided last; 0 = none.
     pub rule: u32,
+    /// What a policy in audit mode says of what passes.
+    pub audit: crate::enforce::Audit,
     /// What an ICMP error quotes.
     pub quote: [u8; 64],
     /// Outer headers under construction.

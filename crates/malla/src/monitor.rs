@@ -19,6 +19,7 @@ pub const EXAMPLES: &str = "\
 Examples:
   malla monitor                              New flows, ends and drops of all nodes
   malla monitor --type drop                  Only what was dropped, with the reason
+  malla monitor --type audit                 What policies in audit mode would have dropped
   malla monitor --to default/spink           Whatever goes to the Service or its Pods
   malla monitor --from 10.244.1.7 --type trace,drop --node worker-1
   malla monitor -o json --number 10 | jq -c '.flow | [.source.pod.name, .verdict]'
@@ -30,7 +31,7 @@ Exit status: 0 (also after Ctrl-C), 1 error, 2 wrong usage.";
 pub struct MonitorArgs {
     #[command(flatten)]
     selection: Selection,
-    /// Which events [default: drop,flow,end]; `trace` shows every packet and costs accordingly
+    /// Which events [default: drop,audit,flow,end]; `trace` shows every packet and costs accordingly
     #[arg(long = "type", value_enum, value_delimiter = ',', value_name = "TYPES")]
     kinds: Vec<KindArg>,
     /// Only from this Pod, Service (namespace/name or name), address or range
@@ -68,6 +69,8 @@ enum KindArg {
     Trace,
     /// A flow ended
     End,
+    /// A flow passed that a policy in audit mode would have dropped
+    Audit,
 }
 
 impl From<KindArg> for Kind {
@@ -77,6 +80,7 @@ impl From<KindArg> for Kind {
             KindArg::Flow => Self::Flow,
             KindArg::Trace => Self::Trace,
             KindArg::End => Self::End,
+            KindArg::Audit => Self::Audit,
         }
     }
 }
@@ -88,7 +92,7 @@ impl From<KindArg> for Kind {
 pub fn run(args: &MonitorArgs) -> anyhow::Result<()> {
     let agents = args.selection.agents()?;
     let kinds = if args.kinds.is_empty() {
-        vec![Kind::Drop, Kind::Flow, Kind::End]
+        vec![Kind::Drop, Kind::Audit, Kind::Flow, Kind::End]
     } else {
         args.kinds.iter().map(|k| Kind::from(*k)).collect()
     };

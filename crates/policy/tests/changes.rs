@@ -307,6 +307,45 @@ fn new_pods_of_known_namespaces_cost_one_write_each() {
     assert!(changes.iter().all(|change| matches!(change, Change::WriteIdentity(..))));
 }
 
+/// The same with 250 policies about all namespaces on each of 100 identities of the node. How long it takes is printed; that it
+/// does not grow with the policies that are about others is what the number beside it shows.
+#[test]
+fn a_thousand_identities_under_250_policies_cost_one_write_each() {
+    let named_pod = |number, namespace: &str, app: &str, tier: &str| {
+        let facts = generate::pod(number, namespace, app, tier);
+        let name = format!("{}kubernetes.io/metadata.name", policy::selector::NAMESPACE_LABELS);
+        let labels = facts.labels.iter().chain([(name.as_str(), namespace)]).collect();
+        policy::subject::IdentityFacts { labels, ..facts }
+    };
+    let time = |policies: u32| {
+        let mut planner = Planner::new(Capacity::each(1_000_000));
+        for n in 0..policies {
+            let uid = format!("p{n}");
+            let from = serde_json::json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": format!("ns{n}")}}});
+            planner.set_policy(from_json(serde_json::json!({
+                "metadata": {"name": uid, "namespace": "shop", "uid": uid},
+                "spec": {"podSelector": {}, "ingress": [{"from": [from], "ports": [{"port": 1000 + n}]}]}
+            })));
+        }
+        for n in 0..100 {
+            planner.set_identity(named_pod(1000 + n, "shop", &format!("api{n}"), "front"));
+            planner.add_subject(1000 + n);
+        }
+        for n in 0..250 {
+            planner.set_identity(named_pod(1500 + n, &format!("ns{n}"), "first", "back"));
+        }
+        planner.plan();
+        for n in 0..1000u32 {
+            planner.set_identity(named_pod(2000 + n, &format!("ns{}", n % 250), &format!("app{n}"), "back"));
+        }
+        let began = std::time::Instant::now();
+        let changes = planner.plan();
+        assert_eq!(changes.len(), 1000, "one write of `identities` each");
+        began.elapsed()
+    };
+    println!("1,000 identities, 100 subjects: {:?} under 25 policies, {:?} under 250", time(25), time(250));
+}
+
 /// One peer gets an entry of its own at the moment at which its namespace's allows less: it never falls in between.
 #[test]
 fn a_peer_that_leaves_its_namespaces_class_is_let_through_all_the_time() {

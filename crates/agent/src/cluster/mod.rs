@@ -1,7 +1,8 @@
-//! The Kubernetes API, as far as an agent needs it: five watches, its own Node, one condition.
+//! The Kubernetes API, as far as an agent needs it: its watches, its own Node, one condition.
 
 mod client;
 mod node;
+mod served;
 mod watch;
 
 pub use client::connect;

@@ -1,6 +1,7 @@
 //! Watches that survive the API: what they tell is reduced to the model at once, so that memory holds nothing else.
 
 use super::node;
+use super::served::{Served, Wanted, is_not_found, served};
 use crate::policies::{self, objects};
 use crate::sockets::{self, Wish};
 use crate::watched::Told;
@@ -57,6 +58,9 @@ pub struct WatchState {
     pub last_error: Option<String>,
     /// Failed attempts since the start.
     pub errors: u64,
+    /// The API does not have the kind, which counts as none of it; it is looked for again and again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub not_served: bool,
     #[serde(skip)]
     failed_at: Option<Instant>,
 }
@@ -70,6 +74,16 @@ impl WatchState {
         self.connected = true;
         self.last_error = None;
         self.failed_at = None;
+    }
+
+    fn failed(&mut self, text: String) {
+        if self.connected || self.errors == 0 {
+            tracing::warn!("watching {}: {text}", self.kind);
+        }
+        self.connected = false;
+        self.failed_at = Some(Instant::now());
+        self.last_error = Some(text);
+        self.errors += 1;
     }
 }
 
@@ -132,19 +146,33 @@ struct Start<'a> {
     sender: &'a mpsc::Sender<Input>,
 }
 
+/// What it means that the API does not have a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Absent {
+    /// That there is none of it.
+    Empty,
+    /// Nothing: it is waited for.
+    Awaited,
+}
+
+/// How long to wait before a kind that the API does not have is looked for again. Somebody adds a kind once in a
+/// cluster's life; a hundred nodes without five kinds ask fifty times a second.
+const APPEARANCE: Duration = Duration::from_secs(10);
+
 impl Start<'_> {
+    /// Clusters without the definitions of Cilium's or of ClusterNetworkPolicy are usual: there nobody can have written any.
     fn policies(&self, all: &watcher::Config) {
         use policies::Input as P;
         let network = |told| Input::Policy(P::Network(told));
         self.spawn::<networking::NetworkPolicy, _, _>("NetworkPolicy", all, object_name, objects::network, network);
         let cluster = |told| Input::Policy(P::Cluster(told));
-        self.spawn::<ClusterNetworkPolicy, _, _>("ClusterNetworkPolicy", all, object_name, objects::cluster, cluster);
+        self.optional::<ClusterNetworkPolicy, _, _>("ClusterNetworkPolicy", object_name, objects::cluster, cluster);
         let cilium = |told| Input::Policy(P::Cilium(told));
-        self.spawn::<CiliumNetworkPolicy, _, _>("CiliumNetworkPolicy", all, object_name, objects::whole, cilium);
+        self.optional::<CiliumNetworkPolicy, _, _>("CiliumNetworkPolicy", object_name, objects::whole, cilium);
         let (kind, wide) = ("CiliumClusterwideNetworkPolicy", |told| Input::Policy(P::Clusterwide(told)));
-        self.spawn::<CiliumClusterwideNetworkPolicy, _, _>(kind, all, object_name, objects::whole, wide);
+        self.optional::<CiliumClusterwideNetworkPolicy, _, _>(kind, object_name, objects::whole, wide);
         let group = |told| Input::Policy(P::Group(told));
-        self.spawn::<CiliumCIDRGroup, _, _>("CiliumCIDRGroup", all, object_name, objects::group, group);
+        self.optional::<CiliumCIDRGroup, _, _>("CiliumCIDRGroup", object_name, objects::group, group);
     }
 
     fn spawn<O, K, V>(
@@ -155,54 +183,149 @@ impl Start<'_> {
         read: fn(&O) -> Option<V>,
         input: fn(Told<K, V>) -> Input,
     ) where
-        O: Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
+        O: Watchable,
         K: Send + 'static,
         V: Send + 'static,
     {
-        let api: Api<O> = Api::all(self.client.clone());
-        let (watches, sender) = (self.watches.clone(), self.sender.clone());
+        self.watch(Watch { kind, absent: Absent::Awaited, key, read, input, pause: APPEARANCE }, selection);
+    }
+
+    /// A kind that a cluster need not have.
+    fn optional<O, K, V>(
+        &self,
+        kind: &'static str,
+        key: fn(&O) -> K,
+        read: fn(&O) -> Option<V>,
+        input: fn(Told<K, V>) -> Input,
+    ) where
+        O: Watchable,
+        K: Send + 'static,
+        V: Send + 'static,
+    {
+        let watch = Watch { kind, absent: Absent::Empty, key, read, input, pause: APPEARANCE };
+        self.watch(watch, &watcher::Config::default());
+    }
+
+    fn watch<O, K, V>(&self, watch: Watch<O, K, V>, selection: &watcher::Config)
+    where
+        O: Watchable,
+        K: Send + 'static,
+        V: Send + 'static,
+    {
         // Small pages: what waits to be reduced is what a list costs in memory.
         let config = selection.clone().page_size(200);
-        watches.update(kind, |_| ());
-        tokio::spawn(async move {
-            let mut events = watcher::watcher(api, config).backoff(Steady::default()).boxed();
+        self.watches.update(watch.kind, |_| ());
+        tokio::spawn(watch.run(self.client.clone(), config, self.watches.clone(), self.sender.clone()));
+    }
+}
+
+/// What can be watched.
+trait Watchable:
+    Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static
+{
+}
+
+impl<O> Watchable for O where
+    O: Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static
+{
+}
+
+/// One kind and what becomes of its objects.
+struct Watch<O, K, V> {
+    kind: &'static str,
+    absent: Absent,
+    key: fn(&O) -> K,
+    read: fn(&O) -> Option<V>,
+    input: fn(Told<K, V>) -> Input,
+    /// Before a kind that the API does not have is looked for again.
+    pause: Duration,
+}
+
+impl<O: Watchable, K, V> Watch<O, K, V> {
+    /// Until nobody listens any more.
+    async fn run(self, client: kube::Client, config: watcher::Config, watches: Watches, sender: mpsc::Sender<Input>) {
+        loop {
+            let api: Api<O> = Api::all(client.clone());
+            let mut events = watcher::watcher(api, config.clone()).backoff(Steady::default()).boxed();
             while let Some(event) = events.next().await {
                 let told = match event {
-                    Ok(event) => {
-                        watches.update(kind, |w| {
-                            // The beginning of a list is said before the API is asked.
-                            if !matches!(event, Event::Init) {
-                                w.heard();
-                            }
-                            w.synced |= matches!(event, Event::InitDone);
-                        });
-                        match event {
-                            Event::Init => Told::Begin,
-                            Event::InitApply(object) | Event::Apply(object) => Told::Set(key(&object), read(&object)),
-                            Event::Delete(object) => Told::Gone(key(&object)),
-                            Event::InitDone => Told::End,
-                        }
-                    }
-                    Err(error) => {
-                        let text = crate::error::chain(&error);
-                        watches.update(kind, |w| {
-                            if w.connected || w.errors == 0 {
-                                tracing::warn!("watching {kind}: {text}");
-                            }
-                            w.connected = false;
-                            w.failed_at = Some(Instant::now());
-                            w.last_error = Some(text);
-                            w.errors += 1;
-                        });
-                        continue;
-                    }
+                    Ok(event) => self.told(event, &watches),
+                    Err(error) => match self.failed(&client, &error, &watches).await {
+                        Reaction::TryAgain => continue,
+                        Reaction::NoneOfIt => break,
+                    },
                 };
-                if sender.send(input(told)).await.is_err() {
+                if sender.send((self.input)(told)).await.is_err() {
                     return;
                 }
             }
-        });
+            // Of a list that has nothing, all is gone. The watch begins anew: it would go on from a version of a kind
+            // that is no more.
+            for told in [Told::Begin, Told::End] {
+                if sender.send((self.input)(told)).await.is_err() {
+                    return;
+                }
+            }
+            tokio::time::sleep(self.pause).await;
+        }
     }
+
+    fn told(&self, event: Event<O>, watches: &Watches) -> Told<K, V> {
+        watches.update(self.kind, |w| {
+            // The beginning of a list is said before the API is asked.
+            if !matches!(event, Event::Init) {
+                w.heard();
+                w.not_served = false;
+            }
+            w.synced |= matches!(event, Event::InitDone);
+        });
+        match event {
+            Event::Init => Told::Begin,
+            Event::InitApply(object) | Event::Apply(object) => Told::Set((self.key)(&object), (self.read)(&object)),
+            Event::Delete(object) => Told::Gone((self.key)(&object)),
+            Event::InitDone => Told::End,
+        }
+    }
+
+    async fn failed(&self, client: &kube::Client, error: &watcher::Error, watches: &Watches) -> Reaction {
+        let mut text = crate::error::chain(error);
+        if is_not_found(error) {
+            match (served(client, &Wanted::of::<O>()).await, self.absent) {
+                (Ok(Served::No), Absent::Empty) => {
+                    watches.update(self.kind, |w| {
+                        if !w.not_served {
+                            tracing::info!("the API does not serve {}: there is none", self.kind);
+                        }
+                        w.heard();
+                        (w.not_served, w.synced) = (true, true);
+                    });
+                    return Reaction::NoneOfIt;
+                }
+                (Ok(Served::No), Absent::Awaited) => {
+                    text = format!("the API does not serve {}, and nothing works without it", self.kind);
+                }
+                (Ok(Served::Otherwise(versions)), _) => {
+                    let (read, have) = (O::version(&()), versions.join(", "));
+                    text = format!(
+                        "the API serves {} as {have}, which is not read here ({read} is): objects may be there, so \
+                         nothing is opened",
+                        self.kind
+                    );
+                }
+                (Ok(Served::Yes), _) => {}
+                (Err(why), _) => text = format!("{text}; whether there is such a kind is not known: {why}"),
+            }
+        }
+        watches.update(self.kind, |w| w.failed(text));
+        Reaction::TryAgain
+    }
+}
+
+/// What to do after a failure.
+enum Reaction {
+    TryAgain,
+    /// There is none of the kind, for sure.
+    NoneOfIt,
 }
 
 fn object_name<O: Resource>(object: &O) -> ObjectName {
@@ -247,6 +370,10 @@ impl Backoff for Steady {
         self.failures = 0;
     }
 }
+
+#[cfg(test)]
+#[path = "absent_tests.rs"]
+mod absent_tests;
 
 #[cfg(test)]
 mod tests {

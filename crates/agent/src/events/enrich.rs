@@ -16,6 +16,7 @@ pub fn enrich(event: &Event, names: &Names, node: &NodeName, clock: &Clock) -> O
         EventKind::NewFlow => Kind::Flow,
         EventKind::Trace => Kind::Trace,
         EventKind::EndOfFlow => Kind::End,
+        EventKind::Audit => Kind::Audit,
     };
     let flag = |bit: u8| event.flags & bit != 0;
     let is_icmp = matches!(event.protocol, ICMP | ICMPV6);
@@ -27,6 +28,7 @@ pub fn enrich(event: &Event, names: &Names, node: &NodeName, clock: &Clock) -> O
             Kind::Drop => Verdict::Dropped,
             Kind::Flow | Kind::End => Verdict::Forwarded,
             Kind::Trace => Verdict::Traced,
+            Kind::Audit => Verdict::Audit,
         },
         drop_reason: (kind == Kind::Drop).then(|| {
             DropReason::from_number(event.reason)
@@ -210,6 +212,14 @@ mod tests {
         assert_eq!(told(DropReason::PolicyDenied, 0, reply), (None, String::new()), "300 let nobody in");
         assert_eq!(told(DropReason::PolicyDenied, 0, ingress | reply), (None, String::new()), "301 went nowhere");
         assert_eq!(told(DropReason::SourceRange, 0, ingress), (None, String::new()), "no policy's");
+    }
+
+    #[test]
+    fn an_audit_is_no_drop_and_names_its_rule() {
+        let event = Event { kind: EventKind::Audit as u8, reason: 181, rule: 42, ..event() };
+        let record = enrich(&event, &names(), &"n".into(), &Clock::now()).unwrap();
+        assert_eq!((record.verdict, record.rule, &record.drop_reason), (Verdict::Audit, 42, &None));
+        assert!(serde_json::to_string(&record).unwrap().contains(r#""kind":"audit","verdict":"AUDIT""#));
     }
 
     #[test]

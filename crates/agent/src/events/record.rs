@@ -102,6 +102,8 @@ pub enum Kind {
     Trace,
     /// A flow ended.
     End,
+    /// A flow passed that a policy in audit mode (`malla.dev/audit`) would have dropped.
+    Audit,
 }
 
 /// Hubble's verdicts that this datapath gives.
@@ -114,6 +116,8 @@ pub enum Verdict {
     Dropped,
     /// It was seen.
     Traced,
+    /// It went on, and would not have but for audit mode.
+    Audit,
 }
 
 /// One end.

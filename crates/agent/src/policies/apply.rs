@@ -38,10 +38,17 @@ impl Maps {
         })
     }
 
+    /// The policy clock.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn epoch(&self) -> Result<u32, TableError> {
+        Ok(self.clock.get(&CLOCK)?.unwrap_or(0))
+    }
+
     /// Makes every flow ask again at its next packet.
     fn tick(&self) -> Result<(), TableError> {
-        let now = self.clock.get(&CLOCK)?.unwrap_or(0);
-        self.clock.insert(&CLOCK, &now.wrapping_add(1))
+        self.clock.insert(&CLOCK, &self.epoch()?.wrapping_add(1))
     }
 }
 

@@ -8,7 +8,8 @@
 //! The node itself is a subject while a policy that people wrote is about it.
 //!
 //! Invariant: nothing is planned before all of it was told once; what an earlier agent wrote stands until then, and a Pod
-//! that comes meanwhile is shut. Of an object that can't be understood its last good version stays in force.
+//! that comes meanwhile is shut. Of an object that can't be understood its last good version stays in force; where there is
+//! none, it denies whatever it might have denied.
 
 mod apply;
 mod facts;
@@ -19,19 +20,47 @@ pub use apply::{Maps, apply};
 pub use facts::{host_facts, node_facts, pod_facts};
 pub use objects::{Input, Kind};
 
+use crate::status;
 use crate::watched::{Told, Watched};
 use custom_resources::{CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy};
 use datapath_layouts::{PolicyKey, identity};
 use model::{Labels, Node, ObjectName};
 use objects::Read;
 use policy::dialect::references::{CidrGroup, References, ServiceFacts};
-use policy::dialect::{Mistake, cilium};
+use policy::dialect::{Mistake, Mistaken, cilium};
 use policy::failsafe::Failsafe;
-use policy::plan::{Capacity, Change, Planner, Tables};
-use policy::rule::{Origin, Policy};
+use policy::plan::{Capacity, Change, Planner, Problem, Tables};
+use policy::rule::{Origin, Policy, Subject};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
+
+/// An object that can't be understood.
+struct Refused {
+    mistakes: Vec<Mistake>,
+    stands: Stands,
+}
+
+/// What of such an object is in force.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stands {
+    /// The version before.
+    LastGood,
+    /// There was none: it denies whatever it might have denied.
+    Closed,
+    /// There was none, and whom it selects can't be read.
+    Nothing,
+}
+
+impl Stands {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::LastGood => "the last good version is in force",
+            Self::Closed => "whom it selects is allowed nothing where it governs",
+            Self::Nothing => "nothing of it is in force: whom it selects can't be read",
+        }
+    }
+}
 
 /// Policy on this node.
 pub struct Policies {
@@ -48,7 +77,7 @@ pub struct Policies {
     services_changed: bool,
     /// Which policies an object became.
     origins: HashMap<(Kind, ObjectName), Vec<Origin>>,
-    mistakes: BTreeMap<(Kind, ObjectName), Vec<Mistake>>,
+    mistakes: BTreeMap<(Kind, ObjectName), Refused>,
     subjects: BTreeSet<u32>,
     /// A plan was made since this process started.
     planned: bool,
@@ -125,19 +154,25 @@ impl Policies {
     }
 
     fn read_cilium(&mut self, key: ObjectName) {
-        let object = self.cilium.get(&key);
+        let (object, references) = (self.cilium.get(&key), &self.references);
         let naming = object
             .is_some_and(|object| objects::names_services(object.spec.iter().chain(object.specs.iter().flatten())));
-        let read = object.map(|object| cilium::network_policy(object, &self.references));
+        let read = object.map(|object| {
+            cilium::network_policy(object, references)
+                .map_err(|mistakes| Mistaken { mistakes, closed: cilium::network_policy_closed(object, references) })
+        });
         self.note_naming((Kind::CiliumNetworkPolicy, key.clone()), naming);
         self.read(Kind::CiliumNetworkPolicy, key, read);
     }
 
     fn read_clusterwide(&mut self, key: ObjectName) {
-        let object = self.clusterwide.get(&key);
+        let (object, references) = (self.clusterwide.get(&key), &self.references);
         let naming = object
             .is_some_and(|object| objects::names_services(object.spec.iter().chain(object.specs.iter().flatten())));
-        let read = object.map(|object| cilium::clusterwide_policy(object, &self.references));
+        let read = object.map(|object| {
+            cilium::clusterwide_policy(object, references)
+                .map_err(|mistakes| Mistaken { mistakes, closed: cilium::clusterwide_policy_closed(object, references) })
+        });
         self.note_naming((Kind::CiliumClusterwideNetworkPolicy, key.clone()), naming);
         self.read(Kind::CiliumClusterwideNetworkPolicy, key, read);
     }
@@ -198,15 +233,25 @@ impl Policies {
 
     fn read(&mut self, kind: Kind, name: ObjectName, read: Option<Read>) {
         let object = (kind, name);
+        let before = self.mistakes.remove(&object);
         let policies: Vec<Policy> = match read {
             Some(Ok(policies)) => policies,
-            Some(Err(mistakes)) => {
-                self.mistakes.insert(object, mistakes);
-                return;
+            Some(Err(Mistaken { mistakes, closed })) => {
+                // What an earlier mistake closed is no good version.
+                let good = before.is_none_or(|before| before.stands == Stands::LastGood);
+                let stands = match closed.is_empty() {
+                    _ if good && self.origins.contains_key(&object) => Stands::LastGood,
+                    true => Stands::Nothing,
+                    false => Stands::Closed,
+                };
+                self.mistakes.insert(object.clone(), Refused { mistakes, stands });
+                if stands == Stands::LastGood {
+                    return;
+                }
+                closed
             }
             None => Vec::new(),
         };
-        self.mistakes.remove(&object);
         let origins: Vec<Origin> = policies.iter().map(|policy| policy.origin.clone()).collect();
         for gone in self.origins.remove(&object).unwrap_or_default() {
             if !origins.contains(&gone) {
@@ -281,19 +326,52 @@ impl Policies {
         self.planned
     }
 
+    /// What does not fit into the maps, in a few words; none: everything does.
+    #[must_use]
+    pub fn no_room(&self) -> Option<String> {
+        // Of a map that is full, one subject is as good as the other.
+        let maps: BTreeMap<&str, &Problem> =
+            self.planner.problems().map(|(_, problem)| (problem.map, problem)).collect();
+        let mut out: Vec<String> = maps.values().map(ToString::to_string).collect();
+        let unfit = self.planner.unfit_identities().count();
+        if unfit > 0 {
+            out.push(format!("map identities has no room for {unfit}: they are denied wherever a deny could apply"));
+        }
+        (!out.is_empty()).then(|| out.join("; "))
+    }
+
+    /// How it is enforced; `epoch`: the policy clock.
+    #[must_use]
+    pub fn view(&self, epoch: u32) -> status::Policies {
+        let (tables, room) = (self.planner.tables(), self.planner.capacity());
+        let used = [
+            ("policies", tables.policies.len(), room.policies),
+            ("identities", tables.identities.len(), room.identities),
+            ("policy_peers", tables.peers.len(), room.peers),
+            ("policy_cidrs", tables.cidrs.len(), room.cidrs),
+            ("policy_rows", tables.rows.len(), room.rows),
+            ("policy_ranges", tables.ranges.len(), room.ranges),
+        ];
+        status::Policies {
+            enforced: self.planned,
+            epoch,
+            policies: self.planner.policies().count(),
+            audited: self.planner.policies().filter(|policy| policy.audit).count(),
+            mistaken: self.mistakes.len(),
+            subjects: self.subjects.len(),
+            overflowing: self.planner.problems().count(),
+            unfit_identities: self.planner.unfit_identities().count(),
+            tables: used.map(|(name, used, room)| status::TableUse { name: name.to_owned(), used, room }).into(),
+        }
+    }
+
     /// What is not enforced as it is written, in words.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let mut out = Vec::new();
-        for ((kind, name), mistakes) in &self.mistakes {
-            let stands = if self.origins.contains_key(&(*kind, name.clone())) {
-                "the last good version"
-            } else {
-                "nothing of it"
-            };
-            out.extend(
-                mistakes.iter().map(|mistake| format!("{} {name}: {mistake} ({stands} is in force)", kind.name())),
-            );
+        for ((kind, name), refused) in &self.mistakes {
+            let (kind, stands) = (kind.name(), refused.stands.text());
+            out.extend(refused.mistakes.iter().map(|mistake| format!("{kind} {name}: {mistake} ({stands})")));
         }
         for policy in self.planner.policies() {
             out.extend(policy.gaps.iter().map(|gap| format!("{}: {}: {}", policy.origin, gap.field, gap.why)));

@@ -7,12 +7,12 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use model::ObjectName;
 use policy::dialect::references::{CidrGroup, ServiceFacts};
-use policy::dialect::{Mistake, cluster_network_policy, network_policy};
+use policy::dialect::{Mistaken, cluster_network_policy, network_policy};
 use policy::rule::Policy;
 use std::sync::Arc;
 
-/// What an object says, or what of it has no meaning.
-pub type Read = Result<Vec<Policy>, Vec<Mistake>>;
+/// What an object says, or what of it has no meaning and what is enforced instead.
+pub type Read = Result<Vec<Policy>, Mistaken>;
 
 /// One thing that the API told.
 #[derive(Debug)]
@@ -57,12 +57,19 @@ impl Kind {
 
 /// A NetworkPolicy, as rules.
 pub fn network(object: &NetworkPolicy) -> Option<Read> {
-    Some(network_policy::convert(object).map(|policy| vec![policy]))
+    let closed = || network_policy::closed(object).into_iter().collect();
+    Some(
+        network_policy::convert(object)
+            .map(|policy| vec![policy])
+            .map_err(|mistakes| Mistaken { mistakes, closed: closed() }),
+    )
 }
 
 /// A ClusterNetworkPolicy, as rules.
 pub fn cluster(object: &ClusterNetworkPolicy) -> Option<Read> {
-    Some(cluster_network_policy::cluster_network_policy(object).map(|policy| vec![policy]))
+    let closed = || cluster_network_policy::closed(object).into_iter().collect();
+    let read = cluster_network_policy::cluster_network_policy(object).map(|policy| vec![policy]);
+    Some(read.map_err(|mistakes| Mistaken { mistakes, closed: closed() }))
 }
 
 /// An object as it is.

@@ -47,6 +47,7 @@ impl State {
             adoption: parts.adoption.clone(),
             watches: parts.watches.now(),
             counts: self.counts(endpoints.len()),
+            policies: self.policies.view(parts.maps.policy.epoch().unwrap_or_default()),
             endpoints,
             memory: memory(maps),
             drops: drops(&counters),

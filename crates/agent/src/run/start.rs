@@ -15,7 +15,7 @@ use crate::pods::{Adapter, Pods, local_pod};
 use crate::services::Names;
 use crate::sockets::{KernelSockets, PodSockets};
 use crate::status;
-use crate::{announcing, fast_path, server, service_conditions, service_events, settings_file};
+use crate::{announcing, fast_path, node_conditions, server, service_conditions, service_events, settings_file};
 use anyhow::Context;
 use datapath::{Datapath, Profile, Settings};
 use datapath_layouts::{Routing, maps};
@@ -105,6 +105,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
         names,
         complaints: service_events::start(client.clone(), args.node_name.clone()),
         reports: service_conditions::start(client.clone(), args.node_name.as_str().into()),
+        policy_room_told: node_conditions::start(client.clone(), args.node_name.clone()),
         health,
         health_trouble,
         watches,

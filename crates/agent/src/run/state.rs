@@ -8,6 +8,7 @@ use crate::facts::{self, Facts};
 use crate::health_checks::Trouble;
 use crate::identities::{Identities, LocalIdentities, Peers};
 use crate::loaded::Loaded;
+use crate::node_conditions::Room;
 use crate::node_config::{Choices, node_config};
 use crate::pods::Pods;
 use crate::policies::{self, Policies};
@@ -88,6 +89,8 @@ pub struct Parts {
     pub complaints: mpsc::Sender<Complaint>,
     /// Who writes it into the Service's status.
     pub reports: mpsc::UnboundedSender<(ObjectName, Report)>,
+    /// Who tells the cluster when a map of policy is full.
+    pub policy_room_told: watch::Sender<Room>,
     /// What the node says to load balancers.
     pub health: watch::Sender<HealthChecks>,
     /// And where it can't.

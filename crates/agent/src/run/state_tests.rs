@@ -149,7 +149,7 @@ fn fixture(backends: usize) -> Fixture {
             },
         },
         capacity: Capacity::each(99),
-        policy_room: policy::plan::Capacity::each(1000),
+        policy_room: policy::plan::Capacity { policies: 6, ..policy::plan::Capacity::each(1000) },
         failsafe: Failsafe::default(),
         ipcache_room: 99,
         netlink: None,
@@ -163,6 +163,7 @@ fn fixture(backends: usize) -> Fixture {
         names: Arc::clone(&names),
         complaints: mpsc::channel(8).0,
         reports,
+        policy_room_told: watch::Sender::default(),
         health: watch::Sender::default(),
         health_trouble: Trouble::default(),
         watches: Watches::default(),
@@ -318,6 +319,88 @@ fn a_pods_policy_is_there_before_it_is_its_pods() {
     pods.detach("lx7", &[]).unwrap();
     fixture.state.pods_changed();
     assert!(of(&fixture, Direction::Ingress).is_none());
+}
+
+/// New and not readable: shut. Readable: as it says. Not readable any more: as it said. Whom it selects not readable: told.
+#[test]
+fn a_new_object_with_a_mistake_shuts_whom_it_selects() {
+    use datapath_layouts::policy::{Direction, policy_flags};
+    let mut fixture = fixture(99);
+    let pods = fixture.state.parts.pods.clone();
+    pods.attach(ported(7, 8088)).unwrap();
+    tell(&mut fixture.state, &[node(1), node(2)], &[]);
+    let one = identity::Published {
+        pod: ObjectName::new("default", "web-7"),
+        identity: 300,
+        addresses: vec!["10.244.1.7".parse().unwrap()],
+        node: Some(node(1).addresses[0]),
+    };
+    fixture.state.take(Input::Published(Told::Set("ces-0".into(), Some(vec![one]))));
+    fixture.state.take(Input::Identity(Told::Set(300, Some(web_labels()))));
+    let denies = |fixture: &mut Fixture, input| {
+        fixture.state.take(Input::Policy(input));
+        fixture.state.settle();
+        let entry = fixture.policies.get(&PolicyKey::new(300, Direction::Ingress)).unwrap().unwrap();
+        (entry.flags & policy_flags::DEFAULT_DENY != 0, entry.base_class)
+    };
+    let told = |fixture: &Fixture| fixture.state.status().problems.join("\n");
+    let bad = || network_policy(serde_json::json!([{"ports": [{"port": 99999}]}]));
+    assert_eq!(denies(&mut fixture, bad()), (true, 0), "new: nothing is allowed");
+    assert!(told(&fixture).contains("ports[0].port: 99999: must be 1 to 65535 (whom it selects is allowed nothing"));
+    let worse = network_policy(serde_json::json!([{"from": [{}], "ports": [{"port": 99999}]}]));
+    assert_eq!(denies(&mut fixture, worse), (true, 0), "what a mistake closed is no good version");
+    let (_, open) = denies(&mut fixture, network_policy(serde_json::json!([{}])));
+    assert_ne!(open, 0, "readable: everybody is allowed");
+    assert_eq!(told(&fixture), "");
+    assert_eq!(denies(&mut fixture, bad()), (true, open), "the last good version");
+    assert!(told(&fixture).contains("(the last good version is in force)"));
+    let gone = crate::policies::Input::Network(Told::Gone(ObjectName::new("default", "web")));
+    assert_eq!(denies(&mut fixture, gone), (false, 0));
+    let object = serde_json::from_value(serde_json::json!({
+        "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"podSelector": {"matchExpressions": [{"key": "app", "operator": "Like"}]}},
+    }));
+    let read = crate::policies::objects::network(&object.unwrap());
+    let nobody = crate::policies::Input::Network(Told::Set(ObjectName::new("default", "web"), read));
+    assert_eq!(denies(&mut fixture, nobody), (false, 0));
+    assert!(told(&fixture).contains("(nothing of it is in force: whom it selects can't be read)"));
+}
+
+/// Of the fourth identity the map has no entries: it is shut, and everybody hears of it until one goes.
+#[test]
+fn what_does_not_fit_is_told_by_the_node_and_counted() {
+    let mut fixture = fixture(99);
+    let pods = fixture.state.parts.pods.clone();
+    tell(&mut fixture.state, &[node(1), node(2)], &[]);
+    assert_eq!(*fixture.state.parts.policy_room_told.borrow(), Room::Enough);
+    let before = fixture.state.status().policies;
+    assert_eq!((before.enforced, before.subjects, before.overflowing), (true, 0, 0));
+    let told: Vec<(String, u32, String)> =
+        (6..10).map(|n| (format!("web-{n}"), 300 + n, format!("10.244.1.{n}"))).collect();
+    for n in 6..10u8 {
+        pods.attach(ported(n, 8000 + u16::from(n))).unwrap();
+        fixture.state.take(Input::Identity(Told::Set(300 + u32::from(n), Some(web_labels()))));
+    }
+    let own = node(1).addresses[0].to_string();
+    let slices: Vec<_> =
+        told.iter().map(|(pod, number, at)| (pod.as_str(), *number, at.as_str(), own.as_str())).collect();
+    publish(&mut fixture.state, &slices);
+    fixture.state.take(Input::Policy(network_policy(serde_json::json!([]))));
+    fixture.state.settle();
+    let status = fixture.state.status();
+    let policies = &status.policies;
+    assert_eq!((policies.subjects, policies.overflowing, policies.policies), (4, 2, 1), "{policies:?}");
+    assert_ne!(policies.epoch, before.epoch);
+    let table = policies.tables.iter().find(|table| table.name == "policies").unwrap();
+    assert_eq!((table.used, table.room), (6, 6));
+    let Room::Full(text) = fixture.state.parts.policy_room_told.borrow().clone() else { panic!("{policies:?}") };
+    assert!(text.contains("map policies has room for 6 entries and would need"), "{text}");
+    assert!(status.problems.iter().any(|problem| problem.contains("map policies has room for 6")));
+    pods.detach("lx6", &[]).unwrap();
+    fixture.state.pods_changed();
+    fixture.state.settle();
+    assert_eq!(*fixture.state.parts.policy_room_told.borrow(), Room::Enough);
+    assert_eq!(fixture.state.status().policies.overflowing, 0);
 }
 
 #[test]

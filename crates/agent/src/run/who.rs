@@ -3,6 +3,7 @@
 use super::state::State;
 use crate::error::Error;
 use crate::identities::Ranges;
+use crate::node_conditions::Room;
 use crate::policies;
 use datapath_layouts::identity::{FIRST_ALLOCATED, HOST};
 use model::Node;
@@ -62,6 +63,8 @@ impl State {
         let changes = self.policies.plan();
         self.write_policies(&changes)?;
         self.judge_node(node_policy)?;
+        let room = self.policies.no_room().map_or(Room::Enough, Room::Full);
+        self.parts.policy_room_told.send_if_modified(|told| std::mem::replace(told, room.clone()) != room);
         self.identify_pods()
     }
 

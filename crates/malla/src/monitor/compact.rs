@@ -27,11 +27,17 @@ fn flow(record: &Record, with_node: bool, zone: &TimeZone) -> String {
         Verdict::Forwarded => "FORWARDED",
         Verdict::Dropped => "DROPPED",
         Verdict::Traced => "TRACED",
+        Verdict::Audit => "AUDIT",
     };
     let what = match (&record.drop_reason, &record.totals) {
         (Some(reason), _) => reason.clone(),
         (None, Some(totals)) if totals.reset => "flow-reset".to_owned(),
         (None, Some(_)) => "flow-end".to_owned(),
+        (None, None) if record.kind == Kind::Audit => {
+            let (side, rule) = (if record.ingress { "ingress" } else { "egress" }, record.rule);
+            let why = if rule == 0 { "default-deny".to_owned() } else { format!("rule-{rule}") };
+            format!("policy-verdict:{side}:{why}")
+        }
         (None, None) => record.point.clone(),
     };
     let mut out = format!(
@@ -194,6 +200,15 @@ mod tests {
         assert!(text(&record).ends_with(expected), "{}", text(&record));
         record.default_deny.clear();
         assert!(text(&record).ends_with("POLICY_DENIED DROPPED (TCP Flags: SYN)"), "nothing is invented");
+    }
+
+    #[test]
+    fn an_audit_tells_the_end_and_the_rule_that_would_have_dropped() {
+        let mut record = example();
+        (record.kind, record.verdict, record.rule) = (Kind::Audit, Verdict::Audit, 42);
+        assert!(text(&record).contains(" policy-verdict:ingress:rule-42 AUDIT (TCP Flags: SYN)"), "{}", text(&record));
+        (record.ingress, record.rule) = (false, 0);
+        assert!(text(&record).contains(" policy-verdict:egress:default-deny AUDIT ("), "{}", text(&record));
     }
 
     #[test]

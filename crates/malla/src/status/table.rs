@@ -86,11 +86,30 @@ fn details(out: &mut String, node: &Node, status: &Status) {
     push(out, &format!("  start        {}", adoption(status)));
     for watch in &status.watches {
         let state = match (watch.connected, watch.synced) {
+            (true, _) if watch.not_served => "the API does not have the kind: there is none",
             (true, true) => "in sync",
             (true, false) => "listing",
             (false, _) => "no connection",
         };
         push(out, &format!("  watch        {}: {state}, {} errors", watch.kind, watch.errors));
+    }
+    let policies = &status.policies;
+    let stands = if policies.enforced { "enforced" } else { "as an earlier agent left it" };
+    push(
+        out,
+        &format!(
+            "  policy       {stands} at epoch {}: {} policies ({} in audit mode, {} objects with mistakes) for {} identities, \
+             {} without room",
+            policies.epoch,
+            policies.policies,
+            policies.audited,
+            policies.mistaken,
+            policies.subjects,
+            policies.overflowing + policies.unfit_identities
+        ),
+    );
+    for table in policies.tables.iter().filter(|table| table.used > 0) {
+        push(out, &format!("  policy map   {}: {} of {}", table.name, table.used, table.room));
     }
     let events = status.events;
     let (written, lost, missed) = (count(events.written), count(events.lost), count(events.missed));

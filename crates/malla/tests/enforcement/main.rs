@@ -85,8 +85,12 @@ fn policies_hold(routing: &str) {
 
     kubernetes(&cluster);
     live_connections(&cluster);
+    a_relabelled_namespace(&cluster);
+    accounts(&cluster);
     services(&cluster);
     cilium(&cluster);
+    audit(&cluster);
+    mistakes(&cluster);
     tiers(&cluster);
     nodes::nodes(&cluster);
     without_an_agent(&cluster);
@@ -100,6 +104,68 @@ fn over_vxlan() {
 #[test]
 fn routed_natively() {
     policies_hold("native");
+}
+
+/// Kinds that a cluster without them does not have.
+const DEFINITIONS: [&str; 4] = [
+    "clusternetworkpolicies.policy.networking.k8s.io",
+    "ciliumnetworkpolicies.cilium.io",
+    "ciliumclusterwidenetworkpolicies.cilium.io",
+    "ciliumcidrgroups.cilium.io",
+];
+
+/// An agent that starts where they are not there does not wait for them, and new Pods are not shut; what there is, holds. When
+/// they come, so do their policies.
+#[test]
+fn without_the_definitions_of_others() {
+    let cluster = Cluster::up(&["--routing", "vxlan"]);
+    let kept: Vec<String> = DEFINITIONS
+        .iter()
+        .map(|name| {
+            let text = cluster.kubectl(&["get", "crd", name, "-o", "json"]);
+            let mut object: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let annotations = object["metadata"]["annotations"].clone();
+            object["metadata"] = serde_json::json!({"name": name, "annotations": annotations});
+            object.as_object_mut().unwrap().remove("status");
+            object.to_string()
+        })
+        .collect();
+    cluster.kubectl(&[&["delete", "crd"], &DEFINITIONS[..]].concat());
+    for node in cluster.status()["nodes"].as_array().unwrap() {
+        let agent = node["agent"]["pid"].as_i64().expect("its agent runs");
+        assert!(Command::new("kill").args(["-KILL", &agent.to_string()]).status().unwrap().success());
+    }
+    apply(
+        &cluster,
+        r#"{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: server},
+           spec: {podSelector: {matchLabels: {app: server}}, ingress: [{from: [{podSelector: {matchLabels: {place: far}}}]}]}}"#,
+    );
+    cluster.apply(include_str!("pods.yaml"));
+    cluster.kubectl(&["wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s"]);
+    expect(&cluster, "Kubernetes' own kind is enforced", 8080, &[NODE, From::Pod("far")]);
+    let told: serde_json::Value = serde_json::from_str(&status(&cluster)).unwrap();
+    for node in told["nodes"].as_array().unwrap() {
+        let watches = node["status"]["watches"].as_array().unwrap();
+        let mut absent: Vec<&str> =
+            watches.iter().filter(|one| one["not_served"] == true).map(|one| one["kind"].as_str().unwrap()).collect();
+        absent.sort_unstable();
+        let expected =
+            ["CiliumCIDRGroup", "CiliumClusterwideNetworkPolicy", "CiliumNetworkPolicy", "ClusterNetworkPolicy"];
+        assert_eq!(absent, expected, "{node}");
+        assert_eq!(node["status"]["state"], "ok", "{node}");
+    }
+    kept.iter().for_each(|definition| cluster.apply(definition));
+    cluster.kubectl(&["wait", "--for=condition=Established", "crd", DEFINITIONS[1], "--timeout=20s"]);
+    apply(
+        &cluster,
+        r#"{apiVersion: cilium.io/v2, kind: CiliumNetworkPolicy, metadata: {name: server},
+           spec: {endpointSelector: {matchLabels: {app: server}}, ingress: [{fromEndpoints: [{matchLabels: {app: stranger}}]}]}}"#,
+    );
+    // They are looked for every 10 s.
+    let [address, _] = cluster.pod_addresses("server");
+    let url = format!("http://{}/", at(&address, 8080));
+    wait_until("a kind that came later", 3 * PATIENCE, || answers(&cluster, From::Pod("stranger"), &url));
+    expect(&cluster, "both kinds", 8080, &[NODE, From::Pod("far"), From::Pod("stranger")]);
 }
 
 fn kubernetes(cluster: &Cluster) {
@@ -161,6 +227,74 @@ fn live_connections(cluster: &Cluster) {
     assert_eq!(far.errors, 0, "far was disturbed: {far:?}");
     cluster.kubectl(&["delete", "networkpolicy", "server"]);
     expect(cluster, "without policies after that", 8080, &ALL);
+}
+
+/// What identity the Pods of this node have, by the agents.
+fn identity_of(cluster: &Cluster, pod: &str) -> u64 {
+    let told: serde_json::Value = serde_json::from_str(&status(cluster)).unwrap();
+    let nodes = told["nodes"].as_array().unwrap();
+    let endpoints = nodes.iter().flat_map(|node| node["status"]["endpoints"].as_array().into_iter().flatten());
+    endpoints.filter(|one| one["pod"]["name"] == pod).find_map(|one| one["identity"].as_u64()).unwrap()
+}
+
+/// All its Pods are somebody else then, both ends of every connection too; what stays allowed goes on without a word, and what
+/// hangs on the label follows it.
+fn a_relabelled_namespace(cluster: &Cluster) {
+    let [address, _] = cluster.pod_addresses("server");
+    let url = format!("http://{}/", at(&address, 8080));
+    let allow = |label: &str| {
+        let object = format!(
+            r#"{{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {{name: server}},
+               spec: {{podSelector: {{matchLabels: {{app: server}}}},
+                 ingress: [{{from: [{{namespaceSelector: {{matchLabels: {{{label}}}}}, podSelector: {{matchLabels: {{app: client}}}}}}]}}]}}}}"#
+        );
+        apply(cluster, &object);
+    };
+    let clients = [NODE, From::Pod("near"), From::Pod("far")];
+    allow("kubernetes.io/metadata.name: default");
+    expect(cluster, "the namespace by its name", 8080, &clients);
+    let goes_on = |pod: &'static str| {
+        let arguments = ["http", &url, "--duration", "8s", "--rate", "50", "--timeout", "2s"];
+        let mut client = cluster.client(From::Pod(pod), &arguments);
+        client.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let connections = ["near", "far"].map(goes_on);
+    let before = ["server", "near", "far"].map(|pod| identity_of(cluster, pod));
+    std::thread::sleep(Duration::from_secs(1));
+    for colour in ["blue", "green"] {
+        cluster.kubectl(&["label", "namespace", "default", &format!("colour={colour}"), "--overwrite"]);
+        std::thread::sleep(Duration::from_secs(2));
+    }
+    let after = ["server", "near", "far"].map(|pod| identity_of(cluster, pod));
+    assert!(before.iter().all(|number| !after.contains(number)), "{before:?} and {after:?}");
+    for connection in connections {
+        let report = cluster::report(&connection.wait_with_output().unwrap()).unwrap();
+        assert_eq!(report.errors, 0, "{report:?}");
+    }
+    allow("colour: green");
+    expect(cluster, "the namespace by its label", 8080, &clients);
+    cluster.kubectl(&["label", "namespace", "default", "colour=blue", "--overwrite"]);
+    expect(cluster, "and it has another one", 8080, &[NODE]);
+    cluster.kubectl(&["label", "namespace", "default", "colour-"]);
+    cluster.kubectl(&["delete", "networkpolicy", "server"]);
+    expect(cluster, "without policies after namespaces", 8080, &ALL);
+}
+
+/// By its account: nobody can give himself another one by a label.
+fn accounts(cluster: &Cluster) {
+    apply(
+        cluster,
+        r#"{apiVersion: cilium.io/v2, kind: CiliumNetworkPolicy, metadata: {name: server},
+           spec: {endpointSelector: {matchLabels: {app: server}},
+             ingress: [{fromEndpoints: [{matchLabels: {io.cilium.k8s.policy.serviceaccount: clerk}}]}]}}"#,
+    );
+    expect(cluster, "an account", 8080, &[NODE, From::Pod("stranger")]);
+    cluster.kubectl(&["label", "pod", "near", "io.cilium.k8s.policy.serviceaccount=clerk"]);
+    std::thread::sleep(Duration::from_secs(1));
+    expect(cluster, "no label is an account", 8080, &[NODE, From::Pod("stranger")]);
+    cluster.kubectl(&["label", "pod", "near", "io.cilium.k8s.policy.serviceaccount-"]);
+    cluster.kubectl(&["delete", "ciliumnetworkpolicies.cilium.io", "server"]);
+    expect(cluster, "without policies after accounts", 8080, &ALL);
 }
 
 /// Policy is about the backend, not about the Service's address; and about the real client of a NodePort.
@@ -227,6 +361,81 @@ fn tiers(cluster: &Cluster) {
     expect(cluster, "the cluster's before the namespace's", 8080, &[NODE, From::Pod("far"), From::Pod("stranger")]);
     cluster.kubectl(&["delete", "clusternetworkpolicies.policy.networking.k8s.io", "guard"]);
     expect(cluster, "the namespace's alone", 8080, &[NODE, From::Pod("near"), From::Pod("far"), From::Pod("stranger")]);
+}
+
+/// In audit mode everything passes and what would not is told, by both languages; the same without the annotation drops.
+fn audit(cluster: &Cluster) {
+    let [address, _] = cluster.pod_addresses("server");
+    let url = format!("http://{}/", at(&address, 8080));
+    let kubernetes = |audit: &str| {
+        format!(
+            r#"{{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy,
+               metadata: {{name: server, annotations: {{malla.dev/audit: "{audit}"}}}},
+               spec: {{podSelector: {{matchLabels: {{app: server}}}}, ingress: []}}}}"#
+        )
+    };
+    let cilium = |audit: &str| {
+        format!(
+            r#"{{apiVersion: cilium.io/v2, kind: CiliumNetworkPolicy,
+               metadata: {{name: server, annotations: {{malla.dev/audit: "{audit}"}}}},
+               spec: {{endpointSelector: {{matchLabels: {{app: server}}}}, enableDefaultDeny: {{ingress: false}},
+                 ingressDeny: [{{fromEndpoints: [{{matchLabels: {{app: client}}}}]}}]}}}}"#
+        )
+    };
+    let near_and_far = [NODE, From::Node("worker-2"), From::Pod("stranger")];
+    for (object, by_a_rule, kind, enforced) in [
+        (&kubernetes as &dyn Fn(&str) -> String, false, "networkpolicies.networking.k8s.io", &[NODE][..]),
+        (&cilium, true, "ciliumnetworkpolicies.cilium.io", &near_and_far[..]),
+    ] {
+        apply(cluster, &object("true"));
+        let mut monitor = Command::new(malla_path())
+            .args(["monitor", "--lab", &cluster.name, "--type", "audit", "--to", "default/server"])
+            .args(["--number", "1", "-o", "json"])
+            .env_remove("MALLA_LAB")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        wait_until("an audit is told", PATIENCE, || {
+            assert!(answers(cluster, From::Pod("near"), &url), "audit mode drops nothing");
+            monitor.try_wait().unwrap().is_some()
+        });
+        let told: serde_json::Value = serde_json::from_slice(&monitor.wait_with_output().unwrap().stdout).unwrap();
+        let flow = &told["flow"];
+        assert_eq!((&flow["verdict"], &flow["ingress"]), (&"AUDIT".into(), &true.into()), "{told}");
+        assert_eq!(flow["source"]["pod"]["name"], "near", "{told}");
+        assert_eq!(flow["rule"] != 0, by_a_rule, "{told}");
+        expect(cluster, "audit mode, all of them", 8080, &ALL);
+        apply(cluster, &object("false"));
+        expect(cluster, "the same, enforced", 8080, enforced);
+        apply(cluster, &object("true"));
+        expect(cluster, "and in audit mode again", 8080, &ALL);
+        cluster.kubectl(&["delete", kind, "server"]);
+    }
+}
+
+/// A new object with a mistake, which the API takes, denies whom it selects.
+fn mistakes(cluster: &Cluster) {
+    apply(
+        cluster,
+        r#"{apiVersion: cilium.io/v2, kind: CiliumNetworkPolicy, metadata: {name: server},
+           spec: {endpointSelector: {matchLabels: {app: server}},
+             ingress: [{fromEndpoints: [{}]}, {fromEndpoints: [{}], fromEntities: [world]}]}}"#,
+    );
+    expect(cluster, "a mistake shuts", 8080, &[NODE]);
+    let told = status(cluster);
+    assert!(
+        told.contains("spec.ingress[1].fromEntities") && told.contains("is allowed nothing where it governs"),
+        "{told}"
+    );
+    apply(
+        cluster,
+        r#"{apiVersion: cilium.io/v2, kind: CiliumNetworkPolicy, metadata: {name: server},
+           spec: {endpointSelector: {matchLabels: {app: server}}, ingress: [{fromEndpoints: [{}]}]}}"#,
+    );
+    let pods = [NODE, From::Pod("near"), From::Pod("far"), From::Pod("stranger")];
+    expect(cluster, "and mended it says what it says", 8080, &pods);
+    cluster.kubectl(&["delete", "ciliumnetworkpolicies.cilium.io", "server"]);
+    expect(cluster, "without policies after mistakes", 8080, &ALL);
 }
 
 /// With the agent dead everything stays as it is; its successor goes on with what has changed meanwhile.

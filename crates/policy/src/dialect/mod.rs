@@ -9,9 +9,19 @@ mod selectors;
 
 pub use network_policy::AUDIT;
 
-use crate::rule::Gap;
+use crate::rule::{Gap, Policy};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::fmt;
+
+/// An object that can't be read whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistaken {
+    /// Why.
+    pub mistakes: Vec<Mistake>,
+    /// What is enforced of it as long as no better version is known: it denies whatever it might have denied. Empty where
+    /// it can't be read whom it selects.
+    pub closed: Vec<Policy>,
+}
 
 /// Something in an object that has no meaning.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

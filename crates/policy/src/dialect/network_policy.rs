@@ -11,6 +11,7 @@ use crate::rule::{
 use crate::selector::{NAMESPACE, Selector, Test};
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::{IPBlock, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 /// On an object of any dialect, `"true"`: judged and reported, not enforced.
@@ -23,7 +24,7 @@ pub const AUDIT: &str = "malla.dev/audit";
 pub fn convert(object: &NetworkPolicy) -> Result<Policy, Vec<Mistake>> {
     let meta = &object.metadata;
     let namespace = meta.namespace.as_deref().unwrap_or_default();
-    let mut reader = Reader { namespace, mistakes: Vec::new(), gaps: Vec::new(), rules: Vec::new() };
+    let mut reader = Reader::new(namespace);
     if namespace.is_empty() {
         reader.mistake("metadata.namespace", "is missing");
     }
@@ -50,16 +51,50 @@ pub fn convert(object: &NetworkPolicy) -> Result<Policy, Vec<Mistake>> {
     if !reader.mistakes.is_empty() {
         return Err(reader.mistakes);
     }
-    let origin = Origin {
+    let (origin, audit) = (origin(meta), is_audited(meta));
+    Ok(Policy { origin, subject, default_deny, rules: reader.rules, audit, log: None, gaps: reader.gaps })
+}
+
+/// What is enforced of an object that [`convert`] refuses and of which no better version is known: nothing is allowed to
+/// the Pods that it selects, in the directions that it governs (in both, where it can't be read which). None where it
+/// can't be read whom it selects.
+#[must_use]
+pub fn closed(object: &NetworkPolicy) -> Option<Policy> {
+    let (meta, spec) = (&object.metadata, object.spec.as_ref()?);
+    let namespace = meta.namespace.as_deref().filter(|name| !name.is_empty())?;
+    let mut reader = Reader::new(namespace);
+    let pods = labels::selector(spec.pod_selector.as_ref(), "k8s:", "spec.podSelector", &mut reader.mistakes);
+    if !reader.mistakes.is_empty() {
+        return None;
+    }
+    let mut default_deny = reader.policy_types(spec.policy_types.as_deref(), spec.egress.is_some());
+    if !reader.mistakes.is_empty() {
+        default_deny = PerDirection { ingress: true, egress: true };
+    }
+    Some(Policy {
+        origin: origin(meta),
+        subject: Subject::Endpoints(in_namespace(pods, namespace)),
+        default_deny,
+        rules: if default_deny.egress { vec![to_the_own_node()] } else { Vec::new() },
+        audit: is_audited(meta),
+        log: None,
+        gaps: Vec::new(),
+    })
+}
+
+fn origin(meta: &ObjectMeta) -> Origin {
+    Origin {
         dialect: Dialect::Kubernetes,
         kind: "NetworkPolicy".into(),
-        namespace: namespace.into(),
+        namespace: meta.namespace.as_deref().unwrap_or_default().into(),
         name: meta.name.as_deref().unwrap_or_default().into(),
         uid: meta.uid.as_deref().unwrap_or_default().into(),
         part: 0,
-    };
-    let audit = meta.annotations.as_ref().and_then(|all| all.get(AUDIT)).is_some_and(|value| value == "true");
-    Ok(Policy { origin, subject, default_deny, rules: reader.rules, audit, log: None, gaps: reader.gaps })
+    }
+}
+
+fn is_audited(meta: &ObjectMeta) -> bool {
+    meta.annotations.as_ref().and_then(|all| all.get(AUDIT)).is_some_and(|value| value == "true")
 }
 
 /// From it, every subject gets the same without being told (`allow-localhost-ingress`).
@@ -86,7 +121,11 @@ struct Reader<'a> {
     rules: Vec<Rule>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    const fn new(namespace: &'a str) -> Self {
+        Self { namespace, mistakes: Vec::new(), gaps: Vec::new(), rules: Vec::new() }
+    }
+
     fn mistake(&mut self, field: impl Into<String>, text: impl Into<String>) {
         self.mistakes.push(Mistake { field: field.into(), text: text.into() });
     }

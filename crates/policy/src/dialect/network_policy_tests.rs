@@ -206,6 +206,49 @@ fn mistakes_name_the_field() {
     }
 }
 
+/// Whether anything passes, into the subject and out of it, of an object with a mistake.
+#[track_caller]
+fn check_closed(spec: Value, ingress: bool, egress: bool) {
+    policy(spec.clone()).expect_err("a mistake");
+    let object = json!({"metadata": {"name": "p", "namespace": "shop", "uid": "u"}, "spec": spec});
+    let policies = [closed(&serde_json::from_value(object).unwrap()).expect("whom it selects can be read")];
+    let mut identities: Vec<_> = (0..20).filter_map(IdentityFacts::reserved).collect();
+    identities.extend([pod(SUBJECT, "shop", "api"), pod(WEB, "shop", "web"), pod(DB, "shop", "db")]);
+    let world = World { policies: &policies, identities: &identities, nodes: &[] };
+    let passes = |subject, direction, peer| {
+        let address = "10.0.0.9".parse().unwrap();
+        let packet = Packet { direction, subject, peer, address, protocol: 6, port: 80 };
+        judge(&world, &packet, false).allowed
+    };
+    for peer in [DB, REMOTE_NODE, datapath_layouts::identity::WORLD_IPV4] {
+        assert_eq!(passes(SUBJECT, Direction::Ingress, peer), ingress, "{spec} from {peer}");
+        assert_eq!(passes(SUBJECT, Direction::Egress, peer), egress, "{spec} to {peer}");
+    }
+    // The own node always, and nobody else is governed.
+    for (subject, peer) in [(SUBJECT, HOST), (WEB, DB)] {
+        assert!(passes(subject, Direction::Ingress, peer) && passes(subject, Direction::Egress, peer), "{spec}");
+    }
+}
+
+#[test]
+fn what_has_a_mistake_denies_whom_it_selects_where_it_governs() {
+    let pods = json!({"matchLabels": {"app": "api"}});
+    let bad = json!({"ports": [{"port": 0}]});
+    check_closed(json!({"podSelector": pods, "ingress": [{}, bad]}), false, true);
+    check_closed(json!({"podSelector": pods, "ingress": [{}], "egress": [{}, bad]}), false, false);
+    check_closed(json!({"podSelector": pods, "policyTypes": ["Egress"], "egress": [bad]}), true, false);
+    check_closed(json!({"podSelector": pods, "policyTypes": ["Ingres"], "ingress": [{}]}), false, false);
+    for object in [
+        json!({"metadata": {"name": "p", "namespace": "shop"},
+            "spec": {"podSelector": {"matchExpressions": [{"key": "a", "operator": "Like"}]}}}),
+        json!({"metadata": {"name": "p"}, "spec": {"podSelector": {}}}),
+        json!({"metadata": {"name": "p", "namespace": "shop"}}),
+    ] {
+        let object = serde_json::from_value(object).unwrap();
+        assert!(convert(&object).is_err() && closed(&object).is_none(), "{object:?}");
+    }
+}
+
 #[test]
 fn audit_is_an_annotation() {
     let with = |value: &str| {

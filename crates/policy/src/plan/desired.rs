@@ -70,17 +70,29 @@ impl World<'_> {
         Desired { flags, base, entries }
     }
 
-    /// The entries that an identity needs, and its namespace; `None` = none, the next level says the same.
-    pub fn for_one(&self, lines: &Lines, facts: &IdentityFacts) -> Vec<(Entry, Option<Content>)> {
-        let mut fallback = about_kind(lines, facts.kind);
+    /// The entries that identities need, and their namespaces; `None` = none, the next level says the same.
+    pub fn for_some<'f>(
+        &self,
+        lines: &Lines,
+        all: impl Iterator<Item = &'f IdentityFacts>,
+    ) -> Vec<(Entry, Option<Content>)> {
+        // What comes together often comes into one namespace.
+        let mut kinds: HashMap<Kind, Vec<(Effect, Piece)>> = HashMap::new();
+        let mut namespaces: HashMap<u32, Vec<(Effect, Piece)>> = HashMap::new();
         let mut entries = Vec::new();
-        if let Some(namespace) = self.namespaces.of(facts) {
-            let effects = lines.about_identity(Seen::Known(&namespace.anybody));
-            entries.push(((level::NAMESPACE, namespace.number), difference(&effects, &fallback)));
-            fallback = effects;
+        for facts in all {
+            let of_kind = kinds.entry(facts.kind).or_insert_with(|| about_kind(lines, facts.kind));
+            let fallback = match self.namespaces.of(facts) {
+                None => of_kind,
+                Some(namespace) => namespaces.entry(namespace.number).or_insert_with(|| {
+                    let effects = lines.about_identity(Seen::Known(&namespace.anybody));
+                    entries.push(((level::NAMESPACE, namespace.number), difference(&effects, of_kind)));
+                    effects
+                }),
+            };
+            let effects = lines.about_identity(Seen::Known(facts));
+            entries.push(((level::IDENTITY, facts.number), difference(&effects, fallback)));
         }
-        let effects = lines.about_identity(Seen::Known(facts));
-        entries.push(((level::IDENTITY, facts.number), difference(&effects, &fallback)));
         entries
     }
 }

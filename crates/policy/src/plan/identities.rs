@@ -65,10 +65,8 @@ impl Planner {
             return;
         };
         let world = self.world();
-        let mut wanted: Vec<(Entry, _)> = Vec::new();
-        for facts in numbers.iter().filter_map(|number| self.identities.get(number)) {
-            wanted.extend(world.for_one(lines, facts));
-        }
+        let facts = numbers.iter().filter_map(|number| self.identities.get(number));
+        let mut wanted: Vec<(Entry, _)> = world.for_some(lines, facts);
         wanted.retain(|(entry, content)| {
             let class = content.as_ref().map(|content| self.classes.find(content));
             class != live.entries.get(entry).map(|class| Some(*class))

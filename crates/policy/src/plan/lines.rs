@@ -1,6 +1,7 @@
 //! The rules of a subject's direction, each taken apart by the side on which it speaks.
 
 use super::content::{Effect, Piece, Slot};
+use super::index::Index;
 use super::numbers::Numbered;
 use super::prefix::{canonical, contains};
 use crate::rule::{
@@ -56,6 +57,8 @@ pub(super) enum Place {
 pub(super) struct Lines {
     pub default_deny: bool,
     lines: Vec<Line>,
+    /// Of the lines about identities.
+    index: Index,
 }
 
 impl Lines {
@@ -68,7 +71,7 @@ impl Lines {
         numbers: &mut RuleNumbers,
     ) -> Self {
         let default_deny = policies.iter().any(|policy| policy.default_deny.of(direction));
-        let mut lines = Self { default_deny, lines: Vec::new() };
+        let mut lines = Self { default_deny, lines: Vec::new(), index: Index::default() };
         for policy in policies {
             for rule in policy.rules.iter().filter(|rule| rule.direction == direction) {
                 // The Baseline tier is asked only where nothing else has a default.
@@ -81,6 +84,11 @@ impl Lines {
         }
         if !policies.is_empty() && direction == Direction::Ingress && subject.kind != Kind::Host {
             lines.lines.push(host_line());
+        }
+        for (line, number) in lines.lines.iter().zip(0..) {
+            if let Who::Identities(peers) = &line.who {
+                lines.index.add(number, peers.as_deref());
+            }
         }
         lines
     }
@@ -153,18 +161,21 @@ impl Lines {
     /// What speaks about a peer by its identity, and where.
     pub fn about_identity(&self, peer: Seen<'_>) -> Vec<(Effect, Piece)> {
         let mut effects = Vec::new();
-        for line in &self.lines {
-            let Who::Identities(peers) = &line.who else { continue };
-            match peer {
-                Seen::Known(facts) => {
+        match peer {
+            Seen::Known(facts) => {
+                let about = self.index.about(facts).into_iter();
+                for line in about.filter_map(|number| self.lines.get(number as usize)) {
+                    let Who::Identities(peers) = &line.who else { continue };
                     if peers.as_ref().is_none_or(|peers| peers.iter().any(|peer| is(peer, facts))) {
                         effects.extend(line.pieces.iter().map(|piece| (line.effect, *piece)));
                         let named = line.names.iter().flat_map(|(t, name)| resolve(*t, name, &facts.named_ports));
                         effects.extend(named.map(|piece| (line.effect, piece)));
                     }
                 }
-                Seen::Unknown if line.action == Action::Allow => {}
-                Seen::Unknown => {
+            }
+            Seen::Unknown => {
+                let is_bad = |line: &&Line| matches!(line.who, Who::Identities(_)) && line.action != Action::Allow;
+                for line in self.lines.iter().filter(is_bad) {
                     let pieces = line.pieces.iter().copied().chain(every_port(&line.names));
                     effects.extend(pieces.map(|piece| (denying(line.effect), piece)));
                 }

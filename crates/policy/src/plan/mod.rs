@@ -15,6 +15,7 @@ mod classes;
 mod content;
 mod desired;
 mod identities;
+mod index;
 mod lines;
 mod namespaces;
 mod numbers;
@@ -99,6 +100,12 @@ impl Planner {
     #[must_use]
     pub fn tables(&self) -> &Tables {
         &self.tables
+    }
+
+    /// What they have room for.
+    #[must_use]
+    pub const fn capacity(&self) -> &Capacity {
+        &self.capacity
     }
 
     /// The rule that a verdict names.

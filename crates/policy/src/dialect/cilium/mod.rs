@@ -50,6 +50,23 @@ pub fn clusterwide_policy(
     object.policies(references)
 }
 
+/// What is enforced of a namespace's object that [`network_policy`] refuses and of which no better version is known:
+/// whom it selects is allowed nothing in the directions that it governs, and where it has denials they are for everybody.
+/// A part of which it can't be read whom it selects is left out.
+#[must_use]
+pub fn network_policy_closed(object: &CiliumNetworkPolicy, references: &References) -> Vec<Policy> {
+    let namespace = object.metadata.namespace.as_deref().filter(|name| !name.is_empty()).unwrap_or("default");
+    let object =
+        Object { metadata: &object.metadata, namespace: Some(namespace), spec: &object.spec, specs: &object.specs };
+    object.closed(references)
+}
+
+/// The same of a clusterwide object that [`clusterwide_policy`] refuses.
+#[must_use]
+pub fn clusterwide_policy_closed(object: &CiliumClusterwideNetworkPolicy, references: &References) -> Vec<Policy> {
+    Object { metadata: &object.metadata, namespace: None, spec: &object.spec, specs: &object.specs }.closed(references)
+}
+
 struct Object<'a> {
     metadata: &'a ObjectMeta,
     /// None: of the whole cluster.
@@ -76,10 +93,8 @@ impl Object<'_> {
         if self.spec.is_none() && self.specs.as_ref().is_none_or(Vec::is_empty) {
             shared.mistake("spec", "is missing: write a rule there, or several in specs");
         }
-        let spec = self.spec.iter().map(|rule| ("spec".to_owned(), rule));
-        let specs = self.specs.iter().flatten().enumerate().map(|(index, rule)| (format!("specs[{index}]"), rule));
         let mut policies = Vec::new();
-        for (part, (field, rule)) in spec.chain(specs).enumerate() {
+        for (part, (field, rule)) in self.parts().enumerate() {
             let Ok(part) = u16::try_from(part) else {
                 shared.mistake(field, "is one rule too many: an object holds at most 65536");
                 break;
@@ -98,6 +113,30 @@ impl Object<'_> {
             });
         }
         if shared.mistakes.is_empty() { Ok(policies) } else { Err(shared.mistakes) }
+    }
+
+    /// Every rule and its path.
+    fn parts(&self) -> impl Iterator<Item = (String, &PolicyRule)> {
+        let spec = self.spec.iter().map(|rule| ("spec".to_owned(), rule));
+        spec.chain(self.specs.iter().flatten().enumerate().map(|(index, rule)| (format!("specs[{index}]"), rule)))
+    }
+
+    fn closed(&self, references: &References) -> Vec<Policy> {
+        let audit = is_audit(self.metadata, &mut Findings::default());
+        let frame = Frame { namespace: self.namespace, references, cidr_scope: Scope::Everyone };
+        let part = |(part, (field, rule)): (usize, (String, &PolicyRule))| {
+            let closed = rule::closed(rule, &field, frame)?;
+            Some(Policy {
+                origin: self.origin(u16::try_from(part).ok()?),
+                subject: closed.subject,
+                default_deny: closed.default_deny,
+                rules: closed.rules,
+                audit,
+                log: closed.log,
+                gaps: Vec::new(),
+            })
+        };
+        self.parts().enumerate().filter_map(part).collect()
     }
 
     fn origin(&self, part: u16) -> Origin {

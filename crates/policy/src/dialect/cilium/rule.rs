@@ -3,7 +3,7 @@
 use super::section::Section;
 use super::{Frame, peers, ports, scope};
 use crate::dialect::Findings;
-use crate::rule::{Action, Peer, Peers, PerDirection, Ports, Rule, Subject, Tier};
+use crate::rule::{Action, Direction, Peer, Peers, PerDirection, Ports, Rule, Subject, Tier};
 use crate::selector::Selector;
 use custom_resources::cilium_policy::PolicyRule;
 
@@ -31,8 +31,51 @@ pub(super) fn convert(rule: &PolicyRule, field: &str, frame: Frame<'_>, findings
         ingress: asked.ingress.unwrap_or(ingress || ingress_deny),
         egress: asked.egress.unwrap_or(egress || egress_deny),
     };
-    let log = rule.log.as_ref().and_then(|log| log.value.as_deref()).filter(|text| !text.is_empty()).map(Box::from);
-    Converted { subject, default_deny, rules, log }
+    Converted { subject, default_deny, rules, log: log(rule) }
+}
+
+/// Of a rule that can't be read whole, all that is read: whom it governs, and in which directions. None where it can't be
+/// read whom.
+pub(super) fn closed(rule: &PolicyRule, field: &str, frame: Frame<'_>) -> Option<Converted> {
+    let mut findings = Findings::default();
+    let subject = subject(rule, field, frame, &mut findings);
+    if !findings.mistakes.is_empty() {
+        return None;
+    }
+    let (ingress_deny, egress_deny) = (has_rules(&rule.ingress_deny), has_rules(&rule.egress_deny));
+    let (ingress, egress) = (ingress_deny || has_rules(&rule.ingress), egress_deny || has_rules(&rule.egress));
+    // Who says nothing of either may have meant both.
+    let nothing = !ingress && !egress;
+    let asked = rule.enable_default_deny.unwrap_or_default();
+    let default_deny = PerDirection {
+        ingress: nothing || asked.ingress.unwrap_or(ingress),
+        egress: nothing || asked.egress.unwrap_or(egress),
+    };
+    let deny = |direction, name: &str| Rule {
+        direction,
+        tier: Tier::Normal,
+        order: 0,
+        action: Action::Deny,
+        peers: Peers::Any,
+        ports: Ports::Any,
+        field: format!("{field}.{name}").into(),
+    };
+    let mut rules = Vec::new();
+    if ingress_deny {
+        rules.push(deny(Direction::Ingress, "ingressDeny"));
+    }
+    if egress_deny {
+        rules.push(deny(Direction::Egress, "egressDeny"));
+    }
+    Some(Converted { subject, default_deny, rules, log: log(rule) })
+}
+
+fn has_rules<R>(section: &Option<Vec<R>>) -> bool {
+    section.as_ref().is_some_and(|rules| !rules.is_empty())
+}
+
+fn log(rule: &PolicyRule) -> Option<Box<str>> {
+    rule.log.as_ref().and_then(|log| log.value.as_deref()).filter(|text| !text.is_empty()).map(Box::from)
 }
 
 fn subject(rule: &PolicyRule, field: &str, frame: Frame<'_>, findings: &mut Findings) -> Subject {

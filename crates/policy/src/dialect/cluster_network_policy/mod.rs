@@ -8,11 +8,12 @@ mod tests;
 
 use super::{Findings, Mistake, is_audit};
 use crate::rule::{
-    Action, Dialect, Direction, Origin, Peers, PerDirection, Policy, Ports, Priority, Rule, Subject, Tier,
+    Action, Dialect, Direction, Gap, Origin, Peers, PerDirection, Policy, Ports, Priority, Rule, Subject, Tier,
 };
 use crate::selector::Selector;
 use custom_resources::ClusterNetworkPolicy;
 use custom_resources::cluster_network_policy::{ClusterEgressPeer, PodsOrNamespaces, ProtocolMatch};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 /// The API's limit for the rules of a direction.
 const MOST_RULES: usize = 25;
@@ -53,14 +54,49 @@ pub fn cluster_network_policy(object: &ClusterNetworkPolicy) -> Result<Policy, V
     if !findings.mistakes.is_empty() {
         return Err(findings.mistakes);
     }
+    Ok(policy(&object.metadata, subject, rules, audit, findings.gaps))
+}
+
+/// What is enforced of an object that [`cluster_network_policy`] refuses and of which no better version is known, as the API
+/// has it for what is not understood: no Accept of it holds, and where a Deny, a Pass or something unreadable stands,
+/// everything is denied. A tier and a priority that can't be read are the strictest. None where it can't be read whom it
+/// selects.
+#[must_use]
+pub fn closed(object: &ClusterNetworkPolicy) -> Option<Policy> {
+    let spec = &object.spec;
+    let mut findings = Findings::default();
+    let subject = matches::pods(&spec.subject, "spec.subject", &mut findings)?;
+    if !findings.mistakes.is_empty() {
+        return None;
+    }
+    let audit = is_audit(&object.metadata, &mut findings);
+    let priority = u16::try_from(spec.priority).ok().and_then(Priority::new).or(Priority::new(0))?;
+    let tier = if spec.tier == "Baseline" { Tier::Baseline(priority) } else { Tier::Admin(priority) };
+    let ingress = spec.ingress.iter().flatten().map(|rule| (Direction::Ingress, "ingress", &rule.action));
+    let egress = spec.egress.iter().flatten().map(|rule| (Direction::Egress, "egress", &rule.action));
+    let rules = ingress.enumerate().chain(egress.enumerate()).filter(|(_, (_, _, action))| *action != "Accept");
+    let rule = |(index, (direction, name, _)): (usize, (Direction, &str, &String))| Rule {
+        direction,
+        tier,
+        order: u16::try_from(index).unwrap_or(u16::MAX),
+        action: Action::Deny,
+        peers: Peers::Any,
+        ports: Ports::Any,
+        field: format!("spec.{name}[{index}]").into(),
+    };
+    let rules = rules.map(rule).collect();
+    Some(policy(&object.metadata, subject, rules, audit, Vec::new()))
+}
+
+fn policy(metadata: &ObjectMeta, subject: Selector, rules: Vec<Rule>, audit: bool, gaps: Vec<Gap>) -> Policy {
     let text = |value: &Option<String>| value.as_deref().unwrap_or_default().into();
-    Ok(Policy {
+    Policy {
         origin: Origin {
             dialect: Dialect::KubernetesCluster,
             kind: "ClusterNetworkPolicy".into(),
             namespace: "".into(),
-            name: text(&object.metadata.name),
-            uid: text(&object.metadata.uid),
+            name: text(&metadata.name),
+            uid: text(&metadata.uid),
             part: 0,
         },
         subject: Subject::Endpoints(subject),
@@ -68,8 +104,8 @@ pub fn cluster_network_policy(object: &ClusterNetworkPolicy) -> Result<Policy, V
         rules,
         audit,
         log: None,
-        gaps: findings.gaps,
-    })
+        gaps,
+    }
 }
 
 fn tier(name: &str, priority: i32, findings: &mut Findings) -> Tier {

@@ -1,6 +1,6 @@
-use super::cluster_network_policy;
+use super::{closed, cluster_network_policy};
 use crate::dialect::Mistake;
-use crate::rule::{Action, Direction, Peers, Policy, Ports, Subject, Tier};
+use crate::rule::{Action, Direction, Peers, Policy, Ports, Priority, Subject, Tier};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -139,6 +139,34 @@ fn mistakes_name_their_field() {
     }
     let many = vec!["{action: Deny, from: [{namespaces: {}}]}"; 26].join(", ");
     assert_eq!(policy(&format!("{HEAD}ingress: [{many}]")).unwrap_err()[0].field, "spec.ingress[25]");
+}
+
+#[test]
+fn of_what_has_a_mistake_no_accept_holds_and_the_rest_denies() {
+    let check = |spec: &str, tier: Tier, expected: &[(Direction, u16)]| {
+        policy(spec).expect_err(spec);
+        let text = format!("metadata: {{name: p, uid: u}}\nspec:\n  {}", spec.replace('\n', "\n  "));
+        let closed = closed(&serde_saphyr::from_str(&text).expect("a policy")).expect("a subject");
+        let seen: Vec<_> = closed.rules.iter().map(|rule| (rule.direction, rule.order)).collect();
+        assert_eq!(seen, expected, "{spec}");
+        let denies = |rule: &crate::rule::Rule| {
+            (rule.action, rule.tier, &rule.peers, &rule.ports) == (Action::Deny, tier, &Peers::Any, &Ports::Any)
+        };
+        assert!(closed.rules.iter().all(denies), "{closed:?}");
+    };
+    let pods = "[{namespaces: {}}]";
+    let rules = format!(
+        "ingress: [{{action: Accept, from: {pods}}}, {{action: Deny, from: []}}]\negress: [{{action: Pass, to: {pods}}}, {{action: Nod, to: {pods}}}]"
+    );
+    let all = [(Direction::Ingress, 1), (Direction::Egress, 0), (Direction::Egress, 1)];
+    let (first, seventh) = (Priority::new(0).unwrap(), Priority::new(7).unwrap());
+    check(&format!("{HEAD}{rules}"), Tier::Admin(seventh), &all);
+    let subject = "subject: {namespaces: {}}\n";
+    check(&format!("tier: Baseline\npriority: 1001\n{subject}{rules}"), Tier::Baseline(first), &all);
+    check(&format!("tier: Middle\npriority: 7\n{subject}{rules}"), Tier::Admin(seventh), &all);
+    check(&format!("{HEAD}ingress: [{{action: Accept, from: []}}]"), Tier::Admin(seventh), &[]);
+    let nobody = "metadata: {name: p}\nspec: {tier: Admin, priority: 1, subject: {}, ingress: [{action: Deny, from: [{namespaces: {}}]}]}";
+    assert!(closed(&serde_saphyr::from_str(nobody).unwrap()).is_none());
 }
 
 #[test]

@@ -10,6 +10,45 @@ fn check(spec: &str, field: &str) {
     assert!(!mistakes[0].text.is_empty());
 }
 
+/// What is enforced instead: whether it closes ingress and egress, and whom it denies expressly.
+#[track_caller]
+fn check_closed(spec: &str, default_deny: [bool; 2], expected: &[&str]) {
+    let text = format!("metadata: {{name: p, namespace: shop, annotations: {{malla.dev/audit: 'true'}}}}\nspec:\n");
+    let object = serde_saphyr::from_str(&(text + &super::indented(spec))).expect("a policy");
+    network_policy(&object, &references()).expect_err("a mistake");
+    let closed = super::super::network_policy_closed(&object, &references());
+    assert_eq!(closed.len(), 1, "{spec}");
+    let one = &closed[0];
+    assert!(one.audit && one.gaps.is_empty());
+    assert_eq!([one.default_deny.ingress, one.default_deny.egress], default_deny, "{spec}");
+    assert_eq!(super::rules(one), expected, "{spec}");
+}
+
+#[test]
+fn what_has_a_mistake_denies_whom_it_selects_where_it_governs() {
+    let head = "endpointSelector: {matchLabels: {app: web}}\n";
+    let bad = "{toPorts: [{ports: [{port: '70000', protocol: TCP}]}]}";
+    let check = |rest: &str, default_deny, rules: &[&str]| check_closed(&format!("{head}{rest}"), default_deny, rules);
+    check(&format!("ingress: [{{fromEntities: [world]}}, {bad}]"), [true, false], &[]);
+    check(&format!("egress: [{bad}]"), [false, true], &[]);
+    // Who has a denial may have meant anybody by it.
+    check(&format!("ingress: [{{}}]\negressDeny: [{bad}]"), [true, true], &["spec.egressDeny deny anybody : anything"]);
+    // What closes nothing when it is right closes nothing when it is wrong, but for its denials.
+    check(&format!("enableDefaultDeny: {{ingress: false}}\ningress: [{bad}]"), [false, false], &[]);
+    check(
+        &format!("enableDefaultDeny: {{ingress: false}}\ningressDeny: [{bad}]"),
+        [false, false],
+        &["spec.ingressDeny deny anybody : anything"],
+    );
+    check("", [true, true], &[]);
+    for unknown in ["ingress: [{}]", "endpointSelector: {matchLabels: {a: 'x y'}}\ningress: [{}]"] {
+        let text = format!("metadata: {{name: p, namespace: shop}}\nspec:\n{}", super::indented(unknown));
+        let object = serde_saphyr::from_str(&text).expect("a policy");
+        network_policy(&object, &references()).expect_err(unknown);
+        assert!(super::super::network_policy_closed(&object, &references()).is_empty(), "{unknown}");
+    }
+}
+
 #[test]
 fn whom_it_governs_and_what_it_says() {
     check("ingress: [{}]", "spec.endpointSelector");
