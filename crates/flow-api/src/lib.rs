@@ -6,9 +6,10 @@
 //!                                                                          json, print ──▶ a terminal
 //! ```
 //! The messages are generated from `proto/` and committed; `cargo xtask generate` writes them anew. Names and numbers are
-//! Hubble's wire contract. Everything but [`ring`] and [`server`] is pure: no clock, no socket.
+//! Hubble's wire contract. Everything but [`ring`], [`server`] and [`client`] is pure: no clock, no socket.
 #![forbid(unsafe_code)]
 
+pub mod client;
 mod descriptors;
 pub mod filter;
 mod invalid;

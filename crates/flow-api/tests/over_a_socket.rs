@@ -1,5 +1,6 @@
 //! A real client over a real unix socket.
 
+use flow_api::client::connect;
 use flow_api::flow::{AgentEvent, DebugEvent, Endpoint, Flow, FlowFilter, LostEventSource, Verdict};
 use flow_api::observer::get_flows_response::ResponseTypes;
 use flow_api::observer::observer_client::ObserverClient;
@@ -8,15 +9,14 @@ use flow_api::peer::peer_client::PeerClient;
 use flow_api::peer::{ChangeNotificationType, NotifyRequest};
 use flow_api::ring::{DEFAULT_CAPACITY, Event, What};
 use flow_api::server::{About, Node, Peer, Peers, bind, serve};
-use hyper_util::rt::TokioIo;
 use prost_types::{FieldMask, Timestamp};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
 use tonic::Code;
-use tonic::transport::{Channel, Endpoint as Address};
+use tonic::transport::Channel;
 
 /// Far more than anything here takes; a machine may be loaded.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -56,7 +56,7 @@ impl Running {
     }
 
     async fn channel(&self) -> Channel {
-        connect(&self.path()).await
+        connect(&self.path()).await.unwrap()
     }
 
     async fn observer(&self) -> ObserverClient<Channel> {
@@ -81,15 +81,6 @@ impl Running {
         }
         (seconds, lost)
     }
-}
-
-async fn connect(path: &Path) -> Channel {
-    let path = path.to_owned();
-    let connector = tower::service_fn(move |_| {
-        let path = path.clone();
-        async move { UnixStream::connect(path).await.map(TokioIo::new) }
-    });
-    Address::from_static("http://localhost").connect_with_connector(connector).await.unwrap()
 }
 
 fn time(seconds: i64) -> Option<Timestamp> {

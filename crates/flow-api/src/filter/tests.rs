@@ -111,7 +111,7 @@ proptest! {
     #[test]
     fn it_judges_as_the_reference(
         white in proptest::collection::vec(filters(), 0..3),
-        black in proptest::collection::vec(filters(), 0..2),
+        black in proptest::collection::vec(filters(), 0..3),
         flow in flows(),
     ) {
         let judged = Filters::new(&white, &black).unwrap().admit(&flow);
