@@ -170,8 +170,10 @@ impl Policies {
         let naming = object
             .is_some_and(|object| objects::names_services(object.spec.iter().chain(object.specs.iter().flatten())));
         let read = object.map(|object| {
-            cilium::clusterwide_policy(object, references)
-                .map_err(|mistakes| Mistaken { mistakes, closed: cilium::clusterwide_policy_closed(object, references) })
+            cilium::clusterwide_policy(object, references).map_err(|mistakes| Mistaken {
+                mistakes,
+                closed: cilium::clusterwide_policy_closed(object, references),
+            })
         });
         self.note_naming((Kind::CiliumClusterwideNetworkPolicy, key.clone()), naming);
         self.read(Kind::CiliumClusterwideNetworkPolicy, key, read);

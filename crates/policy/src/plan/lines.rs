@@ -100,7 +100,8 @@ impl Lines {
             let first = line.effect.slot == Slot::Admin && line.effect.outcome.precedence == FAILSAFE;
             first && matches!(line.who, Who::Everybody)
         };
-        Self { default_deny: true, lines: self.lines.iter().filter(keeps).cloned().collect() }
+        let lines = self.lines.iter().filter(keeps).cloned().collect();
+        Self { default_deny: true, lines, index: Index::default() }
     }
 
     fn add(&mut self, rule: &Rule, effect: Effect, subject: &IdentityFacts, nodes: &[NodeFacts]) {
