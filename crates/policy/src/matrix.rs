@@ -1,8 +1,8 @@
 //! Who can reach whom on what.
 
-use crate::reach::{Group, Judge, PortClass, classes, groups, pairs, text};
+use crate::reach::{Group, Judge, PortClass, both_families, classes, groups, pairs, text};
 use crate::rule::Policy;
-use crate::simulate::name;
+use crate::simulate::{dedup, name};
 use crate::snapshot::Snapshot;
 use crate::subject::NamedPort;
 use datapath_layouts::identity;
@@ -77,28 +77,37 @@ pub fn matrix(snapshot: &Snapshot, wanted: impl Fn(&Group) -> bool) -> Vec<Cell>
         };
         add(&mut cells, cell);
     }
+    // Its own node is the same to each Pod, whichever it is.
+    dedup(&mut cells);
     cells
 }
 
-/// The same in both families is told once; so is the own node of several.
+/// The same in both families is told once.
 fn add(cells: &mut Vec<Cell>, new: Cell) {
-    let bare = |text: &str| text.replace("icmpv6", "icmp");
-    let denied = |cell: &Cell| -> Vec<(String, String)> {
-        cell.denied.iter().map(|one| (bare(&one.ports), one.because.clone())).collect()
+    let same = |one: &&mut Cell| {
+        (&one.from, &one.to) == (&new.from, &new.to) && (&one.from_pods, &one.to_pods) == (&new.from_pods, &new.to_pods)
     };
-    let twin = cells.iter_mut().find(|one| {
-        one.from == new.from
-            && one.to == new.to
-            && bare(&one.allowed) == bare(&new.allowed)
-            && denied(one) == denied(&new)
-    });
-    let Some(twin) = twin else { return cells.push(new) };
-    for family in new.families {
-        if !twin.families.contains(&family) {
-            if twin.allowed != new.allowed {
-                twin.allowed = twin.allowed.replace("icmp", "icmp icmpv6");
-            }
-            twin.families.push(family);
+    for one in cells.iter_mut().rev().filter(same).filter(|one| one.families.len() == 1) {
+        if one.families != new.families
+            && let Some((allowed, denied)) = both(one, &new)
+        {
+            (one.allowed, one.denied) = (allowed, denied);
+            one.families.extend(new.families);
+            return;
         }
     }
+    cells.push(new);
+}
+
+/// What both families say, where it is the same.
+fn both(one: &Cell, other: &Cell) -> Option<(String, Vec<Denied>)> {
+    let allowed = both_families(&one.allowed, &other.allowed)?;
+    let pairs = one.denied.iter().zip(&other.denied);
+    let denied: Option<Vec<Denied>> = pairs
+        .map(|(a, b)| {
+            let because = (a.because == b.because).then(|| a.because.clone())?;
+            Some(Denied { ports: both_families(&a.ports, &b.ports)?, because })
+        })
+        .collect();
+    denied.filter(|_| one.denied.len() == other.denied.len()).map(|denied| (allowed, denied))
 }

@@ -1,6 +1,6 @@
 //! What would change if policies were others, pair by pair.
 
-use crate::reach::{Group, Judge, Pair, PortClass, classes, groups, pairs, text};
+use crate::reach::{Group, Judge, Pair, PortClass, both_families, classes, groups, pairs, text};
 use crate::rule::{Direction, Origin, Policy};
 use crate::snapshot::Snapshot;
 use crate::subject::NamedPort;
@@ -100,30 +100,39 @@ pub fn simulate(snapshot: &Snapshot, then: &[Policy]) -> Simulation {
             add(&mut simulation.changes, change(&pair, now, because_now, because_then, text(&classes, all.len())));
         }
     }
+    // Its own node is the same to each Pod, whichever it is.
+    dedup(&mut simulation.changes);
     simulation
+}
+
+/// Without what is there already, in the order in which it came.
+pub(crate) fn dedup<T: Clone + PartialEq>(all: &mut Vec<T>) {
+    let mut kept: Vec<T> = Vec::with_capacity(all.len());
+    for one in all.drain(..) {
+        if !kept.contains(&one) {
+            kept.push(one);
+        }
+    }
+    *all = kept;
 }
 
 /// The same in both families is told once.
 fn add(changes: &mut Vec<Change>, new: Change) {
-    let rank = |ports: &str| ports.replace("icmpv6", "icmp");
-    let twin = changes.iter_mut().rev().take(8).find(|one| {
-        one.from == new.from
-            && one.to == new.to
-            && one.now == new.now
-            && one.because_now == new.because_now
-            && one.because_then == new.because_then
-            && rank(&one.ports) == rank(&new.ports)
-            && one.families != new.families
-    });
-    match twin {
-        Some(twin) => {
-            if twin.ports != new.ports {
-                twin.ports = twin.ports.replace("icmp", "icmp icmpv6");
-            }
-            twin.families.extend(new.families);
+    let same = |one: &Change| {
+        (&one.from, &one.to, one.now) == (&new.from, &new.to, new.now)
+            && (&one.because_now, &one.because_then) == (&new.because_now, &new.because_then)
+            && (&one.from_pods, &one.to_pods) == (&new.from_pods, &new.to_pods)
+    };
+    for one in changes.iter_mut().rev().filter(|one| same(one) && one.families != new.families) {
+        if one.families.len() == 1
+            && let Some(ports) = both_families(&one.ports, &new.ports)
+        {
+            one.ports = ports;
+            one.families.extend(new.families);
+            return;
         }
-        None => changes.push(new),
     }
+    changes.push(new);
 }
 
 fn change(pair: &Pair<'_>, now: bool, because_now: String, because_then: String, ports: String) -> Change {

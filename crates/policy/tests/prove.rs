@@ -357,8 +357,13 @@ const FLOWS: usize = 400;
 #[test]
 fn no_has_a_witness_and_yes_can_not_be_refuted() {
     let (yes, no, tries) = (Cell::new(0u32), Cell::new(0u32), Cell::new(0u64));
-    let mut runner =
-        TestRunner::new(Config { cases: CASES, failure_persistence: None, max_shrink_iters: 300, ..Config::default() });
+    let mut runner = TestRunner::new(Config {
+        cases: CASES,
+        failure_persistence: None,
+        max_shrink_iters: 300,
+        max_local_rejects: u32::MAX,
+        ..Config::default()
+    });
     let flows = prop::collection::vec(flow(), FLOWS);
     let result = runner.run(&(generate::policies(), question(), flows), |(policies, question, flows)| {
         let answer = ask(&policies, &question);

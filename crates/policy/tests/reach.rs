@@ -98,7 +98,7 @@ fn means(text: &str, flow: &Flow) -> bool {
     if text == NOTHING {
         return false;
     }
-    let text = text.replace("protocol ", "protocol/").replace("other protocols", "others");
+    let text = text.replace("other protocols", "others").replace("protocol ", "protocol/");
     let named: BTreeSet<u8> = text.split(' ').filter_map(|one| one.strip_prefix("protocol/")?.parse().ok()).collect();
     text.split(' ').any(|one| {
         let (name, ports) = one.split_once('/').map_or((one, None), |(name, ports)| (name, Some(ports)));

@@ -101,6 +101,9 @@ fn the_schema_is_that_of_the_examples() {
         assert!(!schema["$defs"]["Spec"]["properties"][field].is_null(), "{field} in {schema}");
     }
     assert_eq!(schema["$defs"]["Spec"]["required"], serde_json::json!(["claim"]));
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/policy-question.schema.json");
+    let committed = std::fs::read_to_string(page).unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), committed, "write it anew with `malla policy prove --schema`");
 }
 
 const SHOP: &str = "\

@@ -75,6 +75,7 @@ pub fn groups(snapshot: &Snapshot, policies: &[&Policy]) -> Vec<Group> {
     for group in &mut all {
         group.name = describe(group, &snapshot.identities);
     }
+    tell_apart(&mut all);
     all.extend(nodes(snapshot, policies, &nets));
     for (number, v4) in [(identity::WORLD_IPV4, true), (identity::WORLD_IPV6, false)] {
         let Some(facts) = snapshot.identity(number).cloned().or_else(|| IdentityFacts::reserved(number)) else {
@@ -100,6 +101,18 @@ pub fn groups(snapshot: &Snapshot, policies: &[&Policy]) -> Vec<Group> {
     }
     all.sort_by(|a, b| (a.facts.kind != Kind::Pod, &a.name).cmp(&(b.facts.kind != Kind::Pod, &b.name)));
     all
+}
+
+/// Groups may have the same labels, and differ by a prefix or a port: then each is named by its first Pod, too.
+fn tell_apart(groups: &mut [Group]) {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for group in groups.iter() {
+        *counts.entry(group.name.clone()).or_default() += 1;
+    }
+    for group in groups.iter_mut().filter(|group| counts[&group.name] > 1) {
+        let first = group.pods.first().cloned().or_else(|| group.identities.first().map(ToString::to_string));
+        group.name = format!("{} [like {}]", group.name, first.unwrap_or_default());
+    }
 }
 
 /// Addresses of Pods of which none is known.

@@ -5,7 +5,7 @@ mod ports;
 mod regions;
 
 pub use groups::{Group, groups, own_labels};
-pub use ports::{PortClass, classes, classes_of, text};
+pub use ports::{PortClass, both_families, classes, classes_of, text};
 pub use regions::{Region, prefixes, regions};
 
 use crate::explain::explain;

@@ -124,6 +124,21 @@ pub fn text(classes: &[PortClass], of: usize) -> String {
     ranges.iter().map(one).collect::<Vec<_>>().join(" ")
 }
 
+/// One text for both families, where they say the same but for the name of ICMP.
+#[must_use]
+pub fn both_families(v4: &str, v6: &str) -> Option<String> {
+    if v4 == v6 {
+        return Some(v4.to_owned());
+    }
+    if v4 != v6.replace("icmpv6", "icmp") {
+        return None;
+    }
+    let pairs = v4.split(' ').zip(v6.split(' '));
+    let all: Vec<String> =
+        pairs.map(|(one, other)| if one == other { one.to_owned() } else { format!("{one} {other}") }).collect();
+    Some(all.join(" "))
+}
+
 const fn rank(protocol: u8) -> u8 {
     match protocol {
         6 => 0,
@@ -132,5 +147,23 @@ const fn rank(protocol: u8) -> u8 {
         ICMP => 3,
         ICMPV6 => 4,
         _ => 5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_are_one_text_where_they_say_the_same() {
+        for (v4, v6, expected) in [
+            ("tcp/80", "tcp/80", Some("tcp/80")),
+            ("tcp icmp/8 other protocols", "tcp icmpv6/8 other protocols", Some("tcp icmp/8 icmpv6/8 other protocols")),
+            ("icmp", "icmpv6", Some("icmp icmpv6")),
+            ("icmp/8", "icmpv6/128", None),
+            ("tcp/80", "tcp/81", None),
+        ] {
+            assert_eq!(both_families(v4, v6).as_deref(), expected);
+        }
     }
 }
