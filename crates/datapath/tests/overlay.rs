@@ -10,9 +10,11 @@ use bench::checksum;
 use bench::packet::{ACK, ETHERNET, Packet, RST, SYN};
 use bench::topology::{PATIENCE, Topology, VXLAN_PORT, send_frame as send, socket_in, wire_addresses};
 use bench::world::{BOTH, Family, POD_IDENTITY, REMOTE_IDENTITY, SERVICE_ID, V4, V6, backend, put_row};
+use datapath_layouts::policy::{Direction, policy_flags};
 use datapath_layouts::route::FLAG_TUNNEL;
 use datapath_layouts::{
-    Backend, DropReason, EventKind, Frontend, FrontendKey, ObservationPoint, PrefixKey, Route, RouteKind, identity,
+    AddressKey, Backend, DropReason, Endpoint, EventKind, Frontend, FrontendKey, ObservationPoint, Policy, PolicyKey,
+    PrefixKey, Route, RouteKind, identity,
 };
 
 const CLIENT: u16 = 40000;
@@ -57,6 +59,8 @@ fn frames_of_the_overlay() {
         one_port_by_two_nodes(&mut t, f, &other);
         refused(&mut t, f, &other, &server);
         the_host(&mut t, f, &other);
+        the_hosts_policy(&mut t, f, &other);
+        a_node_is_who_its_address_says(&mut t, f, &other, &server);
         a_host_port(&mut t, f, &other, &server);
     }
     by_ipv6(&mut t);
@@ -217,6 +221,49 @@ fn the_host(t: &mut Topology, f: Family, other: &UdpSocket) {
     let mut buffer = [0; 100];
     let (length, from) = host.recv_from(&mut buffer).expect("the answer at the host");
     assert_eq!((&buffer[..length], from.ip()), (&b"question"[..], f.remote()));
+}
+
+/// What a Pod elsewhere sends to the node is judged by the node's policy, as long as it has one.
+fn the_hosts_policy(t: &mut Topology, f: Family, other: &UdpSocket) {
+    const PORT: u16 = 5001;
+    let host = UdpSocket::bind((f.node(), PORT)).unwrap();
+    host.set_read_timeout(Some(PATIENCE)).unwrap();
+    let maps = t.datapath().maps();
+    let key = AddressKey::local(f.node().into());
+    let endpoint = maps.endpoints.get(&key).unwrap().expect("the node");
+    let direction = |direction| PolicyKey::new(identity::HOST, direction);
+    let shut = Policy { epoch: 1, flags: policy_flags::DEFAULT_DENY, ..Policy::ZERO };
+    maps.policies.insert(&direction(Direction::Ingress), &shut).unwrap();
+    maps.policies.insert(&direction(Direction::Egress), &Policy { epoch: 1, ..Policy::ZERO }).unwrap();
+    maps.endpoints.insert(&key, &Endpoint { policy_id: identity::HOST, ..endpoint }).unwrap();
+    let asks = Packet::udp((f.remote(), CLIENT + 3), (f.node(), PORT));
+    t.forget_events();
+    send(other, V4.node(), REMOTE_IDENTITY, &asks);
+    let drop = t.event(|e| e.kind == EventKind::Drop as u8).expect("a drop");
+    assert_eq!(drop.reason, DropReason::PolicyDenied as u8);
+    assert_eq!((drop.source_identity, drop.destination_identity), (REMOTE_IDENTITY, identity::HOST));
+    // It speaks where it likes, and is answered.
+    host.send_to(b"hello", (f.remote(), SERVER)).unwrap();
+    assert_eq!(ends(&receive(other).1), ((f.node(), PORT), (f.remote(), SERVER)));
+    send(other, V4.node(), REMOTE_IDENTITY, &Packet::udp((f.remote(), SERVER), (f.node(), PORT)));
+    let mut buffer = [0; 100];
+    assert_eq!(host.recv_from(&mut buffer).expect("the answer at the host").1.port(), SERVER);
+    let maps = t.datapath().maps();
+    maps.endpoints.insert(&key, &endpoint).unwrap();
+    send(other, V4.node(), REMOTE_IDENTITY, &asks);
+    assert_eq!(host.recv_from(&mut buffer).expect("what nobody judges").1.port(), CLIENT + 3);
+    for key in [Direction::Ingress, Direction::Egress].map(direction) {
+        maps.policies.remove(&key).unwrap();
+    }
+}
+
+/// Another node that claims to be this one, whom every Pod here lets in, is still another node.
+fn a_node_is_who_its_address_says(t: &mut Topology, f: Family, other: &UdpSocket, server: &UdpSocket) {
+    t.forget_events();
+    send(other, V4.node(), identity::HOST, &Packet::udp((f.other_node(), CLIENT), (f.pod(), SERVER)));
+    server.recv_from(&mut [0; 100]).expect("the frame's content in the Pod");
+    let event = t.event(|e| e.kind == EventKind::NewFlow as u8).expect("a new flow");
+    assert_eq!((event.source_identity, event.destination_identity), (identity::REMOTE_NODE, POD_IDENTITY));
 }
 
 /// A Pod of the other node asks for a port of this node that is a Pod's: it comes by the tunnel, and so does the answer.

@@ -25,6 +25,7 @@ fn ranges(nodes: &[Node], routing: Routing) -> Ranges {
         service_ranges: &[],
         routing,
         api_servers: &std::collections::BTreeSet::new(),
+        all_nodes: true,
         policy: 0,
     });
     Ranges::new(&desired, &nodes[0], &all)

@@ -14,6 +14,7 @@
 mod apply;
 mod facts;
 pub(crate) mod objects;
+mod services;
 mod view;
 
 pub use apply::{Maps, apply};
@@ -31,6 +32,7 @@ use policy::dialect::{Mistake, Mistaken, cilium};
 use policy::failsafe::Failsafe;
 use policy::plan::{Capacity, Change, Planner, Problem, Tables};
 use policy::rule::{Origin, Policy, Subject};
+use services::Services;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -70,11 +72,8 @@ pub struct Policies {
     cilium: Watched<ObjectName, Arc<CiliumNetworkPolicy>>,
     clusterwide: Watched<ObjectName, Arc<CiliumClusterwideNetworkPolicy>>,
     groups: Watched<ObjectName, CidrGroup>,
-    services: Watched<ObjectName, ServiceFacts>,
+    services: Services,
     references: References,
-    /// Objects of Cilium's that name Services, and whether what they name has changed since they were read.
-    naming_services: BTreeSet<(Kind, ObjectName)>,
-    services_changed: bool,
     /// Which policies an object became.
     origins: HashMap<(Kind, ObjectName), Vec<Origin>>,
     mistakes: BTreeMap<(Kind, ObjectName), Refused>,
@@ -96,9 +95,7 @@ impl Policies {
             cilium: Watched::default(),
             clusterwide: Watched::default(),
             groups: Watched::default(),
-            services: Watched::default(),
-            naming_services: BTreeSet::new(),
-            services_changed: false,
+            services: Services::default(),
             references: References::default(),
             origins: HashMap::new(),
             mistakes: BTreeMap::new(),
@@ -154,70 +151,45 @@ impl Policies {
     }
 
     fn read_cilium(&mut self, key: ObjectName) {
-        let (object, references) = (self.cilium.get(&key), &self.references);
-        let naming = object
-            .is_some_and(|object| objects::names_services(object.spec.iter().chain(object.specs.iter().flatten())));
+        let object = self.cilium.get(&key).cloned();
+        let rules = object.iter().flat_map(|object| object.spec.iter().chain(object.specs.iter().flatten()));
+        self.services.note((Kind::CiliumNetworkPolicy, key.clone()), objects::names_services(rules));
+        self.services.follow(&mut self.references.services);
+        let references = &self.references;
         let read = object.map(|object| {
-            cilium::network_policy(object, references)
-                .map_err(|mistakes| Mistaken { mistakes, closed: cilium::network_policy_closed(object, references) })
+            cilium::network_policy(&object, references)
+                .map_err(|mistakes| Mistaken { mistakes, closed: cilium::network_policy_closed(&object, references) })
         });
-        self.note_naming((Kind::CiliumNetworkPolicy, key.clone()), naming);
         self.read(Kind::CiliumNetworkPolicy, key, read);
     }
 
     fn read_clusterwide(&mut self, key: ObjectName) {
-        let (object, references) = (self.clusterwide.get(&key), &self.references);
-        let naming = object
-            .is_some_and(|object| objects::names_services(object.spec.iter().chain(object.specs.iter().flatten())));
+        let object = self.clusterwide.get(&key).cloned();
+        let rules = object.iter().flat_map(|object| object.spec.iter().chain(object.specs.iter().flatten()));
+        self.services.note((Kind::CiliumClusterwideNetworkPolicy, key.clone()), objects::names_services(rules));
+        self.services.follow(&mut self.references.services);
+        let references = &self.references;
         let read = object.map(|object| {
-            cilium::clusterwide_policy(object, references).map_err(|mistakes| Mistaken {
-                mistakes,
-                closed: cilium::clusterwide_policy_closed(object, references),
-            })
+            cilium::clusterwide_policy(&object, references)
+                .map_err(|mistakes| Mistaken { mistakes, closed: cilium::clusterwide_policy_closed(&object, references) })
         });
-        self.note_naming((Kind::CiliumClusterwideNetworkPolicy, key.clone()), naming);
         self.read(Kind::CiliumClusterwideNetworkPolicy, key, read);
-    }
-
-    fn note_naming(&mut self, object: (Kind, ObjectName), naming: bool) {
-        if naming {
-            self.naming_services.insert(object)
-        } else {
-            self.naming_services.remove(&object)
-        };
     }
 
     /// Takes what was told of Services; answers with those of which something is different.
     pub fn take_service(&mut self, told: Told<ObjectName, ServiceFacts>) -> Vec<ObjectName> {
-        changed(&mut self.services, told)
+        self.services.take(told)
     }
 
     /// A Service, or its addresses (all that its EndpointSlices name), may be different. Policies that name Services are
-    /// read again before the next plan, and only where it is so.
+    /// read again before the next plan.
     pub fn refer(&mut self, name: &ObjectName, addresses: impl Iterator<Item = IpAddr>) {
-        let key = (name.namespace.to_string(), name.name.to_string());
-        let Some(facts) = self.services.get(name) else {
-            self.services_changed |= self.references.services.remove(&key).is_some();
-            return;
-        };
-        let mut facts = facts.clone();
-        if facts.selector.is_empty() {
-            facts.addresses = addresses.collect();
-            facts.addresses.sort_unstable();
-            facts.addresses.dedup();
-        }
-        let old = self.references.services.get(&key);
-        if old != Some(&facts) {
-            self.references.services.insert(key, facts);
-            self.services_changed = true;
-        }
+        self.services.refer(name, addresses);
     }
 
     fn read_those_that_name_services(&mut self) {
-        if !std::mem::take(&mut self.services_changed) {
-            return;
-        }
-        for (kind, name) in self.naming_services.clone() {
+        self.services.follow(&mut self.references.services);
+        for (kind, name) in self.services.to_read_again() {
             match kind {
                 Kind::CiliumClusterwideNetworkPolicy => self.read_clusterwide(name),
                 _ => self.read_cilium(name),

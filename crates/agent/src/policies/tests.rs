@@ -105,10 +105,16 @@ fn what_changes_nothing_reads_nothing_again() {
     service(&mut policies, "db", &[], &[("app", "db")], &["10.244.1.7"]);
     peers(&mut policies);
     policies.refer(&name("db"), ["10.244.1.8"].map(|a| a.parse().unwrap()).into_iter());
-    assert!(!policies.services_changed);
-    assert_eq!(policies.naming_services.len(), 1);
+    policies.services.follow(&mut policies.references.services);
+    assert!(policies.services.to_read_again().is_empty());
+    assert_eq!(policies.references.services.len(), 1);
+    // Nobody names any: nothing is kept twice, and it is all there when somebody does again.
     policies.take(cilium(serde_json::json!({"endpointSelector": {}, "egress": [{"toEntities": ["world"]}]})));
-    assert_eq!(policies.naming_services.len(), 0);
+    service(&mut policies, "mainframe", &[], &[], &["203.0.113.9"]);
+    policies.plan();
+    assert!(policies.references.services.is_empty());
+    policies.take(to_services(serde_json::json!({"k8sService": {"serviceName": "mainframe"}})));
+    assert_eq!(addresses(&peers(&mut policies)), ["203.0.113.9/32"]);
 }
 
 #[test]

@@ -167,23 +167,33 @@ fn a_new_agent_leaves_the_node_judged_until_it_knows_better() {
 #[test]
 fn who_runs_the_api_server_is_known_from_the_service_kubernetes() {
     let (mut fixture, _) = in_order(None);
+    let ipcache = fixture.ipcache.clone();
     let identity_of = |fixture: &Fixture, address: &str| {
         let key = PrefixKey::from_ip(address.parse().unwrap(), 32);
         fixture.ipcache.get(&key).unwrap().map(|route| route.identity)
     };
     tell(&mut fixture.state, &[node(1), node(2)], &[]);
     assert_eq!(identity_of(&fixture, "172.18.0.4"), Some(identity_numbers::REMOTE_NODE));
-    let mut told = |fixture: &mut Fixture, addresses: &[&str]| {
+    let told = |fixture: &mut Fixture, addresses: &[&str]| {
         fixture.state.take(Input::Slice(Told::Set(kubernetes(&[]).name, Some(kubernetes(addresses)))));
         fixture.state.settle();
     };
     told(&mut fixture, &["172.18.0.4"]);
     assert_eq!(identity_of(&fixture, "172.18.0.4"), Some(NODE_OF_API_SERVER));
+    // A new agent that has not heard of the node yet takes nothing from it.
+    let Fixture { state, .. } = fixture;
+    let mut fixture = Fixture { state: State::new(state.parts).unwrap(), ..super::fixture(99) };
+    fixture.ipcache = ipcache.clone();
+    let before = fixture.ipcache.entries().unwrap().len();
+    fixture.state.settle();
+    assert_eq!(identity_of(&fixture, "172.18.0.4"), Some(NODE_OF_API_SERVER));
+    assert_eq!(fixture.ipcache.entries().unwrap().len(), before);
+    tell(&mut fixture.state, &[node(1), node(2)], &[]);
     told(&mut fixture, &["172.18.7.7"]);
     assert_eq!(identity_of(&fixture, "172.18.0.4"), Some(identity_numbers::REMOTE_NODE));
     assert_eq!(identity_of(&fixture, "172.18.7.7"), Some(KUBE_APISERVER));
     // A new agent knows it from the map before anybody tells.
-    let Fixture { state, ipcache, .. } = fixture;
+    let Fixture { state, .. } = fixture;
     let mut next = State::new(state.parts).unwrap();
     next.settle();
     let key = PrefixKey::from_ip("172.18.7.7".parse().unwrap(), 32);

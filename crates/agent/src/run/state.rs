@@ -282,6 +282,7 @@ impl State {
             service_ranges: &parts.service_ranges,
             routing: parts.choices.routing,
             api_servers: &self.api_servers,
+            all_nodes: self.nodes.is_synced(),
             policy: self.node_policy,
         });
         let sweep = self.nodes.is_synced();

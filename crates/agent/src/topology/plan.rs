@@ -25,6 +25,8 @@ pub struct Input<'a> {
     pub routing: Routing,
     /// Addresses of API servers.
     pub api_servers: &'a BTreeSet<IpAddr>,
+    /// Whether these are all nodes there are: before, an API server may be on one that is not known yet.
+    pub all_nodes: bool,
     /// Policy of the own node; 0 = none.
     pub policy: u32,
 }
@@ -90,7 +92,9 @@ pub fn desired(input: Input<'_>) -> Desired {
         out.ipcache.insert(key(range), route);
         out.host_routes.remove(&range.trunc());
     }
-    api_servers(input, &mut out);
+    if input.all_nodes {
+        api_servers(input, &mut out);
+    }
     out
 }
 

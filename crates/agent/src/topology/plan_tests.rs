@@ -30,6 +30,7 @@ fn plan(routing: Routing) -> Desired {
         service_ranges: &service_ranges,
         routing,
         api_servers: &BTreeSet::new(),
+        all_nodes: true,
         policy: 0,
     })
 }
@@ -40,7 +41,16 @@ fn plan_with(api_servers: &[&str], policy: u32) -> Desired {
     let (facts, ranges) = (facts(), ["10.96.0.0/12".parse().unwrap()]);
     let api_servers = &api_servers.iter().map(|address| address.parse().unwrap()).collect();
     let (routing, service_ranges) = (Routing::Overlay, &ranges);
-    desired(Input { own: &own, nodes: &[&own, &other], facts: &facts, service_ranges, routing, api_servers, policy })
+    desired(Input {
+        own: &own,
+        nodes: &[&own, &other],
+        facts: &facts,
+        service_ranges,
+        routing,
+        api_servers,
+        all_nodes: true,
+        policy,
+    })
 }
 
 #[test]
@@ -136,6 +146,7 @@ fn a_range_claimed_twice_goes_to_the_first_by_name_and_never_away_from_its_own_n
         service_ranges: &[],
         routing: Routing::Overlay,
         api_servers: &BTreeSet::new(),
+        all_nodes: true,
         policy: 0,
     });
     assert_eq!(route(&plan, "10.244.2.0/24").tunnel, Address::from_v4([172, 18, 0, 4]));

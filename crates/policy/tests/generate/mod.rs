@@ -3,6 +3,7 @@
 
 pub mod coverage;
 
+use datapath_layouts::identity::NODE_OF_API_SERVER;
 use ipnet::IpNet;
 use policy::reference::Packet;
 use policy::rule::{
@@ -49,7 +50,8 @@ pub fn pod(number: u32, namespace: &str, app: &str, tier: &str) -> IdentityFacts
 
 /// Every identity that can be known.
 pub fn everybody() -> Vec<IdentityFacts> {
-    let mut all: Vec<IdentityFacts> = (0..20).filter_map(IdentityFacts::reserved).collect();
+    let numbers = (0..20).chain([NODE_OF_API_SERVER]);
+    let mut all: Vec<IdentityFacts> = numbers.filter_map(IdentityFacts::reserved).collect();
     let host = all.iter_mut().find(|facts| facts.kind == Kind::Host).unwrap();
     host.labels = host.labels.iter().chain([("k8s:zone", "a"), ("reserved:kube-apiserver", "")]).collect();
     all.extend(PODS.map(|(number, namespace, app, tier)| pod(number, namespace, app, tier)));
@@ -237,7 +239,7 @@ fn place() -> impl Strategy<Value = (u32, IpAddr)> {
         1 => (Just(UNKNOWN), world()),
         4 => (Just(2u32), world()),
         1 => (Just(7u32), world()),
-        3 => (select(vec![1u32, 6]), node()),
+        3 => (select(vec![1u32, 6, NODE_OF_API_SERVER]), node()),
     ]
     .prop_map(|(identity, address)| (identity, address.parse().unwrap()))
 }
