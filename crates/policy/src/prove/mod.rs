@@ -499,7 +499,10 @@ impl Case<'_> {
         }
         if end.sort == Sort::Pod || end.sort.is_node() {
             for (key, value) in variables.labels_of(end.side, values) {
-                if key == SERVICE_ACCOUNT {
+                if end.sort.is_node() {
+                    // A node may have any labels, also ones that mean something else of a Pod.
+                    somebody.labels.insert(key.trim_start_matches("k8s:").to_owned(), value);
+                } else if key == SERVICE_ACCOUNT {
                     somebody.service_account = Some(value);
                 } else if let Some(key) = key.strip_prefix(NAMESPACE_LABELS) {
                     let namespace = somebody.namespace.as_ref().and_then(|name| self.asking.known.namespaces.get(name));
