@@ -4,6 +4,7 @@
 
 mod cgroup;
 mod packets;
+mod policy;
 mod services;
 mod updates;
 mod worker;
@@ -28,6 +29,8 @@ enum What {
     Packets(packets::PacketsArgs),
     /// From lists and events of the API to the kernel's maps: the first time, after a restart, one change
     Updates(updates::UpdatesArgs),
+    /// What policy costs per packet, by the number of rows and policies, and what its changes cost
+    Policy(policy::PolicyArgs),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
         What::Services(args) => services::run(&args),
         What::Packets(args) => packets::run(&args),
         What::Updates(args) => updates::run(&args),
+        What::Policy(args) => policy::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,6 +7,7 @@
 
 #[path = "../bench/mod.rs"]
 mod bench;
+mod faults;
 #[path = "../../../policy/tests/generate/mod.rs"]
 mod generate;
 mod kernel;

@@ -1,8 +1,8 @@
 //! One policy becomes another in one apply, again and again, while everybody goes on asking: what both of them allow is never
 //! blocked, and what both deny never passes. In between, everything is exactly as the one that stands says.
 //!
-//! Only x/a is governed, and by objects of three dialects at once. A replacement is in force when the policy clock of its node
-//! has moved; so of every question it is known which policies it can have met.
+//! Only x/a is governed, and by objects of three dialects at once. A replacement is in force when the epochs of its entries have
+//! moved; so of every question it is known which policies it can have met.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use datapath::maps::Maps;
+use datapath_layouts::policy::Direction;
+use datapath_layouts::{AddressKey, PolicyKey};
 use network_namespace::NetNs;
 use serde_json::Value;
 use tokio::net::{TcpStream, UdpSocket};
@@ -32,8 +34,9 @@ const PATIENCE: Duration = Duration::from_millis(800);
 const PATIENCE_OF_FLOWS: Duration = Duration::from_millis(300);
 /// How long after it was sent a packet may still be on its way to where it is judged.
 const ON_THE_WAY: Duration = Duration::from_millis(150);
-/// Where the new policy says the same as the old one, nothing moves.
-const NOTHING_MOVES: Duration = Duration::from_millis(400);
+/// A loaded machine's agent needs some time.
+const IN_FORCE: Duration = Duration::from_secs(10);
+const NOTHING_MOVES: Duration = Duration::from_millis(1500);
 
 /// A question and what it met.
 struct Asked {
@@ -191,25 +194,41 @@ fn wrong(asked: &Asked, standing: &[Standing]) -> Option<String> {
     ))
 }
 
-/// The policy clock of the node of x/a.
-struct Clock(Maps);
+/// The entries of x/a in the map of policies: whatever changes for it gives one of them a new epoch, last of all.
+struct Entries {
+    maps: Maps,
+    keys: [PolicyKey; 2],
+}
 
-impl Clock {
-    fn read(&self) -> u32 {
-        self.0.policy_clock.get(&0).unwrap().unwrap_or(0)
+impl Entries {
+    fn of(cluster: &Cluster, address: IpAddr) -> Self {
+        let maps = Maps::open(&cluster.folder().join("bpf").join(Pod(0).node())).unwrap();
+        let endpoint = maps.endpoints.get(&AddressKey::local(address.into())).unwrap().expect("the Pod's endpoint");
+        let keys = [Direction::Ingress, Direction::Egress].map(|way| PolicyKey::new(endpoint.policy_id, way));
+        Self { maps, keys }
     }
 
-    /// Waits until it has moved from here, and stands again.
-    fn wait(&self, before: u32) {
+    fn epochs(&self) -> [Option<u32>; 2] {
+        self.keys.map(|key| self.maps.policies.get(&key).unwrap().map(|policy| policy.epoch))
+    }
+
+    /// Waits until they have moved from here, and stand again: one direction comes after the other. Where the new policy
+    /// means the same as the old one, maybe nothing moves.
+    fn wait(&self, before: [Option<u32>; 2], means_the_same: bool) {
         let started = Instant::now();
-        while self.read() == before && started.elapsed() < NOTHING_MOVES {
+        while self.epochs() == before {
+            if means_the_same && started.elapsed() > NOTHING_MOVES {
+                return;
+            }
+            assert!(started.elapsed() < IN_FORCE, "a replaced policy is not in force");
             std::thread::sleep(Duration::from_millis(1));
         }
-        let mut last = (self.read(), Instant::now());
-        while last.1.elapsed() < Duration::from_millis(15) {
+        let mut last = (self.epochs(), Instant::now());
+        while last.1.elapsed() < Duration::from_millis(30) {
             std::thread::sleep(Duration::from_millis(1));
-            if self.read() != last.0 {
-                last = (self.read(), Instant::now());
+            let now = self.epochs();
+            if now != last.0 {
+                last = (now, Instant::now());
             }
         }
     }
@@ -221,7 +240,7 @@ fn replace_again_and_again(arguments: &[&str], times: usize, seed: u64) {
     let places = pods::start(&cluster);
     let _servers = Probes::start(&places);
     let api = Api::of(&cluster);
-    let clock = Clock(Maps::open(&cluster.folder().join("bpf").join(Pod(0).node())).unwrap());
+    let entries = Entries::of(&cluster, places[0].addresses[0]);
     let candidates = candidates();
     assert!(candidates.iter().all(|some| some.len() > 20), "{:?}", candidates.each_ref().map(Vec::len));
     let mut random = Random::new(seed);
@@ -231,16 +250,22 @@ fn replace_again_and_again(arguments: &[&str], times: usize, seed: u64) {
     let mut askers = Vec::new();
     for time in 0..=times {
         let dialect = random.below(3);
-        let chosen = random.below(candidates[dialect].len());
+        let chosen = loop {
+            let chosen = random.below(candidates[dialect].len());
+            if now[dialect] != Some(chosen) {
+                break chosen;
+            }
+        };
         now[dialect] = Some(chosen);
         let (what, object) = &candidates[dialect][chosen];
         let objects: Vec<Value> =
             now.iter().zip(&candidates).filter_map(|(at, all)| at.map(|at| all[at].1.clone())).collect();
         let ends = [0, 1].map(|family| reference::ends(&objects, |pod| places[pod.0].addresses[family]));
-        let before = clock.read();
+        let before = entries.epochs();
         let applied = Instant::now();
         api.apply(&objects::folder(object), "p", object);
-        clock.wait(before);
+        let means_the_same = standing.last().is_some_and(|last| last.ends == ends);
+        entries.wait(before, means_the_same);
         standing.push(Standing { what: what.clone(), ends, applied, in_force: Instant::now() });
         if time == 0 {
             // From here on: the first one is in force.
