@@ -170,8 +170,10 @@ impl Policies {
         self.services.follow(&mut self.references.services);
         let references = &self.references;
         let read = object.map(|object| {
-            cilium::clusterwide_policy(&object, references)
-                .map_err(|mistakes| Mistaken { mistakes, closed: cilium::clusterwide_policy_closed(&object, references) })
+            cilium::clusterwide_policy(&object, references).map_err(|mistakes| Mistaken {
+                mistakes,
+                closed: cilium::clusterwide_policy_closed(&object, references),
+            })
         });
         self.read(Kind::CiliumClusterwideNetworkPolicy, key, read);
     }
