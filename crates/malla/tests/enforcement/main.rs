@@ -87,8 +87,8 @@ fn policies_hold(routing: &str) {
     live_connections(&cluster);
     services(&cluster);
     cilium(&cluster);
-    tiers(&cluster);
     nodes::nodes(&cluster);
+    tiers(&cluster);
     without_an_agent(&cluster);
 }
 
