@@ -91,8 +91,8 @@ fn policies_hold(routing: &str) {
     cilium(&cluster);
     audit(&cluster);
     mistakes(&cluster);
-    tiers(&cluster);
     nodes::nodes(&cluster);
+    tiers(&cluster);
     without_an_agent(&cluster);
 }
 
