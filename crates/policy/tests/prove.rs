@@ -351,6 +351,21 @@ fn ask(policies: &[Policy], question: &serde_json::Value) -> Answer {
         .unwrap_or_else(|error| panic!("{error}\n{question:?}\n{policies:#?}"))
 }
 
+/// A namespace has the same labels for all of its Pods, and those that are known.
+fn can_be(witness: &Witness) -> Result<(), TestCaseError> {
+    let (from, to) = (&witness.from, &witness.to);
+    if from.namespace.is_some() && from.namespace == to.namespace {
+        prop_assert_eq!(&from.namespace_labels, &to.namespace_labels, "{:#?}", witness);
+    }
+    for end in [from, to] {
+        // Where no selector asks about it, nothing is said of it.
+        if let (Some(env), Some(said)) = (end.namespace.as_deref().and_then(env_of), end.namespace_labels.get("env")) {
+            prop_assert_eq!(env, said);
+        }
+    }
+    Ok(())
+}
+
 const CASES: u32 = 1_500;
 const FLOWS: usize = 400;
 
@@ -371,6 +386,7 @@ fn no_has_a_witness_and_yes_can_not_be_refuted() {
             Some(witness) => {
                 no.set(no.get() + 1);
                 prop_assert!(!answer.holds);
+                can_be(witness)?;
                 let flow = flow_of(witness);
                 prop_assert!(
                     refutes(&question, &flow, &policies),

@@ -299,6 +299,19 @@ mod tests {
         }
     }
 
+    /// The first half of a split leads nowhere, the second one does.
+    #[test]
+    fn both_halves_are_searched() {
+        let is = |variable, value| Formula::Is(variable, Rc::new(Values::of(2, [value])));
+        let formula = Formula::all([
+            Formula::any([is(0, 0), is(1, 0)]),
+            Formula::any([is(0, 1), is(2, 0)]),
+            Formula::any([is(0, 1), is(2, 1)]),
+        ]);
+        let found = solve(&formula, &[2; 3].map(Values::all), &mut 1_000).unwrap().expect("0 is 1, and 1 is 0");
+        assert_eq!((found[0].first(), found[1].first()), (Some(1), Some(0)));
+    }
+
     #[test]
     fn work_is_bounded() {
         let atom = |variable| Formula::Is(variable, Rc::new(Values::of(2, [0])));
