@@ -307,9 +307,8 @@ fn cargo(root: &Path, more: &[&str]) -> Output {
     cargo.args(more).arg("the_kernel_and_the_reference_agree").current_dir(root);
     // The first disagreement is enough.
     cargo.env("PROPTEST_MAX_SHRINK_ITERS", "0").env("RUST_BACKTRACE", "0");
-    // What comes from elsewhere is compiled already.
-    let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned();
-    cargo.env("CARGO_TARGET_DIR", target).output().unwrap()
+    // Of its own: cargo names what it builds by the place in a workspace, and these crates have the same places as the true ones.
+    cargo.env("CARGO_TARGET_DIR", root.join("target")).output().unwrap()
 }
 
 fn text(output: &Output) -> String {

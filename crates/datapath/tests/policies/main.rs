@@ -26,6 +26,11 @@ use proptest::test_runner::{Config, TestRunner};
 const SETS: u32 = 6_000;
 const PACKETS: usize = 50;
 
+/// Fewer of them where the kernel is emulated; then nothing is counted.
+fn sets() -> u32 {
+    std::env::var("MALLA_POLICY_SETS").map_or(SETS, |sets| sets.parse().expect("a number of sets"))
+}
+
 /// What a real packet can be: ICMP is spoken in its own family, and an echo is asked, not answered, by who opens a flow.
 fn real(packet: Packet) -> Packet {
     match (packet.protocol, packet.address.is_ipv4()) {
@@ -82,7 +87,7 @@ fn compare(
 fn the_kernel_and_the_reference_agree() {
     let kernel = RefCell::new(Kernel::new());
     let coverage = RefCell::new(Coverage::default());
-    let mut runner = TestRunner::new(Config { cases: SETS, failure_persistence: None, ..Config::default() });
+    let mut runner = TestRunner::new(Config { cases: sets(), failure_persistence: None, ..Config::default() });
     let input = (generate::policies(), prop::collection::vec(generate::packet(), PACKETS));
     let result = runner.run(&input, |(policies, packets)| {
         let (identities, nodes) = (generate::everybody(), generate::nodes());
@@ -103,5 +108,7 @@ fn the_kernel_and_the_reference_agree() {
     result.unwrap_or_else(|failure| panic!("{failure}"));
     // Audit is judged beside and never decides here.
     let wanted: Vec<&str> = WANTED.iter().copied().filter(|what| *what != "by a policy in audit").collect();
-    coverage.into_inner().expect(100, &wanted);
+    if sets() >= SETS {
+        coverage.into_inner().expect(100, &wanted);
+    }
 }

@@ -22,7 +22,7 @@ fn policies() -> String {
              spec: {{podSelector: {{}}, policyTypes: [Ingress, Egress], \
              ingress: [\
              {{from: [{{podSelector: {{matchLabels: {{pod: a}}}}}}, {{namespaceSelector: {{matchLabels: {{ns: z}}}}, podSelector: {{matchLabels: {{pod: b}}}}}}], \
-             ports: [{{port: 80, endPort: 81}}, {{port: 81, protocol: UDP}}, {{port: 82, protocol: SCTP}}]}}, \
+             ports: [{{port: 80, endPort: 120}}, {{port: 81, protocol: UDP}}, {{port: 82, protocol: SCTP}}]}}, \
              {{from: [{{ipBlock: {{cidr: 10.244.0.0/16, except: [10.244.1.0/24]}}}}], ports: [{{port: 82}}, {{port: 80, protocol: UDP}}]}}], \
              egress: [{{}}]}}}}\n"
         )
