@@ -140,10 +140,15 @@ pub extern "C" fn policy_at_an_end(policy_id: u32, ends: u32) -> Code {
         s.half = before;
     } else {
         let way = ends & SENDER | if reply { REPLY } else { 0 };
-        let asked = ask_policy(policy_id, way, peer);
-        if asked == DENIED && ends & NODE != 0 && goes_on(s) {
+        let (begins, answers) = if ends & NODE != 0 && goes_on(s) { sides(s) } else { (true, false) };
+        let asked = if begins { ask_policy(policy_id, way, peer) } else { DENIED };
+        if asked == DENIED && answers {
             if ask_policy(policy_id, way ^ REPLY, peer) != DENIED {
                 return OLDER;
+            }
+            if !begins {
+                // Nothing is remembered of it: an entry would say that this end began.
+                return refused(s, sender);
             }
             // Told by the rule that keeps it from being opened this way.
             let _ = ask_policy(policy_id, way, peer);
@@ -170,18 +175,34 @@ pub extern "C" fn policy_at_an_end(policy_id: u32, ends: u32) -> Code {
     if error && is_too_big(s) {
         return 0;
     }
+    if !found {
+        track::bury(s);
+    }
+    refused(s, sender)
+}
+
+/// What `s.half` says of a refusal. Told as the end that was judged, whatever the packet is on its way.
+#[inline(always)]
+fn refused(s: &mut Scratch, sender: bool) -> Code {
     s.rule = s.half.rule;
-    // Told as the direction that was judged, whatever it is on its way.
     if sender {
         s.event_flags &= !event_flags::INGRESS;
     } else {
         s.event_flags |= event_flags::INGRESS;
     }
-    if !found {
-        track::bury(s);
-    }
     (if s.half.rule == 0 { DropReason::PolicyDenied } else { DropReason::PolicyDeny }) as Code
 }
+
+/// Whether a segment of a connection whose beginning nobody saw can come from the end that began it, and whether from the
+/// other one. Who begins has an ephemeral port (32768 and above: `net.ipv4.ip_local_port_range`, and RFC 6335's lie in
+/// there); where both ends have one, or none, nobody knows.
+#[inline(always)]
+fn sides(s: &Scratch) -> (bool, bool) {
+    let (from, to) = (s.tuple.source_port >= EPHEMERAL, s.tuple.destination_port >= EPHEMERAL);
+    (from || !to, to || !from)
+}
+
+const EPHEMERAL: u16 = 32768;
 
 const DENIED: u32 = half_state::DENIED as u32;
 

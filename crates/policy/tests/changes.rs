@@ -2,7 +2,7 @@
 
 mod generate;
 
-use datapath_layouts::identity::HOST;
+use datapath_layouts::identity::{HOST, NODE_OF_API_SERVER};
 use datapath_layouts::policy::{Action, Direction, policy_flags};
 use datapath_logic::policy::{Cause, Question, Verdict, judge_once};
 use policy::plan::{Capacity, Change, Planner, Tables};
@@ -140,7 +140,7 @@ impl Truth {
     }
 
     fn tell(&self, planner: &mut Planner) {
-        for number in 0..20 {
+        for number in (0..20).chain([NODE_OF_API_SERVER]) {
             planner.remove_identity(number);
         }
         self.identities.values().cloned().for_each(|facts| planner.set_identity(facts));
@@ -219,7 +219,7 @@ proptest! {
         planner.sweep();
         planner.sweep();
         let mut next = Planner::recover(planner.tables().clone(), Capacity::each(100_000));
-        for number in 0..20 {
+        for number in (0..20).chain([NODE_OF_API_SERVER]) {
             if !truth.identities.contains_key(&number) {
                 next.remove_identity(number);
             }

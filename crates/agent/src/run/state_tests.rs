@@ -486,7 +486,6 @@ fn what_can_not_be_done_goes_into_the_status_and_out_of_it() {
     tell(&mut fixture.state, &[node(1), node(2)], &["10.244.2.2"]);
     assert!(fixture.reports.try_recv().is_err(), "nothing to say");
     let mut service = Service { misunderstood: vec!["weights: nonsense".to_owned()], ..spink() };
-    let name = service.name.clone();
     let mut told = |state: &mut State, service: &Service| {
         state.take(Input::Service(seen(service.clone())));
         state.settle();
