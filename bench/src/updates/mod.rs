@@ -111,6 +111,7 @@ fn measure(size: Size, changes: u32) -> Result<Outcome> {
         addresses: vec!["172.18.0.3".parse()?],
         pod_ranges: vec!["10.128.0.0/24".parse()?],
         zone: None,
+        labels: std::collections::BTreeMap::new(),
     };
     let capacity = Capacity {
         frontends: sizes::FRONTENDS.node as usize,

@@ -8,6 +8,7 @@ fn node(zone: Option<&str>) -> Node {
         addresses: vec!["172.18.0.3".parse().unwrap()],
         pod_ranges: vec!["10.244.1.0/24".parse().unwrap()],
         zone: zone.map(Into::into),
+        labels: std::collections::BTreeMap::new(),
     }
 }
 

@@ -31,7 +31,7 @@ use policy::dialect::references::{CidrGroup, References, ServiceFacts};
 use policy::dialect::{Mistake, Mistaken, cilium};
 use policy::failsafe::Failsafe;
 use policy::plan::{Capacity, Change, Planner, Problem, Tables};
-use policy::rule::{Origin, Policy, Subject};
+use policy::rule::{Origin, Policy};
 use services::Services;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;

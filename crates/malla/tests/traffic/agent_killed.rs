@@ -44,7 +44,11 @@ fn ten_times_under_traffic() {
     for (name, running) in clients {
         let report = report(&finish(running)).unwrap_or_else(|why| panic!("{name}: {why}"));
         assert!(report.requests > 0, "{name}: nothing was asked");
-        assert_eq!(report.errors, 0, "{name}: of {} requests: {:?}", report.requests, report.error_kinds);
+        assert_eq!(
+            report.errors, 0,
+            "{name}: of {} requests: {:?} at {:?} s",
+            report.requests, report.error_kinds, report.error_times
+        );
     }
     for node in [1, 2] {
         wait_until("an agent that tells what it adopted", Duration::from_secs(15), || {
