@@ -87,7 +87,7 @@ fn namespace(number: u32) -> String {
 
 /// Half of them let a whole namespace in, half of them one app; `turn` is another port.
 fn object(number: u32, turn: u32) -> String {
-    let who = if number % 2 == 0 {
+    let who = if number.is_multiple_of(2) {
         json!({ "podSelector": {} })
     } else {
         json!({ "podSelector": { "matchLabels": { "app": format!("a{}", number % APPS) } } })
@@ -211,7 +211,7 @@ fn memory(datapath: &Datapath) -> Result<u64> {
 /// For each subject: the peers that each of its policies lets in × its ports.
 fn lpm_entries() -> u64 {
     let members = u64::from(IDENTITIES / NAMESPACES);
-    let of_policy = |number: u32| if number % 2 == 0 { members } else { members / u64::from(APPS) };
+    let of_policy = |number: u32| if number.is_multiple_of(2) { members } else { members / u64::from(APPS) };
     let all: u64 = (0..POLICIES).map(|number| of_policy(number) * u64::from(PORTS)).sum();
     // One subject of each namespace.
     all * u64::from(SUBJECTS / NAMESPACES)

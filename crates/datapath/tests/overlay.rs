@@ -257,10 +257,15 @@ fn the_hosts_policy(t: &mut Topology, f: Family, other: &UdpSocket) {
     }
 }
 
-/// Another node that claims to be this one, whom every Pod here lets in, is still another node.
+/// Another node is who its address says, not who it claims to be: not a Pod, and least of all this node, whom every Pod here
+/// lets in. What comes from the tunnel with that claim is dropped.
 fn a_node_is_who_its_address_says(t: &mut Topology, f: Family, other: &UdpSocket, server: &UdpSocket) {
+    let asks = Packet::udp((f.other_node(), CLIENT), (f.pod(), SERVER));
     t.forget_events();
-    send(other, V4.node(), identity::HOST, &Packet::udp((f.other_node(), CLIENT), (f.pod(), SERVER)));
+    send(other, V4.node(), identity::HOST, &asks);
+    let drop = t.event(|e| e.kind == EventKind::Drop as u8).expect("a drop");
+    assert_eq!(drop.reason, DropReason::InvalidIdentity as u8);
+    send(other, V4.node(), identity::REMOTE_NODE, &asks);
     server.recv_from(&mut [0; 100]).expect("the frame's content in the Pod");
     let event = t.event(|e| e.kind == EventKind::NewFlow as u8).expect("a new flow");
     assert_eq!((event.source_identity, event.destination_identity), (identity::REMOTE_NODE, POD_IDENTITY));

@@ -25,6 +25,7 @@ use tokio::sync::mpsc;
 
 /// One thing that the API told.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a queue of some hundred, and each is taken apart at once")]
 pub enum Input {
     /// About a Node.
     Node(Told<NodeName, Node>),

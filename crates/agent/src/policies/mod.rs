@@ -31,7 +31,7 @@ use policy::dialect::references::{CidrGroup, References, ServiceFacts};
 use policy::dialect::{Mistake, Mistaken, cilium};
 use policy::failsafe::Failsafe;
 use policy::plan::{Capacity, Change, Planner, Problem, Tables};
-use policy::rule::{Origin, Policy};
+use policy::rule::{Dialect, Origin, Policy};
 use services::Services;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -191,7 +191,7 @@ impl Policies {
 
     fn read_those_that_name_services(&mut self) {
         self.services.follow(&mut self.references.services);
-        for (kind, name) in self.services.to_read_again() {
+        for (kind, name) in self.services.take_changed() {
             match kind {
                 Kind::CiliumClusterwideNetworkPolicy => self.read_clusterwide(name),
                 _ => self.read_cilium(name),
@@ -331,7 +331,8 @@ impl Policies {
         status::Policies {
             enforced: self.planned,
             epoch,
-            policies: self.planner.policies().count(),
+            // The failsafe ports are nobody's policy.
+            policies: self.planner.policies().filter(|policy| policy.origin.dialect != Dialect::Malla).count(),
             audited: self.planner.policies().filter(|policy| policy.audit).count(),
             mistaken: self.mistakes.len(),
             subjects: self.subjects.len(),

@@ -88,7 +88,7 @@ impl Services {
     }
 
     /// The objects that name Services, if any of these is different since the last call.
-    pub fn to_read_again(&mut self) -> Vec<(Kind, ObjectName)> {
+    pub fn take_changed(&mut self) -> Vec<(Kind, ObjectName)> {
         if std::mem::take(&mut self.different) { self.naming.iter().cloned().collect() } else { Vec::new() }
     }
 }

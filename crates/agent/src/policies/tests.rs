@@ -106,7 +106,7 @@ fn what_changes_nothing_reads_nothing_again() {
     peers(&mut policies);
     policies.refer(&name("db"), ["10.244.1.8"].map(|a| a.parse().unwrap()).into_iter());
     policies.services.follow(&mut policies.references.services);
-    assert!(policies.services.to_read_again().is_empty());
+    assert!(policies.services.take_changed().is_empty());
     assert_eq!(policies.references.services.len(), 1);
     // Nobody names any: nothing is kept twice, and it is all there when somebody does again.
     policies.take(cilium(serde_json::json!({"endpointSelector": {}, "egress": [{"toEntities": ["world"]}]})));

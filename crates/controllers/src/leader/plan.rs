@@ -42,7 +42,7 @@ impl Observed {
                 namespace: Some(election.namespace.clone()),
                 ..ObjectMeta::default()
             };
-            return Some(Lease { metadata, spec: Some(spec(election, None, wall)), ..Lease::default() });
+            return Some(Lease { metadata, spec: Some(spec(election, None, wall)) });
         };
         let old = lease.spec.clone().unwrap_or_default();
         let since = match &self.record {

@@ -60,8 +60,8 @@ const FAULTS: [Fault; 41] = [
     fault(
         "an unknown peer is not denied what it may be denied",
         LINES,
-        "Seen::Unknown if line.action == Action::Allow => {}",
-        "Seen::Unknown if line.action != Action::Pass => {}",
+        "matches!(line.who, Who::Identities(_)) && line.action != Action::Allow;",
+        "matches!(line.who, Who::Identities(_)) && line.action == Action::Pass;",
     ),
     fault(
         "exceptions of a prefix are forgotten",
@@ -97,7 +97,7 @@ const FAULTS: [Fault; 41] = [
     fault(
         "failsafe is an allow like others",
         LINES,
-        "(Tier::Failsafe, _) => (Slot::Admin, u32::MAX),",
+        "(Tier::Failsafe, _) => (Slot::Admin, FAILSAFE),",
         "(Tier::Failsafe, _) => (Slot::Rest, NORMAL_ALLOW),",
     ),
     fault(
@@ -237,8 +237,8 @@ const FAULTS: [Fault; 41] = [
     fault(
         "the client's port is asked for",
         ENFORCE,
-        "    let reply = found && s.known.reply;\n    let question",
-        "    let reply = !(found && s.known.reply);\n    let question",
+        "            if reply {\n                t.source_port",
+        "            if !reply {\n                t.source_port",
     ),
     fault(
         "the own address is looked for among prefixes",

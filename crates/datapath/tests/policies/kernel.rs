@@ -35,6 +35,8 @@ pub struct Seen {
     pub reason: u8,
     /// The rule that the event names; 0 = none.
     pub rule: u32,
+    /// The rule of a policy in audit that would have dropped it; 0 = by default. `None`: nobody would have.
+    pub audit: Option<u32>,
 }
 
 impl Kernel {
@@ -105,7 +107,10 @@ impl Kernel {
         let context = Context { ifindex: device, ..Context::default() };
         let out = self.bench.run(program, &bytes, context, &mut self.events);
         let say = || format!("{packet:?} at {program}: {:?} {:?}", out.verdict, out.events);
-        let told = out.events.first().ok_or_else(say)?;
+        // What a policy in audit would have done is told before what became of the packet.
+        let audits = out.events.iter().take_while(|event| event.kind == EventKind::Audit as u8).count();
+        let (audits, rest) = out.events.split_at(audits);
+        let told = rest.first().filter(|_| audits.len() < 2).ok_or_else(say)?;
         let by_policy = [DropReason::PolicyDenied as u8, DropReason::PolicyDeny as u8].contains(&told.reason);
         let is = |kind: EventKind| told.kind == kind as u8;
         let passed = match out.verdict {
@@ -113,7 +118,7 @@ impl Kernel {
             DROP if is(EventKind::Drop) && by_policy => false,
             _ => return Err(say()),
         };
-        Ok(Seen { passed, reason: told.reason, rule: told.rule })
+        Ok(Seen { passed, reason: told.reason, rule: told.rule, audit: audits.first().map(|audit| audit.rule) })
     }
 
     /// Where the peer lives, and with that the program, the device and, on a Pod's link, the sender's MAC address.

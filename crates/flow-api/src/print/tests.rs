@@ -188,7 +188,7 @@ fn losses_and_nodes_are_told() {
     let lost = LostEvent { source, num_events_lost: 7, cpu: Some(2), ..LostEvent::default() };
     let lost =
         GetFlowsResponse { response_types: Some(ResponseTypes::LostEvents(lost)), ..GetFlowsResponse::default() };
-    assert_eq!(printed(Options::default(), &[lost.clone()]), "EVENTS LOST: HUBBLE_RING_BUFFER CPU(2) 7\n");
+    assert_eq!(printed(Options::default(), std::slice::from_ref(&lost)), "EVENTS LOST: HUBBLE_RING_BUFFER CPU(2) 7\n");
     let tab = Options { form: Form::Tab, ..Options::default() };
     assert!(printed(tab, &[lost]).ends_with("HUBBLE_RING_BUFFER                 EVENTS LOST             CPU(2) - 7\n"));
 

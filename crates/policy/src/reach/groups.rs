@@ -36,6 +36,12 @@ impl Group {
     }
 }
 
+/// What policies can tell of somebody: the results of their tests, named ports, and prefixes that hold the address of each family.
+type Look = (Vec<bool>, Vec<NamedPort>, [Option<Vec<bool>>; 2]);
+
+/// A Pod's name, if it is one, and its address of each family.
+type Member = (Option<String>, [Option<IpAddr>; 2]);
+
 /// Everybody there is, in groups that none of the policies tells apart. Pods without addresses (as in files) have an
 /// assumed one of each family, in no prefix that is named or else in the Pods' own.
 #[must_use]
@@ -43,8 +49,8 @@ pub fn groups(snapshot: &Snapshot, policies: &[&Policy]) -> Vec<Group> {
     let tests = Tests::of(policies);
     let nets = prefixes(policies.iter().copied());
     let held = |address: &IpAddr| -> Vec<bool> { nets.iter().map(|net| net.contains(address)).collect() };
-    let mut by_what: BTreeMap<(Vec<bool>, Vec<NamedPort>, [Option<Vec<bool>>; 2]), Group> = BTreeMap::new();
-    let mut members: BTreeMap<u32, Vec<(Option<String>, [Option<IpAddr>; 2])>> = BTreeMap::new();
+    let mut by_what: BTreeMap<Look, Group> = BTreeMap::new();
+    let mut members: BTreeMap<u32, Vec<Member>> = BTreeMap::new();
     for pod in &snapshot.pods {
         let of = |v4: bool| pod.addresses.iter().find(|address| address.is_ipv4() == v4).copied();
         let name = Some(format!("{}/{}", pod.namespace, pod.name));

@@ -110,7 +110,7 @@ fn combined<'a>(
 ) -> impl Iterator<Item = (Way, &'a Peers, &'a Ports)> {
     Way::BOTH.into_iter().enumerate().flat_map(move |(w, way)| {
         peers.iter().enumerate().flat_map(move |(p, peer)| {
-            let chosen = ports.iter().enumerate().filter(move |(q, _)| (w + p + q + turn) % 2 == 0);
+            let chosen = ports.iter().enumerate().filter(move |(q, _)| (w + p + q + turn).is_multiple_of(2));
             chosen.map(move |(_, port)| (way, peer, port))
         })
     })

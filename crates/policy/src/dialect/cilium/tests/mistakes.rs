@@ -13,8 +13,8 @@ fn check(spec: &str, field: &str) {
 /// What is enforced instead: whether it closes ingress and egress, and whom it denies expressly.
 #[track_caller]
 fn check_closed(spec: &str, default_deny: [bool; 2], expected: &[&str]) {
-    let text = format!("metadata: {{name: p, namespace: shop, annotations: {{malla.dev/audit: 'true'}}}}\nspec:\n");
-    let object = serde_saphyr::from_str(&(text + &super::indented(spec))).expect("a policy");
+    let text = "metadata: {name: p, namespace: shop, annotations: {malla.dev/audit: 'true'}}\nspec:\n";
+    let object = serde_saphyr::from_str(&format!("{text}{}", super::indented(spec))).expect("a policy");
     network_policy(&object, &references()).expect_err("a mistake");
     let closed = super::super::network_policy_closed(&object, &references());
     assert_eq!(closed.len(), 1, "{spec}");
