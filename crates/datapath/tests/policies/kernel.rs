@@ -133,7 +133,7 @@ impl Kernel {
             };
         }
         // Who comes from here comes out of a device of their own. The world never does.
-        let neighbour = packet.peer >= 256 && self.asked % 2 == 0;
+        let neighbour = packet.peer >= 256 && self.asked.is_multiple_of(2);
         if neighbour {
             let device = Endpoint { ifindex: devices.neighbour, mac: NEIGHBOUR_MAC, ..host };
             let endpoint = Endpoint { id: 11, identity: packet.peer, flags: 0, mtu: 1450, ..device };
