@@ -193,6 +193,18 @@ fn refused(s: &mut Scratch, sender: bool) -> Code {
     (if s.half.rule == 0 { DropReason::PolicyDenied } else { DropReason::PolicyDeny }) as Code
 }
 
+/// Whether what the node sends can be the beginning of a flow that nobody knows, and not an answer in one: for TCP's first
+/// segments they say so themselves, for the rest see [`sides`].
+#[inline(always)]
+pub fn may_begin(s: &Scratch) -> bool {
+    let syn = s.headers.tcp_flags & (protocol::tcp::SYN | protocol::tcp::ACK);
+    match s.tuple.protocol {
+        protocol::TCP if syn & protocol::tcp::SYN != 0 => syn == protocol::tcp::SYN,
+        protocol::TCP | protocol::UDP | protocol::SCTP => sides(s).0,
+        _ => true,
+    }
+}
+
 /// Whether a segment of a connection whose beginning nobody saw can come from the end that began it, and whether from the
 /// other one. Who begins has an ephemeral port (32768 and above: `net.ipv4.ip_local_port_range`, and RFC 6335's lie in
 /// there); where both ends have one, or none, nobody knows.

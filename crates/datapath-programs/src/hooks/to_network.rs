@@ -76,8 +76,10 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
         }
         let tracked = enforce::host(skb, s, Here::Sender, policy_id, found)?;
         if !found {
-            // The host's flows to Pods elsewhere are tracked in any case, so that the answer is known as one.
-            if tracked && (policy_id != 0 || route.is_some_and(|r| r.kind == RouteKind::RemotePods as u8)) {
+            // The host's flows to Pods elsewhere are tracked in any case, so that the answer is known as one. Not its answers
+            // to those that began while nobody judged the node: a policy that comes later would take them for its own flows.
+            let elsewhere = route.is_some_and(|r| r.kind == RouteKind::RemotePods as u8);
+            if tracked && (policy_id != 0 || elsewhere && enforce::may_begin(s)) {
                 open_flow(skb, s, ObservationPoint::ToNetwork)?;
             }
             return Ok(TC_ACT_OK as i32);
