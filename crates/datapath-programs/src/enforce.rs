@@ -81,12 +81,19 @@ pub fn policy_of_node(own: Option<&Endpoint>, address: &Address) -> u32 {
     match own {
         Some(endpoint) if endpoint.flags & FLAG_HOST != 0 => endpoint.policy_id,
         Some(_) => 0,
-        None if is_link_local(address) => {
-            let node = if address.is_v4() { config!(node_ipv4) } else { config!(node_ipv6) };
-            endpoint_of(&node).map_or(0, |endpoint| endpoint.policy_id)
-        }
+        None if is_link_local(address) => policy_of_link(address.is_v4()),
         None => 0,
     }
+}
+
+/// What governs the node's addresses of one family that are its links' own. Links have them whatever addresses the
+/// node has, so a node without the family is found by the other. A function of its own keeps the keys off the stack
+/// of the chain that goes on from here.
+#[inline(never)]
+fn policy_of_link(is_v4: bool) -> u32 {
+    let (v4, v6) = (config!(node_ipv4), config!(node_ipv6));
+    let node = if v6.is_zero() || is_v4 && !v4.is_zero() { v4 } else { v6 };
+    endpoint_of(&node).map_or(0, |endpoint| endpoint.policy_id)
 }
 
 /// 169.254.0.0/16 (RFC 3927 §2.1) and fe80::/10 (RFC 4291 §2.5.6).

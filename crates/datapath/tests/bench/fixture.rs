@@ -23,6 +23,8 @@ pub enum Setting {
     Traced,
     /// Overlay; the node has no address of its own.
     NoAddress,
+    /// Overlay; the node has no IPv6 address of its own.
+    Ipv4,
 }
 
 /// What a table must hold when the fixture is over.
