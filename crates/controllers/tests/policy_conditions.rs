@@ -5,10 +5,10 @@ mod cluster;
 use cluster::{Cluster, eventually, expect_eq, from};
 use controllers::Options;
 use custom_resources::{CiliumCIDRGroup, CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy, ClusterNetworkPolicy};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::{core::v1::Service, networking::v1::NetworkPolicy};
 use kube::{
     Api, Resource,
-    api::{DynamicObject, ListParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 
@@ -126,4 +126,28 @@ async fn a_group_that_comes_later_makes_a_policy_whole() {
     })
     .await;
     assert_eq!(api.list(&ListParams::default()).await.expect("groups").items.len(), 1);
+}
+
+/// A Service that is named is there, or it is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_comes_and_goes_is_known() {
+    let cluster = cluster().await;
+    let shop = Some("default");
+    let named = json!([{"toServices": [{"k8sService": {"serviceName": "bank", "namespace": "default"}}]}]);
+    put::<CiliumNetworkPolicy>(&cluster, shop, json!({"endpointSelector": {}, "egress": named})).await;
+    let (status, message) = valid::<CiliumNetworkPolicy>(&cluster, shop).await;
+    assert!(status == "False" && message.contains("spec.egress[0].toServices[0]: no such Service"), "{message}");
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "bank"},
+        "spec": {"selector": {"app": "bank"}, "ports": [{"port": 80}]}});
+    let api: Api<Service> = Api::namespaced(cluster.client.clone(), "default");
+    api.create(&PostParams::default(), &from(service)).await.expect("create");
+    for (there, expected) in [(true, "True"), (false, "False")] {
+        if !there {
+            api.delete("bank", &DeleteParams::default()).await.expect("delete");
+        }
+        eventually("what is so now", || async {
+            expect_eq(valid::<CiliumNetworkPolicy>(&cluster, shop).await.0, expected.to_owned())
+        })
+        .await;
+    }
 }

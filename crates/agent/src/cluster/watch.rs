@@ -17,7 +17,7 @@ use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Resource};
 use model::{EndpointSlice, Labels, Node, NodeName, ObjectName, Service};
-use policy::dialect::references::ServiceFacts;
+use policy::dialect::references::{CidrGroup, ServiceFacts};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -128,7 +128,7 @@ pub fn start(client: &kube::Client, own: &NodeName, watches: &Watches) -> mpsc::
     let slice = load_balancer::from_kubernetes::endpoint_slice;
     start.spawn::<discovery::EndpointSlice, _, _>("EndpointSlice", &everything, object_name, slice, Input::Slice);
     let service =
-        |object: &core::Service| Some((load_balancer::from_kubernetes::service(object), objects::service(object)));
+        |object: &core::Service| Some((load_balancer::from_kubernetes::service(object), ServiceFacts::of(object)));
     start.spawn::<core::Service, _, _>("Service", &everything, object_name, service, Input::Service);
     start.spawn::<core::Pod, _, _>("Pod", &here, object_name, sockets::of_pod, Input::Pod);
     let namespace = sockets::of_namespace;
@@ -173,7 +173,8 @@ impl Start<'_> {
         let (kind, wide) = ("CiliumClusterwideNetworkPolicy", |told| Input::Policy(P::Clusterwide(told)));
         self.optional::<CiliumClusterwideNetworkPolicy, _, _>(kind, object_name, objects::whole, wide);
         let group = |told| Input::Policy(P::Group(told));
-        self.optional::<CiliumCIDRGroup, _, _>("CiliumCIDRGroup", object_name, objects::group, group);
+        let read = |object: &CiliumCIDRGroup| Some(CidrGroup::of(object));
+        self.optional::<CiliumCIDRGroup, _, _>("CiliumCIDRGroup", object_name, read, group);
     }
 
     fn spawn<O, K, V>(

@@ -152,28 +152,26 @@ impl Policies {
 
     fn read_cilium(&mut self, key: ObjectName) {
         let object = self.cilium.get(&key).cloned();
-        let rules = object.iter().flat_map(|object| object.spec.iter().chain(object.specs.iter().flatten()));
-        self.services.note((Kind::CiliumNetworkPolicy, key.clone()), objects::names_services(rules));
+        let names_services = object.as_ref().is_some_and(|one| cilium::names_services(&one.spec, &one.specs));
+        self.services.note((Kind::CiliumNetworkPolicy, key.clone()), names_services);
         self.services.follow(&mut self.references.services);
         let references = &self.references;
         let read = object.map(|object| {
-            cilium::network_policy(&object, references)
-                .map_err(|mistakes| Mistaken { mistakes, closed: cilium::network_policy_closed(&object, references) })
+            let read = cilium::network_policy(&object, references);
+            Mistaken::or_closed(read, || cilium::network_policy_closed(&object, references))
         });
         self.read(Kind::CiliumNetworkPolicy, key, read);
     }
 
     fn read_clusterwide(&mut self, key: ObjectName) {
         let object = self.clusterwide.get(&key).cloned();
-        let rules = object.iter().flat_map(|object| object.spec.iter().chain(object.specs.iter().flatten()));
-        self.services.note((Kind::CiliumClusterwideNetworkPolicy, key.clone()), objects::names_services(rules));
+        let names_services = object.as_ref().is_some_and(|one| cilium::names_services(&one.spec, &one.specs));
+        self.services.note((Kind::CiliumClusterwideNetworkPolicy, key.clone()), names_services);
         self.services.follow(&mut self.references.services);
         let references = &self.references;
         let read = object.map(|object| {
-            cilium::clusterwide_policy(&object, references).map_err(|mistakes| Mistaken {
-                mistakes,
-                closed: cilium::clusterwide_policy_closed(&object, references),
-            })
+            let read = cilium::clusterwide_policy(&object, references);
+            Mistaken::or_closed(read, || cilium::clusterwide_policy_closed(&object, references))
         });
         self.read(Kind::CiliumClusterwideNetworkPolicy, key, read);
     }

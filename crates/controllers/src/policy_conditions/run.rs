@@ -1,4 +1,5 @@
-//! Wakes on every change of a policy object; those of Cilium's kinds also on changes of the groups that they may name.
+//! Wakes on every change of a policy object; those of Cilium's kinds also on changes of the groups and Services that they may
+//! name.
 
 use super::plan::{self, Finding, finding};
 use crate::{
@@ -9,10 +10,13 @@ use crate::{
     write::{Cluster, Kind},
 };
 use custom_resources::{CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy, ClusterNetworkPolicy};
-use k8s_openapi::{api::networking::v1::NetworkPolicy, apimachinery::pkg::apis::meta::v1::Time};
+use k8s_openapi::{
+    api::{core::v1::Service, networking::v1::NetworkPolicy},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
 use policy::dialect::{
     cilium, cluster_network_policy, network_policy,
-    references::{CidrGroup, References},
+    references::{CidrGroup, References, ServiceFacts},
 };
 use std::{
     collections::HashMap,
@@ -58,6 +62,21 @@ pub(crate) fn wake(cluster: &Arc<Cluster>, inbox: &UnboundedSender<Subject>) {
     let woken = of_cilium.clone();
     cluster.caches.cidr_groups.on_change(move |_, _| woken());
     let (sender, all) = (inbox.clone(), Arc::downgrade(cluster));
+    cluster.caches.services.on_change(move |old, new| {
+        let facts = |object: Option<&Arc<Service>>| object.map(|object| ServiceFacts::of(object));
+        let Some(cluster) = all.upgrade().filter(|_| facts(old) != facts(new)) else { return };
+        for object in cluster.caches.cilium_policies.all() {
+            if cilium::names_services(&object.spec, &object.specs) {
+                let _ = sender.send(Subject::Cilium(Key::of(&object.metadata)));
+            }
+        }
+        for object in cluster.caches.clusterwide_policies.all() {
+            if cilium::names_services(&object.spec, &object.specs) {
+                let _ = sender.send(Subject::Clusterwide(Key::of(&object.metadata)));
+            }
+        }
+    });
+    let (sender, all) = (inbox.clone(), Arc::downgrade(cluster));
     cluster.leadership.on_gain(move || {
         of_cilium();
         let Some(cluster) = all.upgrade() else { return };
@@ -97,7 +116,9 @@ pub(crate) async fn reconcile(cluster: Arc<Cluster>, subject: Subject, told: Arc
             tell(&cluster, &*object, &found, &told);
         }
         Subject::Cilium(key) => {
-            let references = references(&cluster).await;
+            let object = cluster.caches.cilium_policies.get(&key);
+            let services = object.is_some_and(|one| cilium::names_services(&one.spec, &one.specs));
+            let references = references(&cluster, services).await;
             let Some(object) = of(&cluster, &cluster.caches.cilium_policies, &key, &told) else { return Ok(None) };
             let found = finding(&cilium::network_policy(&object, &references));
             let old = object.status.as_ref().and_then(|status| status.conditions.as_ref());
@@ -110,7 +131,9 @@ pub(crate) async fn reconcile(cluster: Arc<Cluster>, subject: Subject, told: Arc
             tell(&cluster, &*object, &found, &told);
         }
         Subject::Clusterwide(key) => {
-            let references = references(&cluster).await;
+            let object = cluster.caches.clusterwide_policies.get(&key);
+            let services = object.is_some_and(|one| cilium::names_services(&one.spec, &one.specs));
+            let references = references(&cluster, services).await;
             let Some(object) = of(&cluster, &cluster.caches.clusterwide_policies, &key, &told) else {
                 return Ok(None);
             };
@@ -174,19 +197,24 @@ fn tell<K: Kind>(cluster: &Cluster, object: &K, found: &Finding, told: &Told) {
     });
 }
 
-/// What agents know beside the objects: the groups of prefixes.
-async fn references(cluster: &Cluster) -> References {
+/// What agents know beside the objects: the groups of prefixes, and Services where they are named. Whoever is behind a Service
+/// changes nothing of what there is to say.
+async fn references(cluster: &Cluster, services: bool) -> References {
     // Before they are listed none would seem to be there. A cluster may not have the kind, though.
-    let _ = tokio::time::timeout(PATIENCE, cluster.caches.cidr_groups.synced()).await;
-    let groups = cluster.caches.cidr_groups.all();
-    let group = |group: &Arc<custom_resources::CiliumCIDRGroup>| {
-        let facts = CidrGroup {
-            labels: group.metadata.labels.clone().unwrap_or_default(),
-            prefixes: group.spec.external_cidrs.iter().filter_map(|text| text.parse().ok()).collect(),
+    let caches = &cluster.caches;
+    let _ = tokio::time::timeout(PATIENCE, caches.cidr_groups.synced()).await;
+    let groups = caches.cidr_groups.all();
+    let groups = groups.iter().filter_map(|group| Some((group.metadata.name.clone()?, CidrGroup::of(group))));
+    let mut references = References { cidr_groups: groups.collect(), ..References::default() };
+    if services {
+        let _ = tokio::time::timeout(PATIENCE, caches.services.synced()).await;
+        let named = |service: &Arc<Service>| {
+            let Key { namespace, name } = Key::of(&service.metadata);
+            ((namespace, name), ServiceFacts::of(service))
         };
-        Some((group.metadata.name.clone()?, facts))
-    };
-    References { cidr_groups: groups.iter().filter_map(group).collect(), ..References::default() }
+        references.services = caches.services.all().iter().map(named).collect();
+    }
+    references
 }
 
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -269,10 +269,9 @@ impl Checker<'_> {
 
     fn service(&self, value: Value, all: &mut References) {
         let Ok(service) = serde_json::from_value::<Service>(value) else { return };
+        let facts = ServiceFacts::of(&service);
         let key = (self.or_default(service.metadata.namespace), service.metadata.name.unwrap_or_default());
-        let selector = service.spec.and_then(|spec| spec.selector).unwrap_or_default();
-        let labels = service.metadata.labels.unwrap_or_default();
-        all.services.insert(key, ServiceFacts { labels, selector, addresses: Vec::new() });
+        all.services.insert(key, facts);
     }
 
     fn or_default(&self, namespace: Option<String>) -> String {
@@ -282,9 +281,8 @@ impl Checker<'_> {
 
 fn group(value: Value, all: &mut References) {
     let Ok(group) = serde_json::from_value::<CiliumCIDRGroup>(value) else { return };
-    let prefixes = group.spec.external_cidrs.iter().filter_map(|text| text.parse().ok()).collect();
-    let labels = group.metadata.labels.unwrap_or_default();
-    all.cidr_groups.insert(group.metadata.name.unwrap_or_default(), CidrGroup { labels, prefixes });
+    let facts = CidrGroup::of(&group);
+    all.cidr_groups.insert(group.metadata.name.unwrap_or_default(), facts);
 }
 
 fn named(kind: Kind, object: &Value) -> String {

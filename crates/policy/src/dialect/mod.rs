@@ -23,6 +23,19 @@ pub struct Mistaken {
     pub closed: Vec<Policy>,
 }
 
+impl Mistaken {
+    /// What a dialect made of an object, with what is enforced of it where that is a mistake.
+    ///
+    /// # Errors
+    /// The same mistakes.
+    pub fn or_closed<T, C>(read: Result<T, Vec<Mistake>>, closed: impl FnOnce() -> C) -> Result<T, Self>
+    where
+        C: IntoIterator<Item = Policy>,
+    {
+        read.map_err(|mistakes| Self { mistakes, closed: closed().into_iter().collect() })
+    }
+}
+
 /// Something in an object that has no meaning.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Mistake {

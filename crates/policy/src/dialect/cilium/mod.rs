@@ -20,7 +20,7 @@ pub(super) use ports::is_service_name;
 use super::references::References;
 use super::{Findings, Mistake, choice, is_audit};
 use crate::rule::{Dialect, Origin, Policy, Scope};
-use custom_resources::cilium_policy::PolicyRule;
+use custom_resources::cilium_policy::{PolicyRule, ServiceRule};
 use custom_resources::{CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -65,6 +65,16 @@ pub fn network_policy_closed(object: &CiliumNetworkPolicy, references: &Referenc
 #[must_use]
 pub fn clusterwide_policy_closed(object: &CiliumClusterwideNetworkPolicy, references: &References) -> Vec<Policy> {
     Object { metadata: &object.metadata, namespace: None, spec: &object.spec, specs: &object.specs }.closed(references)
+}
+
+/// Whether any rule of an object names Services.
+#[must_use]
+pub fn names_services(spec: &Option<PolicyRule>, specs: &Option<Vec<PolicyRule>>) -> bool {
+    let named = |services: &Option<Vec<ServiceRule>>| services.as_ref().is_some_and(|all| !all.is_empty());
+    spec.iter().chain(specs.iter().flatten()).any(|rule| {
+        rule.egress.iter().flatten().any(|egress| named(&egress.to_services))
+            || rule.egress_deny.iter().flatten().any(|egress| named(&egress.to_services))
+    })
 }
 
 struct Object<'a> {
