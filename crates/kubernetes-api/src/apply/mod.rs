@@ -56,7 +56,7 @@ pub fn apply(resource: &Resource, live: Option<&Value>, applied: &Value, applier
         settle_conflicts(resource, live, applied, &set, &mut entries, applier)?;
     }
     let mut merged = live.cloned().unwrap_or_else(|| json!({}));
-    merge(&shape, &Merge::default(), &mut merged, applied);
+    // First what goes, with the maps that it leaves empty: an empty selector that is applied means something.
     // In order of paths an item of a list comes before its fields: it goes whole, while its key can still be told.
     let dropped: Vec<_> = before
         .iter()
@@ -69,7 +69,6 @@ pub fn apply(resource: &Resource, live: Option<&Value>, applied: &Value, applier
             fields::remove(&mut merged, path);
         }
     }
-    // What was emptied by that went as a whole; but an empty selector that is applied means something.
     merge(&shape, &Merge::default(), &mut merged, applied);
     let time = if before == set { live.map(|live| own_time(live, applier)).unwrap_or_default() } else { String::new() };
     let time = if time.is_empty() { object::now() } else { time };
