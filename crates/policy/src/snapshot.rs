@@ -5,6 +5,7 @@ use crate::plan::usual_number;
 use crate::reference::World;
 use crate::rule::{Origin, Policy};
 use crate::subject::{IdentityFacts, NodeFacts};
+use datapath_layouts::identity;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -20,6 +21,8 @@ pub struct Snapshot {
     pub identities: Vec<IdentityFacts>,
     /// Every node.
     pub nodes: Vec<NodeFacts>,
+    /// Addresses of API servers, on nodes or outside.
+    pub api_servers: Vec<IpAddr>,
     /// Prefixes of Pods' addresses, over all nodes; empty = not known.
     pub pod_ranges: Vec<IpNet>,
     /// Every Pod that has an identity.
@@ -96,6 +99,13 @@ impl Snapshot {
             })
             .collect();
         self.cidr_groups = references.cidr_groups.iter().map(|(name, group)| (name.clone(), group.clone())).collect();
+    }
+
+    /// The number of a node that has these addresses, to another node.
+    #[must_use]
+    pub fn node_identity(&self, addresses: &[IpAddr]) -> u32 {
+        let runs_api_server = addresses.iter().any(|address| self.api_servers.contains(address));
+        if runs_api_server { identity::NODE_OF_API_SERVER } else { identity::REMOTE_NODE }
     }
 
     /// An identity by its number.

@@ -3,9 +3,12 @@
 mod generate;
 
 use policy::matrix::{NOTHING, matrix};
-use policy::reach::{Region, regions};
+use policy::reach::{Group, Region, regions};
 use policy::reference::{Packet, World, judge};
-use policy::rule::{Direction, Policy};
+use policy::rule::{
+    Action, Dialect, Direction, Entity, Origin, Peer, Peers, PerDirection, Policy, Ports, Rule, Subject, Tier,
+};
+use policy::selector::Selector;
 use policy::simulate::{after, simulate};
 use policy::snapshot::{PodFacts, Snapshot};
 use policy::subject::Kind;
@@ -221,5 +224,42 @@ proptest! {
                 prop_assert!(another != address && held(&another) == held(&address));
             }
         }
+    }
+}
+
+/// A node that runs the API server is told apart from others, for policies tell them apart.
+#[test]
+fn a_node_of_the_api_server_is_one() {
+    let rule = Rule {
+        direction: Direction::Ingress,
+        tier: Tier::Normal,
+        order: 0,
+        action: Action::Allow,
+        peers: Peers::OneOf(vec![Peer::Entity(Entity::KubeApiserver)]),
+        ports: Ports::Any,
+        field: "spec.ingress[0]".into(),
+    };
+    let policy = Policy {
+        origin: Origin {
+            dialect: Dialect::Cilium,
+            kind: "CiliumNetworkPolicy".into(),
+            namespace: "shop".into(),
+            name: "api".into(),
+            uid: "".into(),
+            part: 0,
+        },
+        subject: Subject::Endpoints(Selector::default()),
+        default_deny: PerDirection { ingress: true, egress: false },
+        rules: vec![rule],
+        audit: false,
+        log: None,
+        gaps: Vec::new(),
+    };
+    let snapshot = Snapshot { api_servers: vec!["172.18.0.2".parse().unwrap()], ..snapshot(vec![policy]) };
+    let cells = matrix(&snapshot, Group::is_pod);
+    for (node, allowed) in [("node one from elsewhere", "everything"), ("node two from elsewhere", "nothing")] {
+        let of_node: Vec<&str> =
+            cells.iter().filter(|cell| cell.from == node).map(|cell| cell.allowed.as_str()).collect();
+        assert!(!of_node.is_empty() && of_node.iter().all(|one| *one == allowed), "{node}: {of_node:?}");
     }
 }

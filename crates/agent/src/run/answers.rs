@@ -78,7 +78,8 @@ impl State {
         pods.sort_unstable_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
         let mut pod_ranges: Vec<_> = self.nodes.values().flat_map(|node| node.pod_ranges.iter().copied()).collect();
         pod_ranges.sort_unstable();
-        Snapshot { node: self.parts.own.name.0.clone(), pods, pod_ranges, ..self.policies.snapshot() }
+        let api_servers = self.api_servers.iter().copied().collect();
+        Snapshot { node: self.parts.own.name.0.clone(), pods, pod_ranges, api_servers, ..self.policies.snapshot() }
     }
 
     /// What needs attention, each in one line.

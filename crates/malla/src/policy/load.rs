@@ -51,7 +51,7 @@ impl Loaded {
 pub fn load(paths: &[PathBuf], namespace: &str, references: &References) -> anyhow::Result<Loaded> {
     let files = check::read(paths)?;
     let mut loaded = Loaded { snapshot: Snapshot::default(), namespaces: BTreeMap::new(), questions: Vec::new() };
-    refuse_mistakes(&files, namespace, references)?;
+    refuse_mistakes(&files, namespace)?;
     let documents = check::documents(&files)?;
     let mut references = references.clone();
     let more = check::references(&documents, namespace);
@@ -87,7 +87,7 @@ pub fn load(paths: &[PathBuf], namespace: &str, references: &References) -> anyh
 /// Every namespace has it (KEP-2161).
 const NAME: &str = "kubernetes.io/metadata.name";
 
-fn refuse_mistakes(files: &[File], namespace: &str, _: &References) -> anyhow::Result<()> {
+fn refuse_mistakes(files: &[File], namespace: &str) -> anyhow::Result<()> {
     let report = check::check(files.to_vec(), namespace);
     let mistakes: Vec<String> = report
         .findings

@@ -3,6 +3,7 @@
 use super::port::{Port, Wanted};
 use anyhow::{bail, ensure};
 use datapath_layouts::identity;
+use policy::prove::DEFAULT_CLUSTER;
 use policy::selector::{CLUSTER, Labels, NAMESPACE, NAMESPACE_LABELS, SERVICE_ACCOUNT};
 use policy::snapshot::{PodFacts, Snapshot};
 use policy::subject::{IdentityFacts, Kind};
@@ -56,7 +57,10 @@ impl Place {
         let number = match &self.who {
             Who::Pod(number) => *number,
             Who::Node if self.node.as_deref() == node && node.is_some() => identity::HOST,
-            Who::Node => identity::REMOTE_NODE,
+            Who::Node => snapshot.node_identity(&self.addresses),
+            Who::World if self.addresses.iter().any(|address| snapshot.api_servers.contains(address)) => {
+                identity::KUBE_APISERVER
+            }
             Who::World => match self.addresses.first() {
                 Some(IpAddr::V6(_)) => identity::WORLD_IPV6,
                 _ => identity::WORLD_IPV4,
@@ -179,7 +183,7 @@ fn hypothetical(snapshot: &Snapshot, wanted: &[(String, String)]) -> IdentityFac
         }
         None => labels.push((format!("{NAMESPACE_LABELS}kubernetes.io/metadata.name"), namespace.clone())),
     }
-    let cluster = pods().find_map(|facts| facts.labels.get(CLUSTER)).unwrap_or("default");
+    let cluster = pods().find_map(|facts| facts.labels.get(CLUSTER)).unwrap_or(DEFAULT_CLUSTER);
     labels.push((CLUSTER.to_owned(), cluster.to_owned()));
     labels.push((SERVICE_ACCOUNT.to_owned(), "default".to_owned()));
     labels.push((NAMESPACE.to_owned(), namespace.clone()));

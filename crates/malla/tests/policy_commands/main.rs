@@ -124,6 +124,8 @@ fn explained(cluster: &Cluster) {
         ("server", "203.0.113.2", "443/tcp", 0),
         ("node:worker-1", "server", "8080", 0),
         ("node:worker-2", "server", "8080", 1),
+        // The API server runs there.
+        ("node:control-plane", "server", "8080", 1),
     ] {
         let (code, answer) = explain(cluster, from, to, port);
         assert_eq!(code, status, "{from} to {to} on {port}: {answer:#}");

@@ -135,8 +135,6 @@ fn assumed(snapshot: &Snapshot) -> [Option<IpAddr>; 2] {
 
 /// Nodes by what selects them and where their addresses are.
 fn nodes(snapshot: &Snapshot, policies: &[&Policy], nets: &BTreeSet<IpNet>) -> Vec<Group> {
-    let facts = snapshot.identity(identity::REMOTE_NODE).cloned();
-    let Some(facts) = facts.or_else(|| IdentityFacts::reserved(identity::REMOTE_NODE)) else { return Vec::new() };
     let rules = policies.iter().flat_map(|policy| &policy.rules);
     let selectors: Vec<&Selector> = rules
         .filter_map(|rule| match &rule.peers {
@@ -152,10 +150,12 @@ fn nodes(snapshot: &Snapshot, policies: &[&Policy], nets: &BTreeSet<IpNet>) -> V
         let addresses = [of(true), of(false)];
         let selected: Vec<bool> = selectors.iter().map(|selector| selector.matches(&node.labels)).collect();
         let regions = addresses.map(|one| one.map(|a| nets.iter().map(|net| net.contains(&a)).collect::<Vec<_>>()));
-        let (_, count) = found.entry((selected, regions)).or_insert_with(|| {
-            let name = format!("node {}", node.name);
-            let (pods, identities) = (Vec::new(), vec![identity::REMOTE_NODE]);
-            (Group { name, facts: facts.clone(), node: Some(node.name.clone()), addresses, pods, identities }, 0)
+        let number = snapshot.node_identity(&node.addresses);
+        let known = snapshot.identity(number).cloned();
+        let Some(facts) = known.or_else(|| IdentityFacts::reserved(number)) else { continue };
+        let (_, count) = found.entry((number, selected, regions)).or_insert_with(|| {
+            let (name, pods, identities) = (format!("node {}", node.name), Vec::new(), vec![number]);
+            (Group { name, facts, node: Some(node.name.clone()), addresses, pods, identities }, 0)
         });
         *count += 1;
     }
