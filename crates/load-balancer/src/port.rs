@@ -200,7 +200,6 @@ fn ranges(row: Option<u32>, want: &Desired) -> Vec<SourceRangeKey> {
     out
 }
 
-/// A frontend may ask only for tables that are there.
 /// Which of its rows are those of this node's endpoints.
 fn kinds(wanted: &WantedFrontend) -> u32 {
     let inside = if wanted.inside == RowKind::Local { FRONTEND_ROW_LOCAL } else { 0 };
@@ -208,6 +207,7 @@ fn kinds(wanted: &WantedFrontend) -> u32 {
     inside | outside
 }
 
+/// A frontend may ask only for tables that are there.
 fn without_tables(flags: u32, inside: bool, outside: bool) -> u32 {
     let mut flags = flags;
     if !inside {

@@ -1,12 +1,13 @@
 //! Who was that? An event's numbers and addresses with the names that this node knows.
 
 use super::clock::Clock;
-use super::record::{Icmp, Interface, Kind, Party, PolicyRef, Record, Service, Totals, Verdict};
+use super::record::{Icmp, Interface, Kind, Party, Record, Service, Totals, Verdict};
 use crate::services::Names;
 use datapath_layouts::event::event_flags;
 use datapath_layouts::policy::Direction;
 use datapath_layouts::{Address, DropReason, Event, EventKind, ObservationPoint, identity};
 use model::NodeName;
+use policy::told::Named;
 
 /// The event in words; `None` for a kind that a newer datapath writes and this agent does not know.
 #[must_use]
@@ -77,7 +78,7 @@ pub fn enrich(event: &Event, names: &Names, node: &NodeName, clock: &Clock) -> O
 }
 
 /// Of what no rule allowed: whose default deny it was. The flow is judged by its forward tuple at the end that is here.
-fn default_deny(event: &Event, kind: Kind, names: &Names) -> Vec<PolicyRef> {
+fn default_deny(event: &Event, kind: Kind, names: &Names) -> Vec<Named> {
     if kind != Kind::Drop || event.reason != DropReason::PolicyDenied as u8 || event.rule != 0 {
         return Vec::new();
     }
@@ -186,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_drop_names_its_rule_or_whose_default_deny_it_was() {
-        let policy = |name: &str, field: Option<&str>| PolicyRef {
+        let policy = |name: &str, field: Option<&str>| Named {
             kind: "NetworkPolicy".into(),
             namespace: "shop".into(),
             name: name.into(),

@@ -15,4 +15,4 @@ pub use clock::{Clock, monotonic_ns};
 pub use enrich::{enrich, protocol_name};
 pub use hub::{Hub, Listener};
 pub use reader::{Drain, Pace, read};
-pub use record::{Icmp, Interface, Kind, Line, Loss, Party, PolicyRef, Record, Service, Totals, Verdict};
+pub use record::{Icmp, Interface, Kind, Line, Loss, Party, Record, Service, Totals, Verdict};

@@ -1,8 +1,8 @@
 //! An event as people and scripts see it: one JSON object per line. Names and numbers follow Hubble's `flow.Flow`.
 
 use model::{NodeName, ObjectName};
+use policy::told::Named;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::net::IpAddr;
 
 /// One line of a monitor stream.
@@ -79,10 +79,10 @@ pub struct Record {
     pub rule: u32,
     /// The same rule by its name, where this node knows it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub decided_by: Option<PolicyRef>,
+    pub decided_by: Option<Named>,
     /// No rule allowed it, and these policies have default deny.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub default_deny: Vec<PolicyRef>,
+    pub default_deny: Vec<Named>,
     /// CPU.
     pub cpu: u16,
     /// How the flow was, at its end.
@@ -153,33 +153,6 @@ pub struct Service {
     /// Name, where this node knows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<ObjectName>,
-}
-
-/// A policy, or a rule of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PolicyRef {
-    /// `NetworkPolicy`, `CiliumNetworkPolicy`, ….
-    pub kind: String,
-    /// Its namespace; empty for what has none.
-    #[serde(skip_serializing_if = "String::is_empty", default)]
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// Path of the rule in the object.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub field: Option<String>,
-}
-
-impl fmt::Display for PolicyRef {
-    /// `NetworkPolicy shop/db spec.ingress[0]`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ", self.kind)?;
-        if !self.namespace.is_empty() {
-            write!(f, "{}/", self.namespace)?;
-        }
-        f.write_str(&self.name)?;
-        self.field.iter().try_for_each(|field| write!(f, " {field}"))
-    }
 }
 
 /// ICMP type and code.

@@ -1,11 +1,11 @@
 //! Policy as people ask about it: all of it in one piece, and rules by their names.
 
 use super::Policies;
-use crate::events::PolicyRef;
 use crate::services::Names;
 use policy::reference::governs;
-use policy::rule::{Direction, Origin};
+use policy::rule::Direction;
 use policy::snapshot::{RuleName, Snapshot};
+use policy::told::Named;
 
 impl Policies {
     /// What is known, for whoever explains it. Who asks adds the Pods.
@@ -29,14 +29,8 @@ impl Policies {
 
     /// Names for events: of rules, and of the policies by which the Pods of this node have default deny.
     pub fn name_rules(&self, names: &mut Names) {
-        let named = |origin: &Origin, field: Option<&str>| PolicyRef {
-            kind: origin.kind.to_string(),
-            namespace: origin.namespace.to_string(),
-            name: origin.name.to_string(),
-            field: field.map(str::to_owned),
-        };
-        names.rules =
-            self.planner.rules().map(|(number, origin, rule)| (number, named(origin, Some(&rule.field)))).collect();
+        let rules = self.planner.rules();
+        names.rules = rules.map(|(number, origin, rule)| (number, Named::rule(origin, &rule.field))).collect();
         let subjects = self.planner.identities().filter(|facts| self.subjects.contains(&facts.number));
         for facts in subjects {
             for direction in [Direction::Ingress, Direction::Egress] {
@@ -44,7 +38,7 @@ impl Policies {
                     .planner
                     .policies()
                     .filter(|policy| !policy.audit && policy.default_deny.of(direction) && governs(policy, facts));
-                let denying: Vec<PolicyRef> = denying.map(|policy| named(&policy.origin, None)).collect();
+                let denying: Vec<Named> = denying.map(|policy| Named::policy(&policy.origin)).collect();
                 names.default_deny.insert((facts.number, direction), denying);
             }
         }

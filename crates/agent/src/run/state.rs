@@ -263,11 +263,7 @@ impl State {
     /// Where the API server is. Before everything is told, what the maps say holds.
     fn find_api_servers(&mut self) {
         if self.services.is_synced() {
-            let told: BTreeSet<IpAddr> =
-                self.services.addresses_of(&ObjectName::new("default", "kubernetes")).collect();
-            if self.api_servers != told {
-                self.api_servers = told;
-            }
+            self.api_servers = self.services.addresses_of(&ObjectName::new("default", "kubernetes")).collect();
         }
     }
 

@@ -225,8 +225,7 @@ impl Services {
     /// A Pod that leaves a Service keeps its connections until it is gone from the slices too; datagrams go elsewhere at
     /// once, because their next one may start something new.
     fn purges(&mut self, name: &ObjectName, gone: &[Gone]) -> Vec<Purge> {
-        let present: HashSet<std::net::IpAddr> =
-            self.slices_of(name).flat_map(|s| &s.endpoints).map(|e| e.address).collect();
+        let present: HashSet<IpAddr> = self.slices_of(name).flat_map(|s| &s.endpoints).map(|e| e.address).collect();
         let mut out = Vec::new();
         let mut draining = self.draining.remove(name).unwrap_or_default();
         draining.retain(|old| {
@@ -249,10 +248,10 @@ impl Services {
         out
     }
 
-    /// The same for rows that an earlier process left: of a Service that is gone, or of one that needs this row no more (its
-    /// policy is not Local now) and may go on with the same Pods.
+    /// The same for rows that an earlier process left and nobody claims: mostly of a Service that is gone. Whoever still
+    /// names the Pods goes on with them.
     fn purges_of_unknown(&mut self, gone: &[Gone]) -> Vec<Purge> {
-        let mut naming: HashMap<std::net::IpAddr, BTreeSet<ObjectName>> =
+        let mut naming: HashMap<IpAddr, BTreeSet<ObjectName>> =
             gone.iter().map(|gone| (gone.address.to_ip(), BTreeSet::new())).collect();
         for slice in self.slices.values() {
             for endpoint in &slice.endpoints {
@@ -281,7 +280,7 @@ impl Services {
     /// Slots of Services that name an address: those for new flows, and those of a Pod that goes away and is the last resort.
     /// Host ports stay as long as the Pod's network does: nobody waits for them.
     #[must_use]
-    pub fn references(&self, address: std::net::IpAddr) -> (usize, usize) {
+    pub fn references(&self, address: IpAddr) -> (usize, usize) {
         let address = datapath_layouts::Address::from_ip(address);
         let mut counts = (0, 0);
         let ports = self.host_ports.values().flat_map(|wanted| &wanted.ports);

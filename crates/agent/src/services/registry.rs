@@ -1,9 +1,9 @@
 //! Names of what has an address, as far as this node knows them: for people who read events.
 
-use crate::events::PolicyRef;
 use datapath_layouts::Address;
 use datapath_layouts::policy::Direction;
 use model::{NodeName, ObjectName};
+use policy::told::Named;
 use std::collections::HashMap;
 
 /// Names by address, and of rules.
@@ -16,9 +16,9 @@ pub struct Names {
     /// Nodes.
     pub nodes: HashMap<Address, NodeName>,
     /// Rules of policies, by their number in the maps.
-    pub rules: HashMap<u32, PolicyRef>,
+    pub rules: HashMap<u32, Named>,
     /// Policies by which an identity's direction has default deny; only of this node's Pods.
-    pub default_deny: HashMap<(u32, Direction), Vec<PolicyRef>>,
+    pub default_deny: HashMap<(u32, Direction), Vec<Named>>,
 }
 
 impl Names {

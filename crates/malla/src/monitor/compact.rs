@@ -135,7 +135,8 @@ pub fn example() -> Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use agent::events::{Icmp, PolicyRef, Totals};
+    use agent::events::{Icmp, Totals};
+    use policy::told::Named;
 
     fn text(record: &Record) -> String {
         flow(record, false, &TimeZone::UTC)
@@ -185,7 +186,7 @@ mod tests {
             "{}",
             text(&record)
         );
-        let policy = |name: &str, field: Option<&str>| PolicyRef {
+        let policy = |name: &str, field: Option<&str>| Named {
             kind: "NetworkPolicy".into(),
             namespace: "shop".into(),
             name: name.into(),
