@@ -23,6 +23,7 @@ pub mod identity;
 pub mod maps;
 pub mod mark;
 pub mod nat;
+pub mod neighbour;
 pub mod policy;
 pub mod route;
 pub mod service;
@@ -37,6 +38,7 @@ pub use event::{Event, EventKind, ObservationPoint};
 pub use flow::{Counters, Flow, FlowKey, Half};
 pub use fragment::{FragmentKey, FragmentPorts};
 pub use nat::{NatKey, NatMapping};
+pub use neighbour::Neighbour;
 pub use policy::{CidrId, IdentityInfo, Outcome, PeerKey, Policy, PolicyKey, RangeKey, Row, RowKey};
 pub use route::{Route, RouteKind};
 pub use service::{

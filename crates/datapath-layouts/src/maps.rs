@@ -29,6 +29,8 @@ maps! {
     ENDPOINTS = "endpoints", v 1, lab 1024, node 4096;
     /// [`crate::PrefixKey`] → [`crate::Route`]; LPM.
     IPCACHE = "ipcache", v 1, lab 4096, node 512_000;
+    /// [`crate::AddressKey`] → [`crate::Neighbour`]; hash. Both addresses of each node on the link.
+    NEIGHBOURS = "neighbours", v 1, lab 1024, node 16_384;
     /// [`crate::FrontendKey`] → [`crate::Frontend`]; hash.
     FRONTENDS = "frontends", v 2, lab 16_384, node 262_144;
     /// [`crate::BackendKey`] → [`crate::Backend`]; hash.

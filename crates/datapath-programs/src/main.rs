@@ -24,6 +24,7 @@ mod hooks;
 mod icmp_error;
 mod maps;
 mod masquerade;
+mod origin;
 mod refusal;
 mod scratch;
 mod services;

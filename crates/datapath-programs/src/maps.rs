@@ -5,7 +5,7 @@ use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use datapath_layouts::maps as info;
 use datapath_layouts::{
     AddressKey, Affinity, AffinityKey, AffinityMemberKey, Backend, BackendKey, CidrId, Endpoint, Flow, FlowKey,
-    FragmentKey, FragmentPorts, Frontend, FrontendKey, IdentityInfo, MaglevTable, NatKey, NatMapping, PeerKey, Policy,
+    FragmentKey, FragmentPorts, Frontend, FrontendKey, IdentityInfo, MaglevTable, NatKey, NatMapping, Neighbour, PeerKey, Policy,
     PolicyKey, PrefixKey, RangeKey, Route, Row, RowKey, ServiceFlow, SocketReverse, SocketReverseKey, SourceRangeKey,
     StatsValue,
 };
@@ -19,6 +19,8 @@ const NO_PREALLOC: u32 = 1;
 pub static ENDPOINTS: HashMap<AddressKey, Endpoint> = HashMap::with_max_entries(info::ENDPOINTS.lab, 0);
 #[map(name = "ipcache")]
 pub static IPCACHE: LpmTrie<PrefixData, Route> = LpmTrie::with_max_entries(info::IPCACHE.lab, 0);
+#[map(name = "neighbours")]
+pub static NEIGHBOURS: HashMap<AddressKey, Neighbour> = HashMap::with_max_entries(info::NEIGHBOURS.lab, NO_PREALLOC);
 #[map(name = "frontends")]
 pub static FRONTENDS: HashMap<FrontendKey, Frontend> = HashMap::with_max_entries(info::FRONTENDS.lab, NO_PREALLOC);
 #[map(name = "backends")]

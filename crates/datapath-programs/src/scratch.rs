@@ -65,6 +65,8 @@ pub struct Scratch {
     pub point: u8,
     /// `event_flags`.
     pub event_flags: u8,
+    /// `RouteKind` of the sender, where [`crate::origin`] has looked; 0 = nothing is known of it.
+    pub source_kind: u8,
     /// 1: a service's address, but not one of its ports.
     pub unused_port: u8,
 }

@@ -7,9 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use datapath_layouts::maps::{self as info, ALL, MapInfo};
 use datapath_layouts::{
     AddressKey, Affinity, AffinityKey, AffinityMemberKey, Backend, BackendKey, CidrId, Endpoint, Flow, FlowKey,
-    FragmentKey, FragmentPorts, Frontend, FrontendKey, IdentityInfo, MaglevTable, NatKey, NatMapping, NodeConfig,
-    PeerKey, Policy, PolicyKey, PrefixKey, RangeKey, Route, Row, RowKey, ServiceFlow, SocketReverse, SocketReverseKey,
-    SourceRangeKey, StatsValue,
+    FragmentKey, FragmentPorts, Frontend, FrontendKey, IdentityInfo, MaglevTable, NatKey, NatMapping, Neighbour,
+    NodeConfig, PeerKey, Policy, PolicyKey, PrefixKey, RangeKey, Route, Row, RowKey, ServiceFlow, SocketReverse,
+    SocketReverseKey, SourceRangeKey, StatsValue,
 };
 
 use crate::adopt::{Adoption, check_map};
@@ -90,6 +90,7 @@ fn shape(map: MapInfo, profile: Profile) -> MapShape {
     match map.name {
         n if n == info::ENDPOINTS.name => of(HASH, size_of::<AddressKey>(), size_of::<Endpoint>()),
         n if n == info::IPCACHE.name => of(LPM, size_of::<PrefixKey>(), size_of::<Route>()),
+        n if n == info::NEIGHBOURS.name => of(HASH, size_of::<AddressKey>(), size_of::<Neighbour>()),
         n if n == info::FRONTENDS.name => of(HASH, size_of::<FrontendKey>(), size_of::<Frontend>()),
         n if n == info::BACKENDS.name => of(HASH, size_of::<BackendKey>(), size_of::<Backend>()),
         n if n == info::MAGLEV.name => of(HASH, size_of::<u32>(), size_of::<MaglevTable>()),

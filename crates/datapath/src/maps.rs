@@ -7,9 +7,9 @@ use std::path::Path;
 use datapath_layouts::maps::{self as info, MapInfo};
 use datapath_layouts::{
     AddressKey, Affinity, AffinityKey, AffinityMemberKey, Backend, BackendKey, CidrId, Endpoint, Flow, FlowKey,
-    FragmentKey, FragmentPorts, Frontend, FrontendKey, IdentityInfo, MaglevTable, NatKey, NatMapping, PeerKey, Policy,
-    PolicyKey, PrefixKey, RangeKey, Route, Row, RowKey, ServiceFlow, SocketReverse, SocketReverseKey, SourceRangeKey,
-    StatsValue, stats,
+    FragmentKey, FragmentPorts, Frontend, FrontendKey, IdentityInfo, MaglevTable, NatKey, NatMapping, Neighbour,
+    PeerKey, Policy, PolicyKey, PrefixKey, RangeKey, Route, Row, RowKey, ServiceFlow, SocketReverse, SocketReverseKey,
+    SourceRangeKey, StatsValue, stats,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -272,6 +272,8 @@ pub struct Maps {
     pub endpoints: Map<AddressKey, Endpoint>,
     /// Everything else, by prefix.
     pub ipcache: Map<PrefixKey, Route>,
+    /// Nodes on the link.
+    pub neighbours: Map<AddressKey, Neighbour>,
     /// Services.
     pub frontends: Map<FrontendKey, Frontend>,
     /// Slots of services.
@@ -329,6 +331,7 @@ impl Maps {
         Ok(Self {
             endpoints: Map::open(directory, info::ENDPOINTS)?,
             ipcache: Map::open(directory, info::IPCACHE)?,
+            neighbours: Map::open(directory, info::NEIGHBOURS)?,
             frontends: Map::open(directory, info::FRONTENDS)?,
             backends: Map::open(directory, info::BACKENDS)?,
             maglev: Map::open(directory, info::MAGLEV)?,
@@ -362,6 +365,7 @@ impl Maps {
         Ok(vec![
             self.endpoints.usage()?,
             self.ipcache.usage()?,
+            self.neighbours.usage()?,
             self.frontends.usage()?,
             self.backends.usage()?,
             self.maglev.usage()?,

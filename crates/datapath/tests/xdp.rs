@@ -231,6 +231,10 @@ fn what_is_left_to_tc() {
             &Packet::icmp(f.world(), f.node(), kind, code, [0; 4], &about.ip_bytes()).bytes(),
         );
         passes(&bench, "cut short", &p.bytes()[..if f == V4 { 38 } else { 58 }]);
+        for (whom, from) in [("this node", f.node()), ("another node", f.other_node()), ("a Pod here", f.neighbour())] {
+            let p = Packet::udp((from, CLIENT), (f.node(), NODE_PORT));
+            passes(&bench, &format!("in the name of {whom}"), &p.bytes());
+        }
         passes(&bench, "SCTP", &Packet::sctp((f.world(), CLIENT), (f.node(), NODE_PORT)).bytes());
         bench.reset();
         serve(&bench, f, f.neighbour(), FRONTEND_DSR);

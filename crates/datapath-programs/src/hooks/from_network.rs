@@ -3,12 +3,11 @@
 use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use datapath_layouts::config::VXLAN_PORT;
 use datapath_layouts::event::event_flags;
 use datapath_layouts::flow::flow_flags;
 use datapath_layouts::{DropReason, ObservationPoint, RouteKind, Routing, identity};
 use datapath_logic::delivery::{Way, way};
-use packet_headers::{flags, protocol};
+use packet_headers::flags;
 
 use super::{IS_IP, Served, find_flow, open_flow, read, translate_service};
 use crate::code::{self, Code};
@@ -16,7 +15,7 @@ use crate::config::config;
 use crate::scratch::{Scratch, endpoint_of, route_of};
 use crate::skb::Skb;
 use crate::enforce::{self, Here};
-use crate::{deliver, fragments, masquerade, refusal, services, track};
+use crate::{deliver, events, fragments, masquerade, origin, refusal, services, track};
 
 #[classifier]
 pub fn from_network(ctx: TcContext) -> i32 {
@@ -26,6 +25,10 @@ pub fn from_network(ctx: TcContext) -> i32 {
     }
     let Some(s) = Scratch::take() else { return TC_ACT_SHOT as i32 };
     let code = read(skb, s, ObservationPoint::FromNetwork);
+    let not_from_there = if code == IS_IP { origin::judge(skb, s) } else { 0 };
+    if not_from_there != 0 {
+        return events::dropped(skb, s, code::reason(not_from_there));
+    }
     match code::decode_verdict(stages(skb, s, code)) {
         Ok(verdict) => verdict,
         Err(reason) => refusal::answer_or_drop(skb, s, reason),
@@ -43,7 +46,7 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
     if code != IS_IP {
         return Ok(TC_ACT_OK as i32);
     }
-    if s.headers.protocol == protocol::UDP && s.headers.destination_port == VXLAN_PORT {
+    if origin::is_tunnel(s) {
         return Ok(TC_ACT_OK as i32); // comes back through `from_overlay`
     }
     let mut target = endpoint_of(&s.headers.destination);
@@ -58,13 +61,11 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
         target = endpoint_of(&s.headers.destination);
         to_host = false;
     }
-    let source = route_of(&s.headers.source);
-    s.source_identity = source.map_or(identity::WORLD, |r| r.identity);
 
     if let (Some(endpoint), false) = (target, to_host) {
         // Straight to one of our Pods: native routing, or an answer from the world.
-        if !unmasked {
-            claim(s, source.map_or(0, |r| r.kind))?;
+        if !unmasked && !may_send(s.source_kind) {
+            return Err(DropReason::InvalidSourceIp);
         }
         let found = find_flow(skb, s)?;
         s.destination_identity = endpoint.identity;
@@ -203,14 +204,8 @@ fn answer_for_client(skb: Skb, s: &mut Scratch) -> Result<i32, DropReason> {
 
 /// Who may send to a Pod without the tunnel: the world, and with native routing the other nodes and their Pods.
 #[inline(always)]
-fn claim(s: &Scratch, kind: u8) -> Result<(), DropReason> {
-    if endpoint_of(&s.headers.source).is_some() || kind == RouteKind::LocalPods as u8 {
-        return Err(DropReason::InvalidSourceIp);
-    }
-    if config!(routing) == Routing::Overlay as u32 && kind != RouteKind::World as u8 {
-        return Err(DropReason::InvalidSourceIp);
-    }
-    Ok(())
+fn may_send(kind: u8) -> bool {
+    kind == RouteKind::World as u8 || config!(routing) == Routing::Native as u32
 }
 
 #[inline(always)]

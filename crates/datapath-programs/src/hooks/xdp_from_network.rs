@@ -68,6 +68,11 @@ fn read(xdp: Xdp, s: &mut Scratch) -> u32 {
 /// 1: the frame is what the next node is to get.
 #[inline(never)]
 fn send_on(xdp: Xdp, s: &mut Scratch) -> u32 {
+    // Whoever is not of the world has to be who it says, which is judged by the other program.
+    let from_world = route_of(&s.headers.source).is_some_and(|r| r.kind == RouteKind::World as u8);
+    if !from_world || endpoint_of(&s.headers.source).is_some() {
+        return 0;
+    }
     let target = endpoint_of(&s.headers.destination);
     if target.is_some_and(|e| e.ifindex != 0) {
         return 0;

@@ -169,6 +169,7 @@ impl Bench {
         let m = &self.maps;
         clear(&m.endpoints);
         clear(&m.ipcache);
+        clear(&m.neighbours);
         clear(&m.frontends);
         clear(&m.backends);
         clear(&m.maglev);
