@@ -3,7 +3,7 @@
 use crate::kernel;
 use crate::node_config::PortRange;
 use crate::run;
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use datapath_layouts::maps;
 use ipnet::IpNet;
 use policy::failsafe::Failsafe;
@@ -51,6 +51,10 @@ pub struct AgentArgs {
     /// The short way through the device's driver for what goes on to other nodes
     #[arg(long, value_enum, default_value_t)]
     pub xdp: XdpArg,
+    /// Whether frames in the name of a node on the link must be from that node's device. Switch it off where nodes send by
+    /// other devices than those that answer for their addresses
+    #[arg(long, action = ArgAction::Set, default_value_t = true, value_name = "true|false")]
+    pub verify_node_mac: bool,
     /// Sizes of the maps: `lab` is small, `node` is for production
     #[arg(long, value_enum, default_value_t)]
     pub profile: ProfileArg,

@@ -55,6 +55,7 @@ pub fn loop_maps(datapath: &Arc<Datapath>) -> run::Maps {
     run::Maps {
         ipcache: Pinned::boxed(datapath, maps::IPCACHE.name, |m| &m.ipcache),
         endpoints: endpoints(datapath),
+        neighbours: Pinned::boxed(datapath, maps::NEIGHBOURS.name, |m| &m.neighbours),
         policy: policy_maps(datapath),
         services: services::Maps {
             frontends: Pinned::boxed(datapath, maps::FRONTENDS.name, |m| &m.frontends),

@@ -23,6 +23,7 @@ pub mod identities;
 mod kernel;
 pub mod kernel_datapath;
 pub mod loaded;
+pub mod neighbours;
 mod node_conditions;
 pub mod node_config;
 pub mod pods;

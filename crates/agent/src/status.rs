@@ -2,6 +2,7 @@
 
 use crate::cluster::WatchState;
 use crate::collector::Collected;
+use crate::neighbours::Origins;
 use ipnet::IpNet;
 use model::{NodeName, ObjectName};
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,9 @@ pub struct Status {
     /// Policy, as far as it is in the maps.
     #[serde(default)]
     pub policies: Policies,
+    /// How far it is known which node sent what.
+    #[serde(default)]
+    pub node_origins: Origins,
     /// Pods of this node.
     pub endpoints: Vec<Endpoint>,
     /// How many of what.

@@ -20,7 +20,7 @@ pub struct Netlink {
 }
 
 /// What is being done to what; only for errors.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Request<'a> {
     pub operation: &'static str,
     pub object: &'a str,
@@ -106,20 +106,55 @@ impl Netlink {
 
         let mut answer = Answer { messages: Vec::new(), interrupted: false };
         loop {
-            let datagram = self.receive(request)?;
+            let datagram = receive(&self.socket, request)?;
             if answer.read(request, sequence, &datagram)? {
                 return Ok(answer);
             }
         }
     }
+}
 
-    fn receive(&self, request: Request<'_>) -> Result<Vec<u8>> {
-        loop {
-            match self.socket.recv_from_full() {
-                Ok((datagram, _)) => return Ok(datagram),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(request.socket(error)),
+/// A socket that only listens to what the kernel tells of itself.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    socket: Socket,
+    request: Request<'static>,
+}
+
+impl Subscription {
+    /// `groups`: `RTMGRP_*`.
+    pub(crate) fn open(object: &'static str, groups: u32) -> Result<Self> {
+        let request = Request { operation: "listen to", object };
+        let open = || -> io::Result<Socket> {
+            let mut socket = Socket::new(NETLINK_ROUTE)?;
+            socket.bind(&SocketAddr::new(0, groups))?;
+            Ok(socket)
+        };
+        open().map(|socket| Self { socket, request }).map_err(|error| request.socket(error))
+    }
+
+    /// Waits for one datagram. What can't be read in it is left out: a later kernel may tell more.
+    pub(crate) fn next(&mut self) -> Result<Vec<RouteNetlinkMessage>> {
+        let datagram = receive(&self.socket, self.request)?;
+        let mut rest = &datagram[..];
+        let mut messages = Vec::new();
+        while let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest) {
+            let aligned = (message.header.length as usize).next_multiple_of(4);
+            rest = rest.get(aligned..).unwrap_or_default();
+            if let NetlinkPayload::InnerMessage(inner) = message.payload {
+                messages.push(inner);
             }
+        }
+        Ok(messages)
+    }
+}
+
+fn receive(socket: &Socket, request: Request<'_>) -> Result<Vec<u8>> {
+    loop {
+        match socket.recv_from_full() {
+            Ok((datagram, _)) => return Ok(datagram),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(request.socket(error)),
         }
     }
 }

@@ -29,7 +29,7 @@ pub use error::{Error, Result};
 pub use link::{Link, LinkKind};
 pub use link_create::{VethEnd, VethPair, Vxlan};
 pub use mac::{MacAddress, ParseMacError};
-pub use neighbour::Neighbour;
+pub use neighbour::{Neighbour, NeighbourWatch};
 pub use route::{Route, RouteKind, Scope};
 pub use rule::Rule;
 pub use socket_diag::{ConnectedSocket, SocketDiag, Transport};

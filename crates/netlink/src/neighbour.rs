@@ -1,17 +1,19 @@
-//! Neighbour entries (ARP and ND), the permanent ones that replace both protocols here.
+//! Neighbour entries (ARP and ND): permanent ones that replace both protocols, and those that the kernel looks after.
 
 use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
-    neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
+    neighbour::{
+        NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage, NeighbourState,
+    },
 };
 
 use crate::{
     MacAddress,
     address::family_of,
-    connection::{Netlink, Request},
+    connection::{Netlink, Request, Subscription},
     error::{Result, unless_missing},
 };
 
@@ -22,6 +24,8 @@ pub struct Neighbour {
     pub address: IpAddr,
     /// Absent while it is being resolved.
     pub mac: Option<MacAddress>,
+    /// Somebody answers, or did when last asked: not absent, not without an answer (NUD_VALID of `net/neighbour.h`).
+    pub valid: bool,
     /// Never ages, never asked for (NUD_PERMANENT).
     pub permanent: bool,
 }
@@ -51,6 +55,16 @@ impl Netlink {
         self.change(request, RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
     }
 
+    /// Has the kernel find the address now, and keep looking after it (NTF_EXT_MANAGED, Linux 5.16).
+    pub fn ensure_managed_neighbour(&self, interface: u32, address: IpAddr) -> Result<()> {
+        let object = format!("{address} on link {interface}");
+        let mut message = encode(interface, address);
+        message.header.flags = NeighbourFlags::Use;
+        message.attributes.push(NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed));
+        let request = Request { operation: "have the kernel look after neighbour", object: &object };
+        self.change(request, RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE)
+    }
+
     /// Deletes an entry.
     pub fn delete_neighbour(&self, interface: u32, address: IpAddr) -> Result<()> {
         let object = format!("{address} on link {interface}");
@@ -64,6 +78,29 @@ impl Netlink {
     }
 }
 
+/// What the kernel tells of neighbours as it happens.
+#[derive(Debug)]
+pub struct NeighbourWatch(Subscription);
+
+impl NeighbourWatch {
+    /// Listens in the calling thread's namespace, from now on.
+    pub fn open() -> Result<Self> {
+        /// `RTMGRP_NEIGH` of `linux/rtnetlink.h`.
+        const GROUP: u32 = 4;
+        Subscription::open("neighbours", GROUP).map(Self)
+    }
+
+    /// Waits for what is told next: new entries, and what changed in old ones. `None`: more happened than the socket could
+    /// hold, and only the table itself knows what.
+    pub fn next(&mut self) -> Result<Option<Vec<Neighbour>>> {
+        match self.0.next() {
+            Ok(messages) => Ok(Some(messages.into_iter().filter_map(decode).collect())),
+            Err(error) if error.errno() == Some(libc::ENOBUFS) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 fn encode(interface: u32, address: IpAddr) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();
     message.header.family = family_of(address);
@@ -73,6 +110,7 @@ fn encode(interface: u32, address: IpAddr) -> NeighbourMessage {
 }
 
 fn decode(message: RouteNetlinkMessage) -> Option<Neighbour> {
+    use NeighbourState::{Delay, Noarp, Permanent, Probe, Reachable, Stale};
     let RouteNetlinkMessage::NewNeighbour(message) = message else { return None };
     let mut address = None;
     let mut mac = None;
@@ -88,6 +126,7 @@ fn decode(message: RouteNetlinkMessage) -> Option<Neighbour> {
         interface: message.header.ifindex,
         address: address?,
         mac: mac.map(MacAddress),
+        valid: matches!(message.header.state, Permanent | Noarp | Reachable | Probe | Stale | Delay),
         permanent: message.header.state == NeighbourState::Permanent,
     })
 }

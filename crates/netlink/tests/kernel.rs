@@ -7,8 +7,8 @@ use std::{
 
 use ipnet::IpNet;
 use netlink::{
-    AddressOptions, BpfFilter, Direction, LinkKind, MacAddress, Netlink, Route, RouteKind, Rule, VethEnd, VethPair,
-    Vxlan, sysctl,
+    AddressOptions, BpfFilter, Direction, LinkKind, MacAddress, NeighbourWatch, Netlink, Route, RouteKind, Rule,
+    VethEnd, VethPair, Vxlan, sysctl,
 };
 use network_namespace::NetNs;
 
@@ -297,4 +297,31 @@ fn trivial_program() -> OwnedFd {
         assert!(fd >= 0, "{}", std::io::Error::last_os_error());
         OwnedFd::from_raw_fd(i32::try_from(fd).unwrap())
     }
+}
+
+/// The kernel finds the neighbour by itself, and tells; a changed MAC address is told as well.
+#[test]
+fn a_neighbour_is_found_and_what_changes_is_told() {
+    let p = pair();
+    for (netlink, index, address) in [(&p.nl, p.index, "10.9.0.1/24"), (&p.peer, p.peer_index, "10.9.0.2/24")] {
+        netlink.ensure_address(index, net(address), AddressOptions::default()).unwrap();
+        netlink.set_up(index).unwrap();
+    }
+    let mut watch = p.here.run(NeighbourWatch::open).unwrap().unwrap();
+    let mut told = |mac: MacAddress| {
+        while !watch.next().unwrap().is_some_and(|all| {
+            all.iter().any(|n| (n.interface, n.address, n.mac, n.valid) == (p.index, ip("10.9.0.2"), Some(mac), true))
+        }) {}
+    };
+    p.nl.ensure_managed_neighbour(p.index, ip("10.9.0.2")).unwrap();
+    told(MacAddress([2, 0, 0, 0, 0, 2]));
+    p.nl.ensure_managed_neighbour(p.index, ip("10.9.0.2")).unwrap();
+
+    p.nl.ensure_neighbour(p.index, ip("10.9.0.2"), MacAddress([2, 0, 0, 0, 0, 9])).unwrap();
+    told(MacAddress([2, 0, 0, 0, 0, 9]));
+    // Nobody answers for this one: it is never valid.
+    p.nl.ensure_managed_neighbour(p.index, ip("10.9.0.3")).unwrap();
+    let listed = p.nl.neighbours(Some(p.index)).unwrap();
+    assert!(listed.iter().all(|n| n.address != ip("10.9.0.3") || !n.valid), "{listed:?}");
+    assert!(p.nl.ensure_neighbour_deleted(p.index, ip("10.9.0.3")).unwrap());
 }

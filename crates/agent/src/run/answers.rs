@@ -48,6 +48,7 @@ impl State {
             watches: parts.watches.now(),
             counts: self.counts(endpoints.len()),
             policies: self.policies.view(parts.maps.policy.epoch().unwrap_or_default()),
+            node_origins: self.neighbours.origins().clone(),
             endpoints,
             memory: memory(maps),
             drops: drops(&counters),

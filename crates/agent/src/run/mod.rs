@@ -34,7 +34,8 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
-    let start::Started { mut state, client, mut inputs, mut questions, pods_changed, network } = started;
+    let start::Started { mut state, client, mut inputs, mut questions, pods_changed, neighbours_changed, network } =
+        started;
     state.settle();
     let mut portion = Vec::new();
     let mut ready = false;
@@ -46,6 +47,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
             _ = interrupt.recv() => break,
             Some(question) = questions.recv() => state.answer(question),
             () = pods_changed.notified() => state.pods_changed(),
+            () = neighbours_changed.notified() => state.neighbours_changed(),
             count = inputs.recv_many(&mut portion, PORTION) => {
                 anyhow::ensure!(count > 0, "the watches have ended");
                 portion.drain(..).for_each(|input| state.take(input));

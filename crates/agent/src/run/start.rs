@@ -15,13 +15,15 @@ use crate::pods::{Adapter, Pods, local_pod};
 use crate::services::Names;
 use crate::sockets::{KernelSockets, PodSockets};
 use crate::status;
-use crate::{announcing, fast_path, node_conditions, server, service_conditions, service_events, settings_file};
+use crate::{
+    announcing, fast_path, neighbours, node_conditions, server, service_conditions, service_events, settings_file,
+};
 use anyhow::Context;
 use datapath::{Datapath, Profile, Settings};
 use datapath_layouts::{Routing, maps};
 use load_balancer::Capacity;
 use model::{Node, NodeName};
-use netlink::Netlink;
+use netlink::{NeighbourWatch, Netlink};
 use network_namespace::NetNs;
 use pod_network::{Config, DEFAULT_REST, PodNetwork};
 use policy::failsafe::{Failsafe, PortRange};
@@ -37,6 +39,7 @@ pub(super) struct Started {
     pub inputs: mpsc::Receiver<cluster::Input>,
     pub questions: mpsc::Receiver<server::Question>,
     pub pods_changed: Arc<Notify>,
+    pub neighbours_changed: Arc<Notify>,
     pub network: Arc<PodNetwork>,
 }
 
@@ -76,6 +79,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     let hub = Arc::new(Hub::new(node.clone()));
     let names = Arc::new(RwLock::new(Names::default()));
     read_events(&datapath, &hub, &names, node)?;
+    let neighbours_changed = watch_neighbours(facts.network.index)?;
     serve_cni(args, &network)?;
     let questions = serve_agent(server::bind(&args.state_dir.join("agent.sock"))?, &hub);
     let (health, health_trouble) = (watch::Sender::default(), Trouble::default());
@@ -92,6 +96,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
         failsafe: failsafe(args, api_port),
         service_ranges: args.service_cidr.clone(),
         netlink: Some(netlink),
+        verify_node_mac: args.verify_node_mac,
         loaded: kernel,
         own,
         facts,
@@ -110,7 +115,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
         health_trouble,
         watches,
     })?;
-    Ok(Started { state, client, inputs, questions, pods_changed, network })
+    Ok(Started { state, client, inputs, questions, pods_changed, neighbours_changed, network })
 }
 
 fn choices(args: &AgentArgs) -> anyhow::Result<Choices> {
@@ -223,6 +228,14 @@ fn read_events(
     let (hub, names) = (hub.clone(), names.clone());
     // It reads as long as the process lives.
     thread("events", move || events::read(ring, &hub, &names, &node, &AtomicBool::new(false)))
+}
+
+fn watch_neighbours(device: u32) -> Result<Arc<Notify>, Error> {
+    let watch = NeighbourWatch::open().map_err(Error::facts("listen to neighbours"))?;
+    let changed = Arc::new(Notify::new());
+    let told = changed.clone();
+    thread("neighbours", move || neighbours::watch(watch, device, &told))?;
+    Ok(changed)
 }
 
 fn serve_cni(args: &AgentArgs, network: &Arc<PodNetwork>) -> Result<(), Error> {

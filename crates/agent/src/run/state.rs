@@ -8,6 +8,7 @@ use crate::facts::{self, Facts};
 use crate::health_checks::Trouble;
 use crate::identities::{Identities, LocalIdentities, Peers};
 use crate::loaded::Loaded;
+use crate::neighbours::Neighbours;
 use crate::node_conditions::Room;
 use crate::node_config::{Choices, node_config};
 use crate::pods::Pods;
@@ -22,7 +23,7 @@ use crate::topology::{self, Desired};
 use crate::watched::{Told, Watched};
 use datapath_layouts::endpoint::FLAG_HOST;
 use datapath_layouts::identity::{KUBE_APISERVER, NODE_OF_API_SERVER};
-use datapath_layouts::{Address, AddressKey, Endpoint, PrefixKey, Route};
+use datapath_layouts::{Address, AddressKey, Endpoint, Neighbour, PrefixKey, Route};
 use ipnet::IpNet;
 use load_balancer::condition::{self, Report};
 use load_balancer::{Capacity, Wanted, host_ports};
@@ -41,6 +42,8 @@ pub struct Maps {
     pub ipcache: Box<dyn Table<PrefixKey, Route>>,
     /// What is here.
     pub endpoints: Box<dyn Table<AddressKey, Endpoint>>,
+    /// By which device nodes are known.
+    pub neighbours: Box<dyn Table<AddressKey, Neighbour>>,
     /// Services.
     pub services: services::Maps,
     /// Policy.
@@ -67,8 +70,10 @@ pub struct Parts {
     pub policy_room: policy::plan::Capacity,
     /// Ports of the node that no policy shuts.
     pub failsafe: Failsafe,
-    /// The node's routes; none in tests without a kernel.
+    /// The node's routes and neighbours; none in tests without a kernel.
     pub netlink: Option<Netlink>,
+    /// Whether a node on the link is known by its device.
+    pub verify_node_mac: bool,
     /// The programs.
     pub loaded: Arc<dyn Loaded>,
     /// Pods of this node.
@@ -116,6 +121,7 @@ pub struct State {
     pub(super) node_policy: u32,
     /// What topology was applied, and whether with the sweep.
     pub(super) applied: Option<(Desired, bool)>,
+    pub(super) neighbours: Neighbours,
     /// Translations left over from before this process are gone.
     cleared: bool,
     pub(super) names_are_old: bool,
@@ -156,6 +162,7 @@ impl State {
             services: Services::new(balancer),
             nodes: Watched::default(),
             applied: None,
+            neighbours: Neighbours::default(),
             cleared: false,
             names_are_old: true,
             host_ports_are_old: true,
@@ -172,6 +179,7 @@ impl State {
         match input {
             Input::Node(told) => {
                 let listed = matches!(told, Told::End);
+                self.neighbours.look_again();
                 for difference in self.nodes.take(told) {
                     if difference.key == self.parts.own.name {
                         self.own_node_changed();
@@ -228,6 +236,7 @@ impl State {
     /// Plans and applies until nothing is left to do. What fails is told in status and tried again at the next tick.
     pub fn settle(&mut self) {
         self.attempt("routes", Self::settle_topology);
+        self.attempt("neighbours", Self::settle_neighbours);
         self.attempt("identities", Self::settle_identities);
         self.attempt("policies", Self::settle_policies);
         self.attempt("services", Self::settle_services);
@@ -238,6 +247,7 @@ impl State {
     /// Looks at what nobody tells: the node's own network, who listens, what failed before.
     pub fn tick(&mut self) {
         self.attempt("node", Self::look_at_node);
+        self.neighbours.look_again();
         self.attempt("tracing", Self::adjust_tracing);
         self.attempt("policies", Self::sweep_policies);
         self.settle();
@@ -298,6 +308,21 @@ impl State {
         }
         self.applied = Some((desired, sweep));
         Ok(())
+    }
+
+    fn settle_neighbours(&mut self) -> Result<(), Error> {
+        let Some(netlink) = &self.parts.netlink else { return Ok(()) };
+        let none = Facts { addresses: Vec::new(), ..self.parts.facts.clone() };
+        // Without addresses nothing is on the link.
+        let facts = if self.parts.verify_node_mac { &self.parts.facts } else { &none };
+        let nodes = (&self.parts.own.name, self.nodes.values());
+        self.neighbours.settle(nodes, self.nodes.is_synced(), facts, netlink, &*self.parts.maps.neighbours)
+    }
+
+    /// The kernel has found a neighbour, or another in its place.
+    pub fn neighbours_changed(&mut self) {
+        self.neighbours.look_again();
+        self.attempt("neighbours", Self::settle_neighbours);
     }
 
     fn settle_services(&mut self) -> Result<(), Error> {

@@ -131,6 +131,7 @@ fn fixture(backends: usize) -> Fixture {
         maps: Maps {
             ipcache: Box::new(ipcache.clone()),
             endpoints: empty(),
+            neighbours: empty(),
             services: services::Maps {
                 frontends: Box::new(frontends.clone()),
                 backends: Box::new(backends.clone()),
@@ -153,6 +154,7 @@ fn fixture(backends: usize) -> Fixture {
         failsafe: Failsafe::default(),
         ipcache_room: 99,
         netlink: None,
+        verify_node_mac: true,
         loaded: fake.clone(),
         pods: Arc::new(Pods::new(empty(), fake.clone(), collector.clone())),
         sockets: Arc::new(PodSockets::new(empty())),

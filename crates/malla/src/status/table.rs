@@ -4,6 +4,7 @@ use super::{Node, Report};
 use crate::units::{bytes, count, duration};
 use agent::status::{Packets, State, Status};
 use comfy_table::{Table, presets::NOTHING};
+use model::NodeName;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -23,6 +24,9 @@ pub fn render(report: &Report, verbose: bool) -> String {
             details(&mut out, node, status);
         } else {
             push(&mut out, &format!("{}: {}", node.node, adoption(status)));
+            for line in origins(status) {
+                push(&mut out, &format!("{}: {line}", node.node));
+            }
         }
     }
     out
@@ -111,6 +115,10 @@ fn details(out: &mut String, node: &Node, status: &Status) {
     for table in policies.tables.iter().filter(|table| table.used > 0) {
         push(out, &format!("  policy map   {}: {} of {}", table.name, table.used, table.room));
     }
+    push(out, &format!("  other nodes  {} known by their devices", status.node_origins.by_device));
+    for line in origins(status) {
+        push(out, &format!("  other nodes  {line}"));
+    }
     let events = status.events;
     let (written, lost, missed) = (count(events.written), count(events.lost), count(events.missed));
     push(
@@ -170,6 +178,20 @@ fn adoption(status: &Status) -> String {
         a.maps_created.len(),
         a.links_created.len()
     )
+}
+
+/// Of which nodes it is not known what is theirs.
+fn origins(status: &Status) -> Vec<String> {
+    let names = |nodes: &[NodeName]| nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let (unknown, by_address) = (&status.node_origins.unknown, &status.node_origins.by_address);
+    let mut out = Vec::new();
+    if !unknown.is_empty() {
+        out.push(format!("shut out until they answer on the link: {}", names(unknown)));
+    }
+    if !by_address.is_empty() {
+        out.push(format!("known by their addresses alone, which can be forged: {}", names(by_address)));
+    }
+    out
 }
 
 const fn word(state: State) -> &'static str {

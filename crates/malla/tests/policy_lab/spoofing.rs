@@ -257,9 +257,86 @@ fn tunnels_lie(lab: &mut Lab) {
     }
 }
 
+/// Frames from the device of worker-2 that name another device, or another node, at the door of worker-1.
+fn devices_lie(lab: &mut Lab) {
+    let (index, own) = device(&lab.namespace("worker-2"), "eth0");
+    let (_, door) = device(&lab.namespace("worker-1"), "eth0");
+    let [control_plane, worker_1, worker_2]: [IpAddr; 3] = [2, 3, 4].map(|last| [172, 18, 0, last].into());
+    let number = identity(lab, "x/c");
+    let other = [own[0], own[1], own[2], own[3], own[4], own[5] ^ 1];
+    let third = identity(lab, "x/a");
+    for family in [0, 1] {
+        let ear = lab.listen("z/b", family);
+        let (to, pod) = (&ear, lab.pod("x/c").addresses[family]);
+        let of_third = lab.pod("x/a").addresses[family];
+        let send = |mac: Mac, node: IpAddr, vni: u32, inner: IpAddr| {
+            move |lab: &Lab, payload: &[u8]| {
+                let outer = frame((mac, door), node, worker_1, (5555, VXLAN_PORT), &tunnelled(vni, inner, to, payload));
+                send_frame(&lab.namespace("worker-2"), index, &outer);
+            }
+        };
+        lab.arrives("a node by its device", &ear, send(own, worker_2, number, pod));
+        let reason = "INVALID_SOURCE_MAC";
+        lab.refused("a node by another device", "worker-1", reason, &ear, send(other, worker_2, number, pod));
+        let another = send(own, control_plane, third, of_third);
+        lab.refused("another node's tunnel by this node's device", "worker-1", reason, &ear, another);
+    }
+}
+
+/// With native routing there is no tunnel to tell who sent: the device is all that does.
+fn devices_lie_natively(lab: &mut Lab) {
+    // Sent from the segment itself: a node lets no such frame out.
+    let (index, _) = device(&lab.namespace("fabric"), "br0");
+    let (_, own) = device(&lab.namespace("worker-2"), "eth0");
+    let (_, door) = device(&lab.namespace("worker-1"), "eth0");
+    let other = [own[0], own[1], own[2], own[3], own[4], own[5] ^ 1];
+    for family in [0, 1] {
+        let ear = lab.listen("z/b", family);
+        let to = ear.address;
+        let send = |mac: Mac, from: IpAddr| {
+            move |lab: &Lab, payload: &[u8]| {
+                let whole = frame((mac, door), from, to, (5555, PORT), payload);
+                send_frame(&lab.namespace("fabric"), index, &whole);
+            }
+        };
+        let pod = |lab: &Lab, name: &str| lab.pod(name).addresses[family];
+        let node: IpAddr = ["172.18.0.2", "fc00:f853:ccd:e793::2"][family].parse().unwrap();
+        let world: IpAddr = ["203.0.113.9", "2001:db8:113::9"][family].parse().unwrap();
+        let (its, of_third, here) = (pod(lab, "x/c"), pod(lab, "x/a"), pod(lab, "y/b"));
+        lab.arrives("a Pod by its node's device", &ear, send(own, its));
+        lab.arrives("the world by any device", &ear, send(other, world));
+        let reason = "INVALID_SOURCE_MAC";
+        lab.refused("a Pod by a device of nobody", "worker-1", reason, &ear, send(other, its));
+        lab.refused("a third node's Pod by this node's device", "worker-1", reason, &ear, send(own, of_third));
+        lab.refused("a third node by this node's device", "worker-1", reason, &ear, send(own, node));
+        lab.refused("the receiver's Pod", "worker-1", "INVALID_SOURCE_IP", &ear, send(own, here));
+    }
+}
+
+/// Every agent knows the devices of the two others.
+fn devices_are_known(lab: &Lab) {
+    let arguments = ["status", "--lab", &lab.cluster.name, "-o", "json"];
+    let said = Command::new(malla_path()).args(arguments).env_remove("MALLA_LAB").output().unwrap();
+    let report: Value = serde_json::from_slice(&said.stdout).unwrap_or_else(|_| panic!("{}", text(&said)));
+    let nodes = report["nodes"].as_array().expect("nodes");
+    assert_eq!(nodes.len(), 3);
+    for node in nodes {
+        let origins = serde_json::json!({"by_device": 2, "unknown": [], "by_address": []});
+        assert_eq!(node["status"]["node_origins"], origins, "{node}");
+    }
+}
+
 #[test]
 fn nobody_passes_for_somebody_else() {
     let mut lab = Lab::up("vxlan");
+    devices_are_known(&lab);
     pods_lie(&mut lab);
     tunnels_lie(&mut lab);
+    devices_lie(&mut lab);
+}
+
+#[test]
+fn nobody_passes_for_somebody_else_natively() {
+    let mut lab = Lab::up("native");
+    devices_lie_natively(&mut lab);
 }
