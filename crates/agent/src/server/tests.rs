@@ -16,8 +16,10 @@ impl Fixture {
         std::fs::write(&path, b"left over").unwrap();
         let listener = bind(&path).unwrap();
         let hub = Arc::new(Hub::new("n".into()));
+        let table = Box::new(crate::table::memory::MemoryTable::with_capacity(1));
+        let followers = Arc::new(Followers::new(table).unwrap());
         let (questions, mut asked) = mpsc::channel(8);
-        tokio::spawn(serve(listener, Context { questions, hub: hub.clone() }));
+        tokio::spawn(serve(listener, Context { questions, hub: hub.clone(), followers }));
         tokio::spawn(async move {
             while let Some(question) = asked.recv().await {
                 if let Question::References(address, answer) = question {

@@ -16,7 +16,7 @@ use crate::config::config;
 use crate::scratch::{Scratch, endpoint_of, route_of};
 use crate::skb::Skb;
 use crate::enforce::{self, Here};
-use crate::{deliver, fragments, masquerade, refusal, services, track};
+use crate::{deliver, events, fragments, masquerade, refusal, services, track};
 
 #[classifier]
 pub fn from_network(ctx: TcContext) -> i32 {
@@ -55,6 +55,7 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
     let mut unmasked = false;
     if to_host && masquerade::inward(skb, s)? {
         unmasked = true;
+        events::follow(s);
         target = endpoint_of(&s.headers.destination);
         to_host = false;
     }
