@@ -7,9 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use datapath_layouts::maps::{self as info, ALL, MapInfo};
 use datapath_layouts::{
     AddressKey, Affinity, AffinityKey, AffinityMemberKey, Backend, BackendKey, CidrId, Endpoint, Flow, FlowKey,
-    Followed, FragmentKey, FragmentPorts, Frontend, FrontendKey, IdentityInfo, MaglevTable, NatKey, NatMapping, NodeConfig,
-    PeerKey, Policy, PolicyKey, PrefixKey, RangeKey, Route, Row, RowKey, ServiceFlow, SocketReverse, SocketReverseKey,
-    SourceRangeKey, StatsValue,
+    Followed, FragmentKey, FragmentPorts, Frontend, FrontendKey, IdentityInfo, MaglevTable, NatKey, NatMapping,
+    NodeConfig, PeerKey, Policy, PolicyKey, PrefixKey, RangeKey, Route, Row, RowKey, ServiceFlow, SocketReverse,
+    SocketReverseKey, SourceRangeKey, StatsValue,
 };
 
 use crate::adopt::{Adoption, check_map};

@@ -7,9 +7,9 @@ use std::path::Path;
 use datapath_layouts::maps::{self as info, MapInfo};
 use datapath_layouts::{
     AddressKey, Affinity, AffinityKey, AffinityMemberKey, Backend, BackendKey, CidrId, Endpoint, Flow, FlowKey,
-    Followed, FragmentKey, FragmentPorts, Frontend, FrontendKey, IdentityInfo, MaglevTable, NatKey, NatMapping, PeerKey, Policy,
-    PolicyKey, PrefixKey, RangeKey, Route, Row, RowKey, ServiceFlow, SocketReverse, SocketReverseKey, SourceRangeKey,
-    StatsValue, stats,
+    Followed, FragmentKey, FragmentPorts, Frontend, FrontendKey, IdentityInfo, MaglevTable, NatKey, NatMapping,
+    PeerKey, Policy, PolicyKey, PrefixKey, RangeKey, Route, Row, RowKey, ServiceFlow, SocketReverse, SocketReverseKey,
+    SourceRangeKey, StatsValue, stats,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

@@ -95,9 +95,7 @@ impl Followers {
     }
 
     fn write(&self, ends: &[End]) -> Result<(), TableError> {
-        let kernel = |end: &End| {
-            FollowedEnd::new(Address::from_ip(end.address.ip()), end.address.port(), end.protocol)
-        };
+        let kernel = |end: &End| FollowedEnd::new(Address::from_ip(end.address.ip()), end.address.port(), end.protocol);
         self.table.insert(&0, &Followed::of(&ends.iter().map(kernel).collect::<Vec<_>>()))
     }
 

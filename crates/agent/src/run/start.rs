@@ -79,11 +79,8 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     let names = Arc::new(RwLock::new(Names::default()));
     read_events(&datapath, &hub, &names, node)?;
     serve_cni(args, &network)?;
-    let questions = serve_agent(
-        server::bind(&args.state_dir.join("agent.sock"))?,
-        &hub,
-        Followers::new(followed(&datapath))?,
-    );
+    let questions =
+        serve_agent(server::bind(&args.state_dir.join("agent.sock"))?, &hub, Followers::new(followed(&datapath))?);
     let (health, health_trouble) = (watch::Sender::default(), Trouble::default());
     tokio::spawn(health_checks::serve(health.subscribe(), health_trouble.clone()));
     let watches = Watches::default();

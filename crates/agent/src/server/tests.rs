@@ -61,6 +61,7 @@ async fn references_are_answered_and_nonsense_refused() {
     assert!(fixture.text("/v1/backends/10.244.1.2").await.ends_with(r#"{"references":1,"last_resort":0}"#));
     assert!(fixture.text("/v1/backends/fd00::2").await.ends_with(r#"{"references":0,"last_resort":0}"#));
     assert!(fixture.text("/v1/backends/rubbish").await.starts_with("HTTP/1.1 400"));
+    assert!(fixture.text("/v1/trace?end=icmp,1.2.3.4:5").await.starts_with("HTTP/1.1 400"));
     assert!(fixture.text("/nowhere").await.starts_with("HTTP/1.1 404"));
     assert!(fixture.text("/healthz").await.starts_with("HTTP/1.1 503"), "a loop that does not answer is not healthy");
 }

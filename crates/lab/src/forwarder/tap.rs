@@ -50,6 +50,8 @@ pub struct Said {
 pub enum Step {
     /// The client was accepted; nothing has been sent into the fabric.
     Accepted,
+    /// Whoever listens has made ready: it connects to the target now.
+    Begun,
     /// The target has accepted too.
     Connected,
     /// The target has refused, or did not answer in time.
@@ -146,7 +148,9 @@ impl Tap {
             waits: true,
         };
         self.say(&said).await;
-        Some(Told { tap: self.clone(), said, socket: Some(socket) })
+        let told = Told { tap: self.clone(), said, socket: Some(socket) };
+        told.say(Step::Begun).await;
+        Some(told)
     }
 
     async fn say(&self, said: &Said) {

@@ -52,8 +52,12 @@ pub fn remedy(record: &Record) -> String {
             let service = service(record);
             format!("a ready endpoint of {service}: a Pod that its selector finds and that is Ready")
         }
-        "NO_LOCAL_BACKEND" => format!("a ready endpoint of {} on this node, or traffic policy Cluster", service(record)),
-        "DENIED_BY_LB_SRC_RANGE_CHECK" => format!("{} in the Service's loadBalancerSourceRanges", record.source.address),
+        "NO_LOCAL_BACKEND" => {
+            format!("a ready endpoint of {} on this node, or traffic policy Cluster", service(record))
+        }
+        "DENIED_BY_LB_SRC_RANGE_CHECK" => {
+            format!("{} in the Service's loadBalancerSourceRanges", record.source.address)
+        }
         "IS_A_CLUSTERIP" => "a port that the Service has".to_owned(),
         "TTL_EXCEEDED" => "a packet with a larger TTL".to_owned(),
         "PACKET_TOO_BIG" => "smaller packets: the sender was told the size that passes".to_owned(),

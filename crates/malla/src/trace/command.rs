@@ -26,7 +26,8 @@ struct Connection {
 pub async fn run(selection: &Selection, command: &[String]) -> anyhow::Result<Vec<Gathered>> {
     let agents = selection.agents()?;
     let socket = Folders::of(&selection.lab.parse()?).forwarder_socket();
-    let stream = UnixStream::connect(&socket).await.with_context(|| format!("ask the forwarder at {}", socket.display()))?;
+    let stream =
+        UnixStream::connect(&socket).await.with_context(|| format!("ask the forwarder at {}", socket.display()))?;
     let (lines, mut answers) = stream.into_split();
     let mut lines = BufReader::new(lines).lines();
     ensure!(lines.next_line().await?.is_some(), "the forwarder has hung up");

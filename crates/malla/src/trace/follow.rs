@@ -37,7 +37,8 @@ pub async fn follow(agents: &[Agent], end: SocketAddr) -> anyhow::Result<Followe
     let mut followed = Followed { book: book.clone(), tasks: Vec::new() };
     for (at, agent) in agents.iter().enumerate() {
         let body = tokio::time::timeout(LIMIT, agent.open(&path)).await;
-        let body = body.context("no answer in time").flatten().with_context(|| format!("follow on node {}", agent.name))?;
+        let body =
+            body.context("no answer in time").flatten().with_context(|| format!("follow on node {}", agent.name))?;
         followed.tasks.push(tokio::spawn(take_down(body, at, book.clone())));
     }
     Ok(followed)

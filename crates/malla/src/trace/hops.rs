@@ -130,7 +130,12 @@ pub fn of(visit: &Visit, start: u64) -> Vec<Hop> {
     hops.extend(tracking(visit, exit));
     if exit.kind == Kind::Drop {
         let rule = (exit.rule != 0).then_some(exit.rule);
-        hops.push(Hop { at_us: at(exit), detail: advice::reason(exit), rule, ..Hop::new(&exit.node.0, Place::Dropped) });
+        hops.push(Hop {
+            at_us: at(exit),
+            detail: advice::reason(exit),
+            rule,
+            ..Hop::new(&exit.node.0, Place::Dropped)
+        });
         return hops;
     }
     hops.extend(verdict(visit, exit));

@@ -80,12 +80,14 @@ pub fn assemble(gathered: &Gathered) -> Journey {
     let all: Vec<_> = gathered.records.iter().flat_map(|of_node| visits(of_node)).collect();
     let mut ways = ways(all);
     ways.retain(|way| !way.is_empty());
-    let start = gathered.forwarder.first().map(|said| said.time_us);
-    let start = start.into_iter().chain(ways.iter().filter_map(|way| Some(way.first()?.first()?.time_us))).min().unwrap_or(0);
+    let begun = gathered.forwarder.iter().find(|said| said.step == Step::Begun).map(|said| said.time_us);
+    let first = ways.iter().filter_map(|way| Some(way.first()?.first()?.time_us)).min();
+    let start = begun.into_iter().chain(first).min().unwrap_or(0);
+    let client = initiator(gathered, &ways);
     let mut told: Vec<(Shape, Told)> = Vec::new();
     let mut others = Others::default();
     for way in &ways {
-        let shape = Shape::of(way);
+        let shape = Shape::of(way, client);
         if told.iter().any(|(known, _)| known.covers(&shape)) {
             *(if shape.reply { &mut others.back } else { &mut others.there }) += 1;
         } else {
@@ -101,7 +103,9 @@ pub fn assemble(gathered: &Gathered) -> Journey {
     }
     forwarder_hops(gathered, start, &mut told);
     if ways.iter().any(clocks_disagree) {
-        notes.push("the nodes' clocks disagree: the order is that of cause, and times of different nodes don't compare".into());
+        notes.push(
+            "the nodes' clocks disagree: the order is that of cause, and times of different nodes don't compare".into(),
+        );
     }
     if gathered.lost > 0 {
         notes.push(format!("{} events were lost on their way here: hops may be missing", gathered.lost));
@@ -119,11 +123,19 @@ struct Shape {
     end: String,
 }
 
+/// The client's end: what the forwarder took, or where the first packet came from.
+fn initiator(gathered: &Gathered, ways: &[Way]) -> Option<SocketAddr> {
+    let first = || ways.first()?.first()?.first().map(|r| SocketAddr::new(r.source.address, r.source.port));
+    gathered.forwarder.first().map(|said| said.from).or_else(first)
+}
+
 impl Shape {
-    fn of(way: &Way) -> Self {
+    fn of(way: &Way, client: Option<SocketAddr>) -> Self {
         let last = way.last().and_then(|visit| visit.last());
+        // A reset that a program sent in the place of a Service is in no flow: whom it goes to says that it is an answer.
+        let back = |r: &Record| r.reply || Some(SocketAddr::new(r.destination.address, r.destination.port)) == client;
         Self {
-            reply: way.iter().any(|visit| visit.last().is_some_and(|r| r.reply)),
+            reply: way.iter().filter_map(|visit| visit.last()).any(back),
             packet: last.map_or_else(String::new, packet),
             nodes: way.iter().map(|visit| visit.node().to_owned()).collect(),
             end: last.map_or_else(String::new, |r| r.drop_reason.clone().unwrap_or_else(|| r.point.clone())),
@@ -149,7 +161,8 @@ fn packet(record: &Record) -> String {
 /// The client asked for one address, and its first packet already bore another: its socket was translated.
 fn socket_hook(gathered: &Gathered, ways: &[Way]) -> Option<Hop> {
     let wanted = gathered.wanted.filter(|_| gathered.forwarder.is_empty())?;
-    let entry = ways.iter().filter_map(|way| way.first()?.entry.as_ref()).find(|r| !r.reply && r.point == "from-endpoint")?;
+    let entry =
+        ways.iter().filter_map(|way| way.first()?.entry.as_ref()).find(|r| !r.reply && r.point == "from-endpoint")?;
     let became = SocketAddr::new(entry.destination.address, entry.destination.port);
     let changed = became != wanted;
     changed.then(|| {
@@ -177,7 +190,7 @@ fn forwarder_hops(gathered: &Gathered, start: u64, told: &mut Vec<Told>) {
         ..Hop::new("machine", Place::Forwarder)
     };
     let step = |wanted: Step| gathered.forwarder.iter().find(|said| said.step == wanted);
-    if let Some(said) = step(Step::Accepted) {
+    if let Some(said) = step(Step::Begun).or_else(|| step(Step::Accepted)) {
         let hop = of(said, "accepted; goes on as a connection of its own");
         if !told.iter().any(|way| !way.reply) {
             told.insert(0, Told { reply: false, packet: "TCP".into(), hops: Vec::new() });
@@ -190,7 +203,8 @@ fn forwarder_hops(gathered: &Gathered, start: u64, told: &mut Vec<Told>) {
         Hop { source: turn(hop.destination), destination: turn(hop.source), ..hop }
     };
     let last = step(Step::Connected).map(|said| back(said, "the target has accepted: bytes go both ways"));
-    let last = last.or_else(|| step(Step::Failed).map(|said| back(said, "the target has not accepted: the client is reset")));
+    let last =
+        last.or_else(|| step(Step::Failed).map(|said| back(said, "the target has not accepted: the client is reset")));
     if let Some(hop) = last {
         match told.iter_mut().find(|way| way.reply) {
             Some(way) => way.hops.push(hop),
@@ -218,7 +232,9 @@ fn end(gathered: &Gathered, ways: &[Way]) -> End {
     let totals = gathered.records.iter().flatten().find_map(|record| record.totals);
     let mut what = match totals {
         Some(t) if t.reset => "answered, and ended by a reset".to_owned(),
-        Some(t) => format!("answered, and closed by both ends; {} packets there, {} back", t.forward_packets, t.reply_packets),
+        Some(t) => {
+            format!("answered, and closed by both ends; {} packets there, {} back", t.forward_packets, t.reply_packets)
+        }
         None => "answered".to_owned(),
     };
     if let Some(record) = dropped {

@@ -72,7 +72,8 @@ fn clocks_that_disagree_are_confessed_and_losses_too() {
     gathered.lost = 3;
     let journey = assemble(&gathered);
     assert_eq!(places(&journey.ways[0])[0].0, "worker-1", "ways are told by their own first moment");
-    let order: Vec<&str> = journey.ways.iter().find(|way| !way.reply).unwrap().hops.iter().map(|hop| &*hop.node).collect();
+    let order: Vec<&str> =
+        journey.ways.iter().find(|way| !way.reply).unwrap().hops.iter().map(|hop| &*hop.node).collect();
     assert_eq!((order[0], *order.last().unwrap()), ("control-plane", "worker-1"));
     assert!(journey.notes[0].contains("order is that of cause") && journey.notes[1].contains("3 events"));
 }
@@ -83,7 +84,9 @@ fn a_death_tells_where_why_and_what_would_help() {
     b.remove(1);
     let last = b.last_mut().unwrap();
     (last.kind, last.drop_reason, last.point) = (Kind::Drop, Some("POLICY_DENIED".into()), "from-overlay".into());
-    last.default_deny = serde_json::from_value(serde_json::json!([{"kind": "NetworkPolicy", "namespace": "default", "name": "shut"}])).unwrap();
+    last.default_deny =
+        serde_json::from_value(serde_json::json!([{"kind": "NetworkPolicy", "namespace": "default", "name": "shut"}]))
+            .unwrap();
     let journey = assemble(&Gathered { records: vec![a, b], ..Gathered::default() });
     assert!(!journey.end.answered);
     assert_eq!(
@@ -91,7 +94,10 @@ fn a_death_tells_where_why_and_what_would_help() {
         "dropped on node worker-1 (from-overlay): POLICY_DENIED by default deny of NetworkPolicy default/shut"
     );
     let remedy = journey.end.remedy.unwrap();
-    assert!(remedy.starts_with("an ingress rule for Pod default/pod-10.244.1.2") && remedy.contains("TCP 8080"), "{remedy}");
+    assert!(
+        remedy.starts_with("an ingress rule for Pod default/pod-10.244.1.2") && remedy.contains("TCP 8080"),
+        "{remedy}"
+    );
     assert_eq!(journey.ways[0].hops.last().unwrap().place, Place::Dropped);
 }
 
@@ -121,7 +127,10 @@ fn a_socket_that_was_translated_is_told_before_its_first_packet() {
     let gathered = Gathered { wanted: Some(wanted), records: vec![vec![out, left]], ..Gathered::default() };
     let journey = assemble(&gathered);
     let first = &journey.ways[0].hops[0];
-    assert_eq!((first.place, first.destination, first.at_us), (Place::Socket, Some((wanted, BACKEND.parse().unwrap())), None));
+    assert_eq!(
+        (first.place, first.destination, first.at_us),
+        (Place::Socket, Some((wanted, BACKEND.parse().unwrap())), None)
+    );
     let direct = assemble(&Gathered { wanted: Some(BACKEND.parse().unwrap()), ..gathered });
     assert_eq!(direct.ways[0].hops[0].place, Place::Pod, "nothing was translated");
 }
@@ -130,7 +139,12 @@ fn a_socket_that_was_translated_is_told_before_its_first_packet() {
 fn the_diagram_has_everybody_once_and_no_line_breaks() {
     let text = super::super::mermaid::render(&[assemble(&over_vxlan())]);
     assert_eq!(text.matches("participant").count(), 2, "{text}");
-    assert!(text.starts_with("sequenceDiagram\n") && text.contains("N0->>N1: TCP SYN") && text.contains("N1-->>N0: TCP SYN ACK"), "{text}");
+    assert!(
+        text.starts_with("sequenceDiagram\n")
+            && text.contains("N0->>N1: TCP SYN")
+            && text.contains("N1-->>N0: TCP SYN ACK"),
+        "{text}"
+    );
     assert!(!text.contains(';'), "{text}");
 }
 

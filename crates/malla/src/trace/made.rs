@@ -31,7 +31,8 @@ pub fn opening(record: &Record) -> Record {
 
 /// A SYN to a NodePort on control-plane, whose backend is on worker-1: what each node told.
 pub fn syn_over_vxlan() -> [Vec<Record>; 2] {
-    let service = serde_json::json!({"address": "172.18.0.2", "port": 30080, "name": {"namespace": "default", "name": "spink"}});
+    let service =
+        serde_json::json!({"address": "172.18.0.2", "port": 30080, "name": {"namespace": "default", "name": "spink"}});
     let came = event("control-plane", "from-network", 10, CLIENT, NODE_PORT, &["SYN"]);
     let mut left = event("control-plane", "to-overlay", 20, CLIENT, BACKEND, &["SYN"]);
     left.service = serde_json::from_value(service).unwrap();

@@ -38,7 +38,12 @@ pub fn render(journeys: &[Journey]) -> String {
             }
         }
         if let Some(first) = journey.ways.first().and_then(|way| way.hops.first()) {
-            let _ = writeln!(out, "    Note over N{}: {}", number(&first.node), clean(&format!("end: {}", journey.end.what)));
+            let _ = writeln!(
+                out,
+                "    Note over N{}: {}",
+                number(&first.node),
+                clean(&format!("end: {}", journey.end.what))
+            );
         }
     }
     out

@@ -15,8 +15,8 @@ pub fn render(journeys: &[Journey]) -> Vec<u8> {
     for hop in hops(journeys).map(|(_, hop)| hop) {
         if !nodes.contains(&&*hop.node) {
             nodes.push(&hop.node);
-            // LINKTYPE_RAW (101), no limit of length.
-            let mut body = [101, 0, 0, 0, 0, 0, 0, 0].to_vec();
+            // LINKTYPE_ETHERNET, no limit of length. LINKTYPE_RAW would do, but libpcap can't read two interfaces of it.
+            let mut body = [1, 0, 0, 0, 0, 0, 0, 0].to_vec();
             option(&mut body, IF_NAME, hop.node.as_bytes());
             body.extend([0; 4]);
             block(&mut out, 1, &body);
@@ -63,7 +63,7 @@ fn amend(out: &mut Vec<u8>, comments: &mut Vec<String>) {
     block(out, 6, &body);
 }
 
-/// IP and TCP headers; none where the packet is no TCP, or its ends are of two families.
+/// Ethernet (without addresses), IP and TCP headers; none where the packet is no TCP, or its ends are of two families.
 fn packet(way: &Told, source: SocketAddr, destination: SocketAddr) -> Option<Vec<u8>> {
     let flags = way.packet.strip_prefix("TCP")?.split_whitespace().map(bit).fold(0, |all, bit| all | bit);
     let mut tcp = Vec::with_capacity(20);
@@ -71,7 +71,7 @@ fn packet(way: &Told, source: SocketAddr, destination: SocketAddr) -> Option<Vec
     tcp.extend(destination.port().to_be_bytes());
     tcp.extend([0; 8]);
     tcp.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
-    let mut out = match (source.ip(), destination.ip()) {
+    let (kind, ip) = match (source.ip(), destination.ip()) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             let mut ip = vec![0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0];
             ip.extend(source.octets());
@@ -80,18 +80,17 @@ fn packet(way: &Told, source: SocketAddr, destination: SocketAddr) -> Option<Vec
             let folded = (sum & 0xffff) + (sum >> 16);
             let check = !u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap_or(0);
             ip[10..12].copy_from_slice(&check.to_be_bytes());
-            ip
+            ([0x08, 0x00], ip)
         }
         (IpAddr::V6(source), IpAddr::V6(destination)) => {
             let mut ip = vec![0x60, 0, 0, 0, 0, 20, 6, 64];
             ip.extend(source.octets());
             ip.extend(destination.octets());
-            ip
+            ([0x86, 0xdd], ip)
         }
         _ => return None,
     };
-    out.extend(tcp);
-    Some(out)
+    Some([&[0; 12], &kind[..], &ip, &tcp].concat())
 }
 
 /// RFC 9293 §3.1.

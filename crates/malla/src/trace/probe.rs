@@ -33,7 +33,8 @@ pub async fn run(selection: &Selection, from: &str, to: &str) -> anyhow::Result<
     exec.args(["lab", "exec", "--name", &selection.lab, "-n", &pod.namespace, &pod.name, "--"]);
     exec.arg(&malla).args(["trace", "--probe", &wanted.to_string(), "--source-port", &port.to_string()]);
     let output = exec.stdin(Stdio::null()).output();
-    let output = tokio::time::timeout(LIMIT * 2, output).await.context("the probe did not end")?.context("enter the Pod")?;
+    let output =
+        tokio::time::timeout(LIMIT * 2, output).await.context("the probe did not end")?.context("enter the Pod")?;
     let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     if said.is_empty() {
         bail!("the probe could not run in Pod {pod}: {}", String::from_utf8_lossy(&output.stderr).trim());

@@ -20,7 +20,8 @@ pub fn render(journeys: &[Journey]) -> String {
 
 /// Draws one from `top` on; where it ends.
 fn one(out: &mut String, journey: &Journey, top: usize) -> usize {
-    let hops: Vec<(&Hop, bool)> = journey.ways.iter().flat_map(|way| way.hops.iter().map(|hop| (hop, way.reply))).collect();
+    let hops: Vec<(&Hop, bool)> =
+        journey.ways.iter().flat_map(|way| way.hops.iter().map(|hop| (hop, way.reply))).collect();
     let head = top + 3 * LINE;
     let bottom = head + (hops.len() + 1) * LINE;
     text(out, MARGIN, top + LINE, "black", &format!("{} -> {}", journey.client, wanted(journey)));
@@ -38,14 +39,25 @@ fn one(out: &mut String, journey: &Journey, top: usize) -> usize {
     for (at, (hop, reply)) in hops.iter().enumerate() {
         let (x, y) = (MARGIN + world(hop) * WORLD + WORLD / 2, head + (at + 1) * LINE);
         let _ = write!(points, "{x},{y} ");
-        let colour = if hop.place == Place::Dropped { "#c00" } else if *reply { "#06c" } else { "#080" };
+        let colour = if hop.place == Place::Dropped {
+            "#c00"
+        } else if *reply {
+            "#06c"
+        } else {
+            "#080"
+        };
         let _ = writeln!(out, "<circle cx=\"{x}\" cy=\"{y}\" r=\"4\" fill=\"{colour}\"/>");
         let time = hop.at_us.map_or_else(String::new, |us| format!("+{us}us "));
         let line = format!("{time}{} {}: {}", hop.node, hop.place.text(), what(hop));
         text(out, MARGIN + 3 * WORLD + 8, y + 4, colour, &line);
     }
-    let _ = writeln!(out, "<polyline points=\"{}\" fill=\"none\" stroke=\"#444\" stroke-width=\"1.5\"/>", points.trim_end());
-    let remedy = journey.end.remedy.as_ref().map_or_else(String::new, |remedy| format!("; would let it pass: {remedy}"));
+    let _ = writeln!(
+        out,
+        "<polyline points=\"{}\" fill=\"none\" stroke=\"#444\" stroke-width=\"1.5\"/>",
+        points.trim_end()
+    );
+    let remedy =
+        journey.end.remedy.as_ref().map_or_else(String::new, |remedy| format!("; would let it pass: {remedy}"));
     let colour = if journey.end.answered { "#080" } else { "#c00" };
     text(out, MARGIN, bottom + LINE, colour, &format!("end: {}{remedy}", journey.end.what));
     bottom + 2 * LINE

@@ -170,7 +170,8 @@ mod tests {
     #[test]
     fn two_packets_on_two_cpus_are_kept_apart() {
         let [a, _] = syn_over_vxlan();
-        let other: Vec<Record> = a.iter().map(|r| Record { cpu: 1, tcp_flags: vec!["ACK".into()], ..r.clone() }).collect();
+        let other: Vec<Record> =
+            a.iter().map(|r| Record { cpu: 1, tcp_flags: vec!["ACK".into()], ..r.clone() }).collect();
         let mixed: Vec<Record> = a.iter().zip(&other).flat_map(|(x, y)| [x.clone(), y.clone()]).collect();
         let visits = visits(&mixed);
         assert_eq!(visits.len(), 2);

@@ -2,7 +2,7 @@
 //! native routing, to the node of the Pod and to another one, allowed, denied by policy, and without a backend.
 //!
 //! Times, ports that the kernel chose and the Pods' addresses are masked; everything else, its order included, is in
-//! `golden/`. Needs root, `malla-cni` beside `malla`, kubectl and curl.
+//! `golden/`, which a run with `MALLA_GOLDEN=write` writes anew. Needs root, `malla-cni` beside `malla`, kubectl and curl.
 #![forbid(unsafe_code)]
 
 #[path = "../lab/commands.rs"]
@@ -10,6 +10,7 @@
 mod commands;
 mod mask;
 
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -65,10 +66,18 @@ impl World {
     /// `malla trace -- curl` to a NodePort, until it is told as the golden text has it: the API's news take a moment.
     fn curl(&self, node: &str, port: u16, golden: &str) {
         let url = format!("http://127.0.0.1:{}/", self.port(node, port));
-        self.is_golden(&["--", "curl", "-s", "-m", "3", &url], golden);
+        self.is_golden(&["--", "curl", "-s", "--noproxy", "*", "-m", "3", &url], golden);
     }
 
     fn is_golden(&self, arguments: &[&str], golden: &str) {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trace/golden").join(golden).with_extension("txt");
+        if std::env::var_os("MALLA_GOLDEN").is_some() {
+            std::thread::sleep(Duration::from_secs(3));
+            let output = self.trace(arguments);
+            let told = mask::masked(&String::from_utf8_lossy(&output.stdout), &self.addresses());
+            std::fs::write(&file, told).unwrap();
+        }
+        let golden = &std::fs::read_to_string(&file).unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             let output = self.trace(arguments);
@@ -112,9 +121,9 @@ impl World {
 #[test]
 fn the_journey_over_vxlan() {
     let world = World::up("vxlan");
-    world.curl("worker-1", 30080, include_str!("golden/same-node.txt"));
-    world.curl("worker-2", 30080, include_str!("golden/vxlan-other-node.txt"));
-    world.is_golden(&["--from", "client", "--to", "default/spink:80"], include_str!("golden/vxlan-pod.txt"));
+    world.curl("worker-1", 30080, "same-node");
+    world.curl("worker-2", 30080, "vxlan-other-node");
+    world.is_golden(&["--from", "client", "--to", "default/spink:80"], "vxlan-pod");
     other_forms(&world);
     nobody_else_pays(&world);
     deaths(&world);
@@ -124,35 +133,47 @@ fn the_journey_over_vxlan() {
 #[test]
 fn the_journey_with_native_routing() {
     let world = World::up("native");
-    world.curl("worker-1", 30080, include_str!("golden/same-node.txt"));
+    world.curl("worker-1", 30080, "same-node");
     // A client from outside goes through the tunnel with native routing too: the way back must be known.
-    world.curl("worker-2", 30080, include_str!("golden/vxlan-other-node.txt"));
-    world.is_golden(&["--from", "client", "--to", "default/spink:80"], include_str!("golden/native-pod.txt"));
+    world.curl("worker-2", 30080, "vxlan-other-node");
+    world.is_golden(&["--from", "client", "--to", "default/spink:80"], "native-pod");
     deaths(&world);
     world.is_left_alone();
 }
 
 /// Denied by policy, on the Pod's node and coming from another; and a Service without a backend.
 fn deaths(world: &World) {
-    world.curl("worker-2", 30081, include_str!("golden/no-backend.txt"));
+    world.curl("worker-2", 30081, "no-backend");
     world.apply(DENY);
-    world.curl("worker-1", 30080, include_str!("golden/denied-same-node.txt"));
-    world.curl("worker-2", 30080, include_str!("golden/denied-other-node.txt"));
+    world.curl("worker-1", 30080, "denied-same-node");
+    world.curl("worker-2", 30080, "denied-other-node");
 }
 
 fn other_forms(world: &World) {
     let url = format!("http://127.0.0.1:{}/", world.port("worker-2", 30080));
-    let json = world.trace(&["-o", "json", "--", "curl", "-s", "-m", "3", &url]);
-    let journeys: Value = serde_json::from_slice(&json.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&json)));
-    assert_eq!((journeys.as_array().unwrap().len(), &journeys[0]["end"]["answered"]), (1, &Value::Bool(true)), "{journeys}");
-    let places: Vec<&str> = journeys[0]["ways"][0]["hops"].as_array().unwrap().iter().map(|hop| hop["place"].as_str().unwrap()).collect();
+    let json = world.trace(&["-o", "json", "--", "curl", "-s", "--noproxy", "*", "-m", "3", &url]);
+    let journeys: Value =
+        serde_json::from_slice(&json.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&json)));
+    assert_eq!(
+        (journeys.as_array().unwrap().len(), &journeys[0]["end"]["answered"]),
+        (1, &Value::Bool(true)),
+        "{journeys}"
+    );
+    let places: Vec<&str> =
+        journeys[0]["ways"][0]["hops"].as_array().unwrap().iter().map(|hop| hop["place"].as_str().unwrap()).collect();
     assert_eq!((places[0], *places.last().unwrap()), ("forwarder", "pod"), "{places:?}");
-    let mermaid = world.trace(&["-o", "mermaid", "--", "curl", "-s", "-m", "3", &url]);
+    let mermaid = world.trace(&["-o", "mermaid", "--", "curl", "-s", "--noproxy", "*", "-m", "3", &url]);
     let mermaid = String::from_utf8_lossy(&mermaid.stdout).into_owned();
     assert!(mermaid.starts_with("sequenceDiagram\n"), "{mermaid}");
     for node in ["machine", "worker-2", "worker-1"] {
         assert_eq!(mermaid.matches(&format!(" as {node}\n")).count(), 1, "{mermaid}");
     }
+    let capture = world.trace(&["-o", "pcapng", "--", "curl", "-s", "--noproxy", "*", "-m", "3", &url]);
+    let file = world.folder.path().join("journey.pcapng");
+    std::fs::write(&file, &capture.stdout).unwrap();
+    let read = Command::new("tcpdump").args(["-n", "-r", file.to_str().unwrap()]).output().unwrap();
+    let packets = String::from_utf8_lossy(&read.stdout).into_owned();
+    assert!(read.status.success() && packets.matches("Flags [S.]").count() >= 4, "{}", text(&read));
     // A command that sends nothing into the lab has no journey; what it prints is not the account's.
     let nothing = world.trace(&["-o", "json", "--", "echo", "printed"]);
     assert_eq!((nothing.status.code(), &*nothing.stdout), (Some(3), &b"[]\n"[..]), "{}", text(&nothing));
@@ -162,7 +183,7 @@ fn other_forms(world: &World) {
 fn nobody_else_pays(world: &World) {
     let url = format!("http://127.0.0.1:{}/", world.port("worker-2", 30080));
     let mut other = Command::new("sh")
-        .args(["-c", "while curl -s -m 3 \"$0\"; do :; done", &url])
+        .args(["-c", "while curl -s --noproxy '*' -m 3 \"$0\"; do :; done", &url])
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
@@ -172,10 +193,11 @@ fn nobody_else_pays(world: &World) {
         NODES.map(|node| std::fs::metadata(file(node)).unwrap().modified().unwrap())
     };
     let before = settings();
-    let output = world.trace(&["-o", "json", "--", "curl", "-s", "-m", "3", &url]);
+    let output = world.trace(&["-o", "json", "--", "curl", "-s", "--noproxy", "*", "-m", "3", &url]);
     other.kill().unwrap();
     other.wait().unwrap();
-    let journeys: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output)));
+    let journeys: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output)));
     assert_eq!(journeys.as_array().unwrap().len(), 1, "only the command's own: {journeys}");
     assert_eq!(settings(), before, "programs were replaced");
 }

@@ -38,8 +38,10 @@ fn counts(text: &str) -> String {
     text.lines()
         .map(|line| {
             let counted = line.starts_with("then ") || line.starts_with("end: answered, and closed");
-            let masked = |word: &str| if word.bytes().all(|b| b.is_ascii_digit()) { "N".to_owned() } else { word.to_owned() };
-            let line = if counted { line.split(' ').map(masked).collect::<Vec<_>>().join(" ") } else { line.to_owned() };
+            let masked =
+                |word: &str| if word.bytes().all(|b| b.is_ascii_digit()) { "N".to_owned() } else { word.to_owned() };
+            let line =
+                if counted { line.split(' ').map(masked).collect::<Vec<_>>().join(" ") } else { line.to_owned() };
             line + "\n"
         })
         .collect()
