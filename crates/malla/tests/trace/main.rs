@@ -77,7 +77,7 @@ impl World {
             let told = mask::masked(&String::from_utf8_lossy(&output.stdout), &self.addresses());
             std::fs::write(&file, told).unwrap();
         }
-        let golden = &std::fs::read_to_string(&file).unwrap();
+        let golden = std::fs::read_to_string(&file).unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             let output = self.trace(arguments);
