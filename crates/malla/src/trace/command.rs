@@ -67,7 +67,16 @@ pub async fn run(selection: &Selection, command: &[String]) -> anyhow::Result<Ve
     for (_, connection) in connections {
         let (records, lost) = connection.followed.end().await;
         let wanted = connection.said.first().map(|said| said.listen);
-        all.push(Gathered { who: command.join(" "), wanted, forwarder: connection.said, records, failure: None, lost });
+        let client = connection.said.first().map(|said| said.from);
+        all.push(Gathered {
+            who: command.join(" "),
+            client,
+            wanted,
+            forwarder: connection.said,
+            records,
+            failure: None,
+            lost,
+        });
     }
     Ok(all)
 }

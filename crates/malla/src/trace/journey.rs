@@ -13,6 +13,8 @@ use std::net::SocketAddr;
 pub struct Gathered {
     /// Who opened it, in words: a command, or a Pod.
     pub who: String,
+    /// The end that was followed: the client's, in the cluster's network.
+    pub client: Option<SocketAddr>,
     /// What the client asked for.
     pub wanted: Option<SocketAddr>,
     /// What the forwarder said.
@@ -83,11 +85,10 @@ pub fn assemble(gathered: &Gathered) -> Journey {
     let begun = gathered.forwarder.iter().find(|said| said.step == Step::Begun).map(|said| said.time_us);
     let first = ways.iter().filter_map(|way| Some(way.first()?.first()?.time_us)).min();
     let start = begun.into_iter().chain(first).min().unwrap_or(0);
-    let client = initiator(gathered, &ways);
     let mut told: Vec<(Shape, Told)> = Vec::new();
     let mut others = Others::default();
     for way in &ways {
-        let shape = Shape::of(way, client);
+        let shape = Shape::of(way, gathered.client);
         if told.iter().any(|(known, _)| known.covers(&shape)) {
             *(if shape.reply { &mut others.back } else { &mut others.there }) += 1;
         } else {
@@ -97,16 +98,18 @@ pub fn assemble(gathered: &Gathered) -> Journey {
     }
     let mut told: Vec<Told> = told.into_iter().map(|(_, told)| told).collect();
     let mut notes = Vec::new();
+    if ways.iter().any(clocks_disagree) {
+        // Times don't say any more which way came first; the question precedes the answer.
+        told.sort_by_key(|way| way.reply);
+        notes.push(
+            "the nodes' clocks disagree: the order is that of cause, and times of different nodes don't compare".into(),
+        );
+    }
     if let Some(hop) = socket_hook(gathered, &ways) {
         place_first(&mut told, hop);
         notes.push("the socket hook ran before the first packet; it has no time of its own".to_owned());
     }
     forwarder_hops(gathered, start, &mut told);
-    if ways.iter().any(clocks_disagree) {
-        notes.push(
-            "the nodes' clocks disagree: the order is that of cause, and times of different nodes don't compare".into(),
-        );
-    }
     if gathered.lost > 0 {
         notes.push(format!("{} events were lost on their way here: hops may be missing", gathered.lost));
     }
@@ -121,12 +124,6 @@ struct Shape {
     packet: String,
     nodes: Vec<String>,
     end: String,
-}
-
-/// The client's end: what the forwarder took, or where the first packet came from.
-fn initiator(gathered: &Gathered, ways: &[Way]) -> Option<SocketAddr> {
-    let first = || ways.first()?.first()?.first().map(|r| SocketAddr::new(r.source.address, r.source.port));
-    gathered.forwarder.first().map(|said| said.from).or_else(first)
 }
 
 impl Shape {

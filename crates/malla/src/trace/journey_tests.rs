@@ -6,7 +6,8 @@ fn over_vxlan() -> Gathered {
     let ([mut a, mut b], [back_a, back_b]) = (syn_over_vxlan(), answer_over_vxlan());
     a.extend(back_a);
     b.extend(back_b);
-    Gathered { who: "curl".into(), records: vec![a, b], ..Gathered::default() }
+    let client = Some(CLIENT.parse().unwrap());
+    Gathered { who: "curl".into(), client, records: vec![a, b], ..Gathered::default() }
 }
 
 fn places(way: &Told) -> Vec<(&str, Place)> {
@@ -71,7 +72,7 @@ fn clocks_that_disagree_are_confessed_and_losses_too() {
     gathered.records[1].iter_mut().for_each(|record| record.time_us -= 500_000);
     gathered.lost = 3;
     let journey = assemble(&gathered);
-    assert_eq!(places(&journey.ways[0])[0].0, "worker-1", "ways are told by their own first moment");
+    assert!(!journey.ways[0].reply, "the question precedes the answer, whatever the clocks say");
     let order: Vec<&str> =
         journey.ways.iter().find(|way| !way.reply).unwrap().hops.iter().map(|hop| &*hop.node).collect();
     assert_eq!((order[0], *order.last().unwrap()), ("control-plane", "worker-1"));

@@ -26,7 +26,8 @@ pub async fn run(selection: &Selection, from: &str, to: &str) -> anyhow::Result<
     let own = *addresses.iter().find(same).with_context(|| format!("Pod {pod} has no address of that family"))?;
     // Below what the kernel hands out by itself (ip_local_port_range), so that it is free with all probability.
     let port = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap_or(0);
-    let followed = follow(&agents, SocketAddr::new(own, port)).await?;
+    let client = SocketAddr::new(own, port);
+    let followed = follow(&agents, client).await?;
 
     let malla = std::env::current_exe().context("find this program")?;
     let mut exec = Command::new(&malla);
@@ -41,7 +42,15 @@ pub async fn run(selection: &Selection, from: &str, to: &str) -> anyhow::Result<
     }
     let failure = said.strip_prefix("failed: ").map(str::to_owned);
     let (records, lost) = followed.end().await;
-    Ok(Gathered { who: format!("Pod {pod}"), wanted: Some(wanted), forwarder: Vec::new(), records, failure, lost })
+    Ok(Gathered {
+        who: format!("Pod {pod}"),
+        client: Some(client),
+        wanted: Some(wanted),
+        forwarder: Vec::new(),
+        records,
+        failure,
+        lost,
+    })
 }
 
 /// Inside of the Pod.
