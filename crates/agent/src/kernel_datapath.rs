@@ -87,6 +87,12 @@ pub fn endpoints(datapath: &Arc<Datapath>) -> Box<dyn Table<datapath_layouts::Ad
     Pinned::boxed(datapath, maps::ENDPOINTS.name, |m| &m.endpoints)
 }
 
+/// The map of ends that are followed.
+#[must_use]
+pub fn followed(datapath: &Arc<Datapath>) -> Box<dyn Table<u32, datapath_layouts::Followed>> {
+    Pinned::boxed(datapath, maps::FOLLOWED.name, |m| &m.followed)
+}
+
 /// The map of Pods whose sockets are left alone.
 #[must_use]
 pub fn untranslated(datapath: &Arc<Datapath>) -> Box<dyn Table<u64, u8>> {

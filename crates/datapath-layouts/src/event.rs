@@ -89,6 +89,8 @@ pub mod event_flags {
     pub const FRAGMENT: u8 = 16;
     /// The program's direction: into a Pod (ingress at the endpoint).
     pub const INGRESS: u8 = 32;
+    /// Told because somebody follows this packet.
+    pub const FOLLOWED: u8 = 64;
 }
 
 layout! {

@@ -29,6 +29,7 @@ pub mod route;
 pub mod service;
 pub mod socket;
 pub mod stats;
+pub mod tracing;
 
 pub use address::{Address, AddressKey, PrefixKey};
 pub use config::{NodeConfig, Routing};
@@ -47,6 +48,7 @@ pub use service::{
 };
 pub use socket::{SocketReverse, SocketReverseKey};
 pub use stats::StatsValue;
+pub use tracing::{Followed, FollowedEnd};
 
 /// Derives what every record shared with the kernel needs.
 macro_rules! layout {

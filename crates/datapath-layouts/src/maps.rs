@@ -75,4 +75,6 @@ maps! {
     POLICY_RANGES = "policy_ranges", v 1, lab 8192, node 131_072;
     /// One `u32`; array. Goes up after every change of what the maps above say, and of an endpoint's policy.
     POLICY_CLOCK = "policy_clock", v 1, lab 1, node 1;
+    /// One [`crate::Followed`]; array. Whose packets are told one by one.
+    FOLLOWED = "followed", v 1, lab 1, node 1;
 }

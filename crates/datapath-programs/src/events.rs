@@ -3,10 +3,11 @@
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use datapath_layouts::event::event_flags;
-use datapath_layouts::{DropReason, Event, EventKind, Flow, ObservationPoint, stats};
+use datapath_layouts::{DropReason, Event, EventKind, Flow, Followed, ObservationPoint, stats};
+use packet_headers::flags;
 
 use crate::config::config;
-use crate::maps::{EVENTS, STATS};
+use crate::maps::{EVENTS, FOLLOWED, STATS};
 use crate::scratch::Scratch;
 use crate::skb::Skb;
 
@@ -30,13 +31,16 @@ fn emit(skb: Skb, s: &Scratch, kind: EventKind, reason: u32, flow: Option<&Flow>
         return;
     };
     let h = &s.headers;
-    let (mut flags, mut rule) = (s.event_flags, s.rule);
+    let (mut marks, mut rule) = (s.event_flags, s.rule);
     if matches!(kind, EventKind::Audit) {
-        flags |= s.audit.flags;
+        marks |= s.audit.flags;
         rule = s.audit.rule;
     }
     if s.original_port != 0 {
-        flags |= event_flags::TRANSLATED;
+        marks |= event_flags::TRANSLATED;
+    }
+    if s.followed != 0 {
+        marks |= event_flags::FOLLOWED;
     }
     let event = entry.as_mut_ptr();
     // SAFETY: the ring gave room for one whole event, and every field is written; in place, because a copy of it
@@ -77,7 +81,7 @@ fn emit(skb: Skb, s: &Scratch, kind: EventKind, reason: u32, flow: Option<&Flow>
         (*event).tcp_flags = h.tcp_flags;
         (*event).icmp_type = h.icmp_type;
         (*event).icmp_code = h.icmp_code;
-        (*event).flags = flags;
+        (*event).flags = marks;
         (*event).cpu = bpf_get_smp_processor_id() as u16;
         (*event).reserved = [0; 12];
     }
@@ -126,11 +130,42 @@ pub fn end_of_flow(skb: Skb, s: &mut Scratch, flow: &Flow, reset: bool) {
     emit(skb, s, EventKind::EndOfFlow, 0, Some(flow));
 }
 
+/// Whether somebody follows the packet at hand, by one of its ends as they now stand (for an ICMP error: of the packet that
+/// it quotes).
+#[inline(always)]
+pub fn follow(s: &mut Scratch) {
+    // SAFETY: a map value; a change of it by the agent at the same time may miss this packet, or tell one too many.
+    let Some(followed) = FOLLOWED.get_ptr(0).map(|f| unsafe { &*f }) else { return };
+    if followed.ports != 0 {
+        s.followed |= is_followed(s, followed);
+    }
+}
+
+#[inline(never)]
+fn is_followed(s: &Scratch, followed: &Followed) -> u8 {
+    let h = &s.headers;
+    let own = followed.holds(&h.source, h.source_port, h.protocol)
+        || followed.holds(&h.destination, h.destination_port, h.protocol);
+    let quoted = h.is(flags::ICMP_ERROR)
+        && (followed.holds(&h.inner_source, h.inner_source_port, h.inner_protocol)
+            || followed.holds(&h.inner_destination, h.inner_destination_port, h.inner_protocol));
+    u8::from(own || quoted)
+}
+
+/// A packet that somebody follows came to this program, as it was.
+#[inline(always)]
+pub fn arrived(skb: Skb, s: &mut Scratch) {
+    follow(s);
+    if s.followed != 0 {
+        emit(skb, s, EventKind::Trace, 0, None);
+    }
+}
+
 /// A packet passed towards `point`: counted; reported only while somebody traces.
 #[inline(always)]
 pub fn passed(skb: Skb, s: &mut Scratch, point: ObservationPoint) {
     count(stats::FORWARDED + point as u32, u64::from(s.segments), u64::from(s.headers.length));
-    if config!(trace_all) != 0 {
+    if config!(trace_all) != 0 || s.followed != 0 {
         let own = core::mem::replace(&mut s.point, point as u8);
         emit(skb, s, EventKind::Trace, 0, None);
         s.point = own;

@@ -4,7 +4,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use datapath_layouts::maps as info;
 use datapath_layouts::{
-    AddressKey, Affinity, AffinityKey, AffinityMemberKey, Backend, BackendKey, CidrId, Endpoint, Flow, FlowKey,
+    AddressKey, Affinity, AffinityKey, AffinityMemberKey, Backend, BackendKey, CidrId, Endpoint, Flow, FlowKey, Followed,
     FragmentKey, FragmentPorts, Frontend, FrontendKey, IdentityInfo, MaglevTable, NatKey, NatMapping, Neighbour, PeerKey, Policy,
     PolicyKey, PrefixKey, RangeKey, Route, Row, RowKey, ServiceFlow, SocketReverse, SocketReverseKey, SourceRangeKey,
     StatsValue,
@@ -63,6 +63,8 @@ pub static POLICY_ROWS: HashMap<RowKey, Row> = HashMap::with_max_entries(info::P
 pub static POLICY_RANGES: LpmTrie<RangeData, Row> = LpmTrie::with_max_entries(info::POLICY_RANGES.lab, 0);
 #[map(name = "policy_clock")]
 pub static POLICY_CLOCK: Array<u32> = Array::with_max_entries(1, 0);
+#[map(name = "followed")]
+pub static FOLLOWED: Array<Followed> = Array::with_max_entries(1, 0);
 #[map(name = "events")]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(info::EVENTS.lab, 0);
 #[map(name = "stats")]

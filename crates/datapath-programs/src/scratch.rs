@@ -69,6 +69,8 @@ pub struct Scratch {
     pub source_kind: u8,
     /// 1: a service's address, but not one of its ports.
     pub unused_port: u8,
+    /// 1: somebody follows this packet.
+    pub followed: u8,
 }
 
 impl Scratch {
@@ -92,6 +94,7 @@ impl Scratch {
         s.event_flags = 0;
         s.unused_port = 0;
         s.rule = 0;
+        s.followed = 0;
         Some(s)
     }
 

@@ -7,9 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use datapath_layouts::maps::{self as info, ALL, MapInfo};
 use datapath_layouts::{
     AddressKey, Affinity, AffinityKey, AffinityMemberKey, Backend, BackendKey, CidrId, Endpoint, Flow, FlowKey,
-    FragmentKey, FragmentPorts, Frontend, FrontendKey, IdentityInfo, MaglevTable, NatKey, NatMapping, Neighbour,
-    NodeConfig, PeerKey, Policy, PolicyKey, PrefixKey, RangeKey, Route, Row, RowKey, ServiceFlow, SocketReverse,
-    SocketReverseKey, SourceRangeKey, StatsValue,
+    Followed, FragmentKey, FragmentPorts, Frontend, FrontendKey, IdentityInfo, MaglevTable, NatKey, NatMapping,
+    Neighbour, NodeConfig, PeerKey, Policy, PolicyKey, PrefixKey, RangeKey, Route, Row, RowKey, ServiceFlow,
+    SocketReverse, SocketReverseKey, SourceRangeKey, StatsValue,
 };
 
 use crate::adopt::{Adoption, check_map};
@@ -110,6 +110,7 @@ fn shape(map: MapInfo, profile: Profile) -> MapShape {
         n if n == info::POLICY_ROWS.name => of(HASH, size_of::<RowKey>(), size_of::<Row>()),
         n if n == info::POLICY_RANGES.name => of(LPM, size_of::<RangeKey>(), size_of::<Row>()),
         n if n == info::POLICY_CLOCK.name => of(ARRAY, size_of::<u32>(), size_of::<u32>()),
+        n if n == info::FOLLOWED.name => of(ARRAY, size_of::<u32>(), size_of::<Followed>()),
         n if n == info::EVENTS.name => of(RING, 0, 0),
         _ => of(PERCPU_ARRAY, 4, size_of::<StatsValue>()),
     }

@@ -7,9 +7,9 @@ use std::path::Path;
 use datapath_layouts::maps::{self as info, MapInfo};
 use datapath_layouts::{
     AddressKey, Affinity, AffinityKey, AffinityMemberKey, Backend, BackendKey, CidrId, Endpoint, Flow, FlowKey,
-    FragmentKey, FragmentPorts, Frontend, FrontendKey, IdentityInfo, MaglevTable, NatKey, NatMapping, Neighbour,
-    PeerKey, Policy, PolicyKey, PrefixKey, RangeKey, Route, Row, RowKey, ServiceFlow, SocketReverse, SocketReverseKey,
-    SourceRangeKey, StatsValue, stats,
+    Followed, FragmentKey, FragmentPorts, Frontend, FrontendKey, IdentityInfo, MaglevTable, NatKey, NatMapping,
+    Neighbour, PeerKey, Policy, PolicyKey, PrefixKey, RangeKey, Route, Row, RowKey, ServiceFlow, SocketReverse,
+    SocketReverseKey, SourceRangeKey, StatsValue, stats,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -314,6 +314,8 @@ pub struct Maps {
     pub policy_ranges: Map<RangeKey, Row>,
     /// Goes up after every change of policy: one entry, key 0.
     pub policy_clock: Map<u32, u32>,
+    /// Whose packets are told: one entry, key 0.
+    pub followed: Map<u32, Followed>,
     /// Counters.
     pub stats: StatsMap,
     events: OwnedFd,
@@ -352,6 +354,7 @@ impl Maps {
             policy_rows: Map::open(directory, info::POLICY_ROWS)?,
             policy_ranges: Map::open(directory, info::POLICY_RANGES)?,
             policy_clock: Map::open(directory, info::POLICY_CLOCK)?,
+            followed: Map::open(directory, info::FOLLOWED)?,
             stats: StatsMap::open(directory)?,
             events,
         })
@@ -386,6 +389,7 @@ impl Maps {
             self.policy_rows.usage()?,
             self.policy_ranges.usage()?,
             self.policy_clock.usage()?,
+            self.followed.usage()?,
             usage(self.events.as_fd(), info::EVENTS)?,
             usage(self.stats.fd.as_fd(), info::STATS)?,
         ])

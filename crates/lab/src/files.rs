@@ -36,6 +36,12 @@ impl Folders {
         self.root.join("state.json")
     }
 
+    /// Where the forwarder tells of connections.
+    #[must_use]
+    pub fn forwarder_socket(&self) -> PathBuf {
+        self.root.join("forwarder.sock")
+    }
+
     /// For people on this machine: the API through the forwarder.
     #[must_use]
     pub fn kubeconfig(&self) -> PathBuf {

@@ -9,13 +9,13 @@ use std::{
 };
 
 use lab::{
-    forwarder::{Forward, NamespaceSockets, serve},
+    forwarder::{Forward, NamespaceSockets, Said, Step, Tap, serve},
     spec::Protocol,
 };
 use network_namespace::NetNs;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream, UdpSocket},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream, UdpSocket, UnixStream},
     task::JoinSet,
     time::timeout,
 };
@@ -24,6 +24,7 @@ use tokio::{
 struct Inside {
     namespace: NetNs,
     sockets: NamespaceSockets,
+    tap: Tap,
 }
 
 impl Inside {
@@ -36,7 +37,7 @@ impl Inside {
             })
             .unwrap();
         let sockets = NamespaceSockets::start(namespace.try_clone().unwrap()).unwrap();
-        Self { namespace, sockets }
+        Self { namespace, sockets, tap: Tap::default() }
     }
 
     fn tcp_server(&self) -> TcpListener {
@@ -55,7 +56,7 @@ impl Inside {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let bound = Forward { listen, protocol, target }.bind().await.unwrap().unwrap();
         let listen = bound.listen().unwrap();
-        (listen, serve(vec![bound], &self.sockets))
+        (listen, serve(vec![bound], &self.sockets, &self.tap))
     }
 }
 
@@ -230,4 +231,47 @@ async fn a_taken_port_is_named_in_one_line() {
     let taken = other.local_addr().unwrap();
     let error = Forward { listen: taken, protocol: Protocol::Tcp, target: taken }.bind().await.unwrap_err().to_string();
     assert!(error.contains(&format!("TCP port {}", taken.port())) && !error.contains('\n'), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_waits_for_whoever_follows_it_and_is_told_to_its_end() {
+    let inside = Inside::new();
+    let server = inside.tcp_server();
+    let folder = tempfile::tempdir().unwrap();
+    let _tap = inside.tap.serve(&folder.path().join("tap")).unwrap();
+    let (lines, mut answers) = UnixStream::connect(folder.path().join("tap")).await.unwrap().into_split();
+    let mut lines = BufReader::new(lines).lines();
+    assert_eq!(soon(lines.next_line()).await.unwrap().unwrap(), "", "the tap says when it listens");
+    let (listen, _tasks) = inside.forward(Protocol::Tcp, server.local_addr().unwrap()).await;
+    let client = TcpStream::connect(listen).await.unwrap();
+    let mut next = async || -> Said { serde_json::from_str(&soon(lines.next_line()).await.unwrap().unwrap()).unwrap() };
+    let accepted = next().await;
+    assert_eq!((accepted.step, accepted.waits, accepted.client), (Step::Accepted, true, client.local_addr().unwrap()));
+    let early = timeout(Duration::from_millis(100), server.accept()).await;
+    assert!(early.is_err(), "nothing is sent before the answer");
+    answers.write_all(b"\n").await.unwrap();
+    let (served, from) = soon(server.accept()).await.unwrap();
+    assert_eq!(from, accepted.from, "from the end that was told");
+    drop((served, client));
+    let mut steps = Vec::new();
+    for _ in 0..3 {
+        steps.push(next().await.step);
+    }
+    assert_eq!(steps, [Step::Begun, Step::Connected, Step::Closed]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_that_does_not_answer_holds_up_nobody_for_long() {
+    let inside = Inside::new();
+    let server = inside.tcp_server();
+    let folder = tempfile::tempdir().unwrap();
+    let _tap = inside.tap.serve(&folder.path().join("tap")).unwrap();
+    let mut silent = UnixStream::connect(folder.path().join("tap")).await.unwrap();
+    soon(silent.read_u8()).await.unwrap();
+    let (listen, _tasks) = inside.forward(Protocol::Tcp, server.local_addr().unwrap()).await;
+    let _client = TcpStream::connect(listen).await.unwrap();
+    soon(server.accept()).await.unwrap();
+    // It was sent away: the next one waits for nobody.
+    let _next = TcpStream::connect(listen).await.unwrap();
+    soon(server.accept()).await.unwrap();
 }

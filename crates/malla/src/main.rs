@@ -10,6 +10,7 @@ mod monitor;
 mod policy;
 mod service;
 mod status;
+mod trace;
 mod units;
 
 use std::process::ExitCode;
@@ -35,6 +36,9 @@ enum Command {
     /// What happens to packets, as it happens
     #[command(after_help = monitor::EXAMPLES)]
     Monitor(monitor::MonitorArgs),
+    /// A connection's packets, hop by hop, through every node that they cross
+    #[command(after_help = trace::EXAMPLES)]
+    Trace(trace::TraceArgs),
     /// What is in the pinned maps, with or without an agent
     #[command(after_help = bpf::EXAMPLES)]
     Bpf(bpf::BpfArgs),
@@ -84,6 +88,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Status(args) => return status::run(&args),
         Command::Policy(args) => return policy::run(&args),
+        Command::Trace(args) => return trace::run(&args),
         Command::Monitor(args) => monitor::run(&args),
         Command::Agent(args) => agent::cli::run(args),
         Command::Bpf(args) => bpf::run(&args),

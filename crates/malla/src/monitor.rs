@@ -196,7 +196,7 @@ async fn follow(agent: Agent, path: &'static str, sender: mpsc::Sender<News>) {
 }
 
 /// Whole lines of what has come; the rest waits for more. A line that is none of ours is left out.
-fn split(rest: &mut Vec<u8>, data: &Bytes) -> Vec<Line> {
+pub fn split(rest: &mut Vec<u8>, data: &Bytes) -> Vec<Line> {
     rest.extend_from_slice(data);
     let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') else { return Vec::new() };
     let behind = rest.split_off(end + 1);

@@ -65,6 +65,7 @@ pub fn enrich(event: &Event, names: &Names, node: &NodeName, clock: &Clock) -> O
         decided_by: names.rules.get(&event.rule).cloned(),
         default_deny: default_deny(event, kind, names),
         cpu: event.cpu,
+        followed: flag(event_flags::FOLLOWED),
         totals: (kind == Kind::End).then_some(Totals {
             reset: flag(event_flags::RESET),
             duration_ns: event.duration_ns,

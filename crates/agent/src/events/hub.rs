@@ -1,6 +1,7 @@
 //! Who listens, and what each has missed.
 
-use super::record::{Line, Loss, Record};
+use super::follow::End;
+use super::record::{Line, Loss, Party, Record};
 use bytes::Bytes;
 use model::NodeName;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -26,6 +27,22 @@ struct Outlet {
     sender: mpsc::Sender<Bytes>,
     missed: u64,
     traces: bool,
+    /// Only what is about this end.
+    follows: Option<End>,
+}
+
+impl Outlet {
+    fn wants(&self, record: &Record) -> bool {
+        match self.follows {
+            // Where its address is translated, the program has said that the packet is followed.
+            Some(end) => record.followed || is(&record.source, end) || is(&record.destination, end),
+            None => self.traces || record.kind != super::Kind::Trace,
+        }
+    }
+}
+
+fn is(party: &Party, end: End) -> bool {
+    party.address == end.address.ip() && party.port == end.address.port()
 }
 
 /// One listener's end. Dropping it ends the listening.
@@ -54,8 +71,18 @@ impl Hub {
     /// Listens; with `traces`, single packets are told too.
     #[must_use]
     pub fn listen(self: &Arc<Self>, traces: bool) -> Listener {
+        self.outlet(traces, None)
+    }
+
+    /// Listens to what is told about one end, packets included. Asking the programs for them is somebody else's task.
+    #[must_use]
+    pub fn follow(self: &Arc<Self>, end: End) -> Listener {
+        self.outlet(false, Some(end))
+    }
+
+    fn outlet(self: &Arc<Self>, traces: bool, follows: Option<End>) -> Listener {
         let (sender, lines) = mpsc::channel(BUFFER);
-        self.lock().push(Outlet { sender, missed: 0, traces });
+        self.lock().push(Outlet { sender, missed: 0, traces, follows });
         self.number.fetch_add(1, Relaxed);
         self.tracing.fetch_add(usize::from(traces), Relaxed);
         Listener { hub: self.clone(), lines, traces }
@@ -92,8 +119,8 @@ impl Hub {
 
     /// Tells an event.
     pub fn tell(&self, record: Record) {
-        let trace = record.kind == super::Kind::Trace;
-        self.send(&Line::Flow(Box::new(record)), |outlet| outlet.traces || !trace);
+        let line = Line::Flow(Box::new(record));
+        self.send(&line, |outlet| if let Line::Flow(record) = &line { outlet.wants(record) } else { true });
     }
 
     /// Tells that the kernel's ring was full.
@@ -184,6 +211,23 @@ mod tests {
         );
         assert!(matches!(read(&mut listener), Some(Line::Flow(_))));
         assert_eq!(hub.missed(), 7);
+    }
+
+    #[test]
+    fn who_follows_gets_what_is_about_that_end_and_nothing_else() {
+        let hub = Arc::new(Hub::new("n".into()));
+        let (mut plain, mut follower) = (hub.listen(false), hub.follow("tcp,10.0.0.1:7".parse().unwrap()));
+        let mut own = record(EventKind::Drop);
+        (own.destination.address, own.destination.port) = ([10, 0, 0, 1].into(), 7);
+        hub.tell(own);
+        hub.tell(record(EventKind::Drop));
+        let mut translated = record(EventKind::Trace);
+        translated.followed = true;
+        hub.tell(translated);
+        hub.tell(record(EventKind::Trace));
+        assert!(read(&mut follower).is_some() && read(&mut follower).is_some() && read(&mut follower).is_none());
+        assert!(read(&mut plain).is_some() && read(&mut plain).is_some() && read(&mut plain).is_none());
+        assert_eq!(hub.tracers(), 0, "no program is replaced for it");
     }
 
     #[test]

@@ -7,12 +7,14 @@
 
 mod clock;
 mod enrich;
+mod follow;
 mod hub;
 mod reader;
 mod record;
 
 pub use clock::{Clock, monotonic_ns};
 pub use enrich::{enrich, protocol_name};
+pub use follow::{End, Followers, Following};
 pub use hub::{Hub, Listener};
 pub use reader::{Drain, Pace, read};
 pub use record::{Icmp, Interface, Kind, Line, Loss, Party, Record, Service, Totals, Verdict};

@@ -85,6 +85,9 @@ pub struct Record {
     pub default_deny: Vec<Named>,
     /// CPU.
     pub cpu: u16,
+    /// Told because somebody follows the packet.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub followed: bool,
     /// How the flow was, at its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub totals: Option<Totals>,

@@ -5,11 +5,13 @@ use crate::cli::{AgentArgs, PolicyRoom, ProfileArg, RoutingArg};
 use crate::cluster::{self, Watches};
 use crate::collector::Collector;
 use crate::error::Error;
-use crate::events::{self, Hub};
+use crate::events::{self, Followers, Hub};
 use crate::facts::{self, Facts};
 use crate::health_checks::{self, Trouble};
 use crate::identities::LocalIdentities;
-use crate::kernel_datapath::{Kernel, Ring, collected_maps, endpoints, failed, loop_maps, policy_maps, untranslated};
+use crate::kernel_datapath::{
+    Kernel, Ring, collected_maps, endpoints, failed, followed, loop_maps, policy_maps, untranslated,
+};
 use crate::node_config::{Choices, node_config, pod_mtu};
 use crate::pods::{Adapter, Pods, local_pod};
 use crate::services::Names;
@@ -81,7 +83,8 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     read_events(&datapath, &hub, &names, node)?;
     let neighbours_changed = watch_neighbours(facts.network.index)?;
     serve_cni(args, &network)?;
-    let questions = serve_agent(server::bind(&args.state_dir.join("agent.sock"))?, &hub);
+    let questions =
+        serve_agent(server::bind(&args.state_dir.join("agent.sock"))?, &hub, Followers::new(followed(&datapath))?);
     let (health, health_trouble) = (watch::Sender::default(), Trouble::default());
     tokio::spawn(health_checks::serve(health.subscribe(), health_trouble.clone()));
     let watches = Watches::default();
@@ -248,9 +251,9 @@ fn serve_cni(args: &AgentArgs, network: &Arc<PodNetwork>) -> Result<(), Error> {
     })
 }
 
-fn serve_agent(listener: UnixListener, hub: &Arc<Hub>) -> mpsc::Receiver<server::Question> {
+fn serve_agent(listener: UnixListener, hub: &Arc<Hub>, followers: Followers) -> mpsc::Receiver<server::Question> {
     let (sender, questions) = mpsc::channel(64);
-    let context = server::Context { questions: sender, hub: hub.clone() };
+    let context = server::Context { questions: sender, hub: hub.clone(), followers: Arc::new(followers) };
     tokio::spawn(async move {
         if let Err(error) = server::serve(listener, context).await {
             tracing::error!("the agent's socket has failed: {error}");

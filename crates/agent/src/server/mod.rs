@@ -1,7 +1,7 @@
 //! `agent.sock`: HTTP/1.1 and JSON over a unix socket that only root can open.
 
 use crate::error::Error;
-use crate::events::Hub;
+use crate::events::{End, Followers, Following, Hub, Listener};
 use crate::identities::{EndpointView, IdentityView};
 use crate::services::View;
 use crate::status::{References, Status};
@@ -51,6 +51,8 @@ pub struct Context {
     pub questions: mpsc::Sender<Question>,
     /// Where events come from.
     pub hub: Arc<Hub>,
+    /// Whose packets are told.
+    pub followers: Arc<Followers>,
 }
 
 /// Listens at the path. A socket left by an earlier agent is replaced in one step.
@@ -84,6 +86,7 @@ fn router(context: Context) -> Router {
         .route("/healthz", get(healthz))
         .route("/v1/status", get(status))
         .route("/v1/monitor", get(monitor))
+        .route("/v1/trace", get(trace))
         .route("/v1/backends/{address}", get(backends))
         .route("/v1/services", get(services))
         .route("/v1/services/{namespace}/{name}", get(service))
@@ -163,9 +166,32 @@ struct MonitorOptions {
 
 async fn monitor(State(context): State<Context>, Query(options): Query<MonitorOptions>) -> Response {
     let listener = context.hub.listen(options.trace);
+    stream(&context, listener, None).await
+}
+
+#[derive(Debug, Deserialize)]
+struct TraceOptions {
+    /// [`End`] as text.
+    end: String,
+}
+
+/// Every packet of one end's flows, from when the answer begins.
+async fn trace(State(context): State<Context>, Query(options): Query<TraceOptions>) -> Response {
+    let end: End = match options.end.parse() {
+        Ok(end) => end,
+        Err(why) => return (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
+    };
+    let listener = context.hub.follow(end);
+    match context.followers.follow(end) {
+        Ok(following) => stream(&context, listener, Some(following)).await,
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", crate::error::chain(&error))).into_response(),
+    }
+}
+
+async fn stream(context: &Context, listener: Listener, following: Option<Following>) -> Response {
     // If the loop is gone there are no names and no traces, and the process is about to end.
     let _ = context.questions.send(Question::Listening).await;
-    let end = EndOfListening(context.questions.clone());
+    let end = (following, EndOfListening(context.questions.clone()));
     let lines = futures::stream::unfold((listener, end), |(mut listener, end)| async move {
         let line = listener.lines.recv().await?;
         Some((line, (listener, end)))

@@ -16,8 +16,10 @@ impl Fixture {
         std::fs::write(&path, b"left over").unwrap();
         let listener = bind(&path).unwrap();
         let hub = Arc::new(Hub::new("n".into()));
+        let table = Box::new(crate::table::memory::MemoryTable::with_capacity(1));
+        let followers = Arc::new(Followers::new(table).unwrap());
         let (questions, mut asked) = mpsc::channel(8);
-        tokio::spawn(serve(listener, Context { questions, hub: hub.clone() }));
+        tokio::spawn(serve(listener, Context { questions, hub: hub.clone(), followers }));
         tokio::spawn(async move {
             while let Some(question) = asked.recv().await {
                 if let Question::References(address, answer) = question {
@@ -59,6 +61,7 @@ async fn references_are_answered_and_nonsense_refused() {
     assert!(fixture.text("/v1/backends/10.244.1.2").await.ends_with(r#"{"references":1,"last_resort":0}"#));
     assert!(fixture.text("/v1/backends/fd00::2").await.ends_with(r#"{"references":0,"last_resort":0}"#));
     assert!(fixture.text("/v1/backends/rubbish").await.starts_with("HTTP/1.1 400"));
+    assert!(fixture.text("/v1/trace?end=icmp,1.2.3.4:5").await.starts_with("HTTP/1.1 400"));
     assert!(fixture.text("/nowhere").await.starts_with("HTTP/1.1 404"));
     assert!(fixture.text("/healthz").await.starts_with("HTTP/1.1 503"), "a loop that does not answer is not healthy");
 }

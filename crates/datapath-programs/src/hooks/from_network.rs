@@ -58,6 +58,7 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
     let mut unmasked = false;
     if to_host && masquerade::inward(skb, s)? {
         unmasked = true;
+        events::follow(s);
         target = endpoint_of(&s.headers.destination);
         to_host = false;
     }

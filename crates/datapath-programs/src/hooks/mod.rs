@@ -39,6 +39,7 @@ fn read(skb: Skb, s: &mut Scratch, point: ObservationPoint) -> Code {
         if s.headers.is(flags::ICMP_ERROR) {
             read_quote(skb, s);
         }
+        events::arrived(skb, s);
     } else {
         // What the last packet left there must not be reported as this one's.
         s.headers = Headers::EMPTY;

@@ -38,8 +38,12 @@ pub fn xdp_from_network(ctx: XdpContext) -> u32 {
     s.now = unsafe { bpf_ktime_get_coarse_ns() };
     s.gso_size = 0;
     s.segments = 1;
-    if read(xdp, s) == 0 || send_on(xdp, s) == 0 {
+    if read(xdp, s) == 0 {
         return XDP_PASS;
+    }
+    events::follow(s);
+    if s.followed != 0 || send_on(xdp, s) == 0 {
+        return XDP_PASS; // of what somebody follows tc tells
     }
     events::count(stats::FORWARDED + ObservationPoint::ToOverlay as u32, 1, u64::from(s.headers.length));
     events::count(stats::XDP_SENT_ON, 1, u64::from(s.headers.length));

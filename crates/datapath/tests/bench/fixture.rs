@@ -21,11 +21,16 @@ pub enum Setting {
     OnePort,
     /// Overlay; every packet is reported.
     Traced,
+    /// Overlay; somebody follows the port [`FOLLOWED`] of the Pod.
+    Followed,
     /// Overlay; the node has no address of its own.
     NoAddress,
     /// Overlay; the node has no IPv6 address of its own.
     Ipv4,
 }
+
+/// The Pod's port under [`Setting::Followed`].
+pub const FOLLOWED: u16 = 45_000;
 
 /// What a table must hold when the fixture is over.
 #[derive(Clone, Debug)]

@@ -4,6 +4,7 @@
 //! the fabric, where the nodes are one hop away. They see the fabric's address as the client's.
 
 mod sockets;
+mod tap;
 mod tcp;
 mod udp;
 
@@ -18,6 +19,7 @@ use tokio::{
 };
 
 pub use self::sockets::NamespaceSockets;
+pub use self::tap::{Said, Step, Tap};
 use crate::spec::Protocol;
 
 /// One listening port and where it leads.
@@ -86,12 +88,12 @@ impl Bound {
 }
 
 /// Serves all of them until it is dropped.
-pub fn serve(all: Vec<Bound>, sockets: &NamespaceSockets) -> JoinSet<()> {
+pub fn serve(all: Vec<Bound>, sockets: &NamespaceSockets, tap: &Tap) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     for Bound { listener, target } in all {
         let sockets = sockets.clone();
         match listener {
-            Listener::Tcp(listener) => tasks.spawn(tcp::serve(listener, target, sockets)),
+            Listener::Tcp(listener) => tasks.spawn(tcp::serve(listener, target, sockets, tap.clone())),
             Listener::Udp(socket) => tasks.spawn(udp::serve(socket, target, sockets)),
         };
     }

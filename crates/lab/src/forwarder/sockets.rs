@@ -59,6 +59,14 @@ impl NamespaceSockets {
         TcpSocket::from_std_stream(StdTcpStream::from(fd)).connect(target).await
     }
 
+    /// A TCP socket of the namespace, bound and not connected.
+    pub async fn bind_tcp(&self, own: SocketAddr) -> io::Result<TcpSocket> {
+        let fd = self.order(own, SocketType::STREAM).await?;
+        let socket = TcpSocket::from_std_stream(StdTcpStream::from(fd));
+        socket.bind(own)?;
+        Ok(socket)
+    }
+
     /// A UDP socket of the namespace that talks to `target` only.
     pub async fn connect_udp(&self, target: SocketAddr) -> io::Result<UdpSocket> {
         let fd = self.order(target, SocketType::DGRAM).await?;

@@ -10,15 +10,18 @@ use std::{
 use rustix::net::{Shutdown, shutdown};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::sockets::NamespaceSockets;
+use super::{
+    sockets::NamespaceSockets,
+    tap::{Step as Told, Tap},
+};
 
 /// Accepts for ever. Cancel by dropping; connections that were accepted go on.
-pub async fn serve(listener: TcpListener, target: SocketAddr, sockets: NamespaceSockets) {
+pub async fn serve(listener: TcpListener, target: SocketAddr, sockets: NamespaceSockets, tap: Tap) {
     loop {
         match listener.accept().await {
             Ok((client, _)) => {
-                let sockets = sockets.clone();
-                tokio::spawn(async move { carry(client, target, &sockets).await });
+                let (sockets, tap) = (sockets.clone(), tap.clone());
+                tokio::spawn(async move { carry(client, target, &sockets, &tap).await });
             }
             // Out of descriptors or memory: those who wait in the backlog are served when some are free again.
             Err(error) if !is_of_one_connection(&error) => {
@@ -36,24 +39,45 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// Carries one connection until both directions are closed or one end resets.
-async fn carry(client: TcpStream, target: SocketAddr, sockets: &NamespaceSockets) {
-    let server = match tokio::time::timeout(CONNECT_LIMIT, sockets.connect_tcp(target)).await {
-        Ok(Ok(server)) => server,
-        Ok(Err(error)) => {
-            // Refused there is a reset here: the kernel has accepted the client already.
-            tracing::debug!(%target, %error, "connect");
-            return reset(&client);
+async fn carry(client: TcpStream, target: SocketAddr, sockets: &NamespaceSockets, tap: &Tap) {
+    let Some(mut told) = tap.announce(&client, target, sockets).await else {
+        if let Some(server) = connected(&client, target, sockets.connect_tcp(target)).await {
+            both_ways(&client, &server).await;
         }
-        Err(_) => {
-            tracing::debug!(%target, "connect: no answer");
-            return reset(&client);
-        }
+        return;
     };
+    match connected(&client, target, told.connect()).await {
+        Some(server) => {
+            told.say(Told::Connected).await;
+            both_ways(&client, &server).await;
+            told.say(Told::Closed).await;
+        }
+        None => told.say(Told::Failed).await,
+    }
+}
+
+/// The other half; without one, the client is reset.
+async fn connected(
+    client: &TcpStream,
+    target: SocketAddr,
+    connecting: impl Future<Output = io::Result<TcpStream>>,
+) -> Option<TcpStream> {
+    match tokio::time::timeout(CONNECT_LIMIT, connecting).await {
+        Ok(Ok(server)) => return Some(server),
+        // Refused there is a reset here: the kernel has accepted the client already.
+        Ok(Err(error)) => tracing::debug!(%target, %error, "connect"),
+        Err(_) => tracing::debug!(%target, "connect: no answer"),
+    }
+    reset(client);
+    None
+}
+
+async fn both_ways(client: &TcpStream, server: &TcpStream) {
     let _ = client.set_nodelay(true); // bytes wait for nobody; a failure only costs latency
     let _ = server.set_nodelay(true);
-    if tokio::try_join!(one_way(&client, &server), one_way(&server, &client)).is_err() {
-        reset(&client);
-        reset(&server);
+    if tokio::try_join!(one_way(client, server), one_way(server, client)).is_err() {
+        reset(client);
+        reset(server);
     }
 }
 

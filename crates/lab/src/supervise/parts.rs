@@ -15,7 +15,7 @@ use crate::{
     apply::namespace_path,
     cgroup::LabCgroup,
     files::{Folders, create_private, write_json},
-    forwarder::{NamespaceSockets, serve},
+    forwarder::{NamespaceSockets, Tap, serve},
     forwards::{self, Purpose},
     launch::{Launch, cni_config},
     name::FABRIC,
@@ -70,7 +70,14 @@ impl Parts {
             });
             bound.push(listening);
         }
-        Ok(serve(bound, &sockets))
+        let tap = Tap::default();
+        let socket = self.folders.forwarder_socket();
+        let told = tap.serve(&socket).with_context(|| format!("listen at {}", socket.display()))?;
+        let mut tasks = serve(bound, &sockets, &tap);
+        tasks.spawn(async move {
+            let _ = told.await;
+        });
+        Ok(tasks)
     }
 
     /// A process, kept.

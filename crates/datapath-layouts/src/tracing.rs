@@ -1,0 +1,107 @@
+//! Whose packets are to be told one by one.
+
+use crate::{Address, Zero, layout};
+
+/// Ends that can be followed at a time on one node.
+pub const FOLLOWED_ENDS: usize = 16;
+
+layout! {
+    /// One end of flows that somebody follows: whatever comes from it or goes to it is told.
+    pub struct FollowedEnd, 20 {
+        /// Its address.
+        pub address: Address,
+        /// Its port (ICMP: id), host order.
+        pub port: u16,
+        /// Transport protocol; 0 = this place is empty.
+        pub protocol: u8,
+        /// Zero.
+        pub reserved: u8,
+    }
+}
+
+impl FollowedEnd {
+    /// An end.
+    #[must_use]
+    pub const fn new(address: Address, port: u16, protocol: u8) -> Self {
+        Self { address, port, protocol, reserved: 0 }
+    }
+}
+
+impl Zero for [FollowedEnd; FOLLOWED_ENDS] {
+    const ZERO: Self = [FollowedEnd::ZERO; FOLLOWED_ENDS];
+}
+
+layout! {
+    /// All of them: the one value of an array, so that programs see a change without being replaced.
+    pub struct Followed, 328 {
+        /// One bit per end, [`Followed::bit`] of its port: what no bit speaks for costs one comparison.
+        pub ports: u64,
+        /// The ends; the first empty place ends the list.
+        pub ends: [FollowedEnd; FOLLOWED_ENDS],
+    }
+}
+
+impl Followed {
+    /// The bit that stands for a port.
+    #[must_use]
+    #[inline(always)]
+    pub const fn bit(port: u16) -> u64 {
+        1 << (port & 63)
+    }
+
+    /// The value for these ends; those that find no place are left out.
+    #[must_use]
+    pub fn of(ends: &[FollowedEnd]) -> Self {
+        let mut all = Self::ZERO;
+        for (place, end) in all.ends.iter_mut().zip(ends) {
+            all.ports |= Self::bit(end.port);
+            *place = *end;
+        }
+        all
+    }
+
+    /// Whether this end is followed.
+    #[must_use]
+    #[inline(always)]
+    pub fn holds(&self, address: &Address, port: u16, protocol: u8) -> bool {
+        if self.ports & Self::bit(port) == 0 {
+            return false;
+        }
+        let mut at = 0;
+        while at < FOLLOWED_ENDS {
+            let end = &self.ends[at];
+            if end.protocol == 0 {
+                return false;
+            }
+            if end.port == port && end.protocol == protocol && end.address.same(address) {
+                return true;
+            }
+            at += 1;
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIENT: Address = Address::from_v4([172, 18, 0, 1]);
+
+    #[test]
+    fn an_end_is_its_address_port_and_protocol() {
+        let followed = Followed::of(&[FollowedEnd::new(CLIENT, 40_000, 6), FollowedEnd::new(CLIENT, 40_001, 17)]);
+        assert!(followed.holds(&CLIENT, 40_000, 6) && followed.holds(&CLIENT, 40_001, 17));
+        assert!(!followed.holds(&CLIENT, 40_000, 17) && !followed.holds(&CLIENT, 40_001, 6));
+        assert!(!followed.holds(&CLIENT, 40_064, 6), "the same bit, another port");
+        assert!(!followed.holds(&Address::from_v4([172, 18, 0, 2]), 40_000, 6));
+        assert!(!Followed::ZERO.holds(&Address::ZERO, 0, 0), "nobody is followed");
+    }
+
+    #[test]
+    fn what_finds_no_place_is_left_out() {
+        let many: [FollowedEnd; 20] = core::array::from_fn(|at| FollowedEnd::new(CLIENT, at as u16, 6));
+        let followed = Followed::of(&many);
+        assert!(followed.holds(&CLIENT, 15, 6) && !followed.holds(&CLIENT, 16, 6));
+    }
+}

@@ -1,0 +1,266 @@
+//! The journey of one connection, hop by hop. Pure.
+
+use super::advice;
+use super::hops::{self, Hop, Place};
+use super::visits::{Way, clocks_disagree, visits, ways};
+use agent::events::{Kind, Record};
+use lab::forwarder::{Said, Step};
+use serde::Serialize;
+use std::net::SocketAddr;
+
+/// What was gathered of one connection.
+#[derive(Clone, Debug, Default)]
+pub struct Gathered {
+    /// Who opened it, in words: a command, or a Pod.
+    pub who: String,
+    /// The end that was followed: the client's, in the cluster's network.
+    pub client: Option<SocketAddr>,
+    /// What the client asked for.
+    pub wanted: Option<SocketAddr>,
+    /// What the forwarder said.
+    pub forwarder: Vec<Said>,
+    /// Events, node by node, each node's in its own order.
+    pub records: Vec<Vec<Record>>,
+    /// Why the client's own connect failed, where it said so.
+    pub failure: Option<String>,
+    /// Events that could not be told.
+    pub lost: u64,
+}
+
+/// A connection, told.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Journey {
+    /// Who opened it.
+    pub client: String,
+    /// What it asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<SocketAddr>,
+    /// Its ways: the first packet there, the first one back, and every one that differs from those.
+    pub ways: Vec<Told>,
+    /// Packets that went the same ways.
+    pub others: Others,
+    /// How it ended.
+    pub end: End,
+    /// What is to be known about the account itself.
+    pub notes: Vec<String>,
+}
+
+/// The way of one packet.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Told {
+    /// From responder to initiator.
+    pub reply: bool,
+    /// Protocol, and TCP's flags.
+    pub packet: String,
+    /// Hop by hop.
+    pub hops: Vec<Hop>,
+}
+
+/// Packets that are counted only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Others {
+    /// From initiator to responder.
+    pub there: usize,
+    /// And back.
+    pub back: usize,
+}
+
+/// The last line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct End {
+    /// Whether an answer came back.
+    pub answered: bool,
+    /// What happened.
+    pub what: String,
+    /// What would let it pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+/// Puts a journey together.
+pub fn assemble(gathered: &Gathered) -> Journey {
+    let all: Vec<_> = gathered.records.iter().flat_map(|of_node| visits(of_node)).collect();
+    let mut ways = ways(all);
+    ways.retain(|way| !way.is_empty());
+    let begun = gathered.forwarder.iter().find(|said| said.step == Step::Begun).map(|said| said.time_us);
+    let first = ways.iter().filter_map(|way| Some(way.first()?.first()?.time_us)).min();
+    let start = begun.into_iter().chain(first).min().unwrap_or(0);
+    let mut told: Vec<(Shape, Told)> = Vec::new();
+    let mut others = Others::default();
+    for way in &ways {
+        let shape = Shape::of(way, gathered.client);
+        if told.iter().any(|(known, _)| known.covers(&shape)) {
+            *(if shape.reply { &mut others.back } else { &mut others.there }) += 1;
+        } else {
+            let hops = way.iter().flat_map(|visit| hops::of(visit, start)).collect();
+            told.push((shape.clone(), Told { reply: shape.reply, packet: shape.packet.clone(), hops }));
+        }
+    }
+    let mut told: Vec<Told> = told.into_iter().map(|(_, told)| told).collect();
+    let mut notes = Vec::new();
+    if ways.iter().any(clocks_disagree) {
+        // Times don't say any more which way came first; the question precedes the answer.
+        told.sort_by_key(|way| way.reply);
+        notes.push(
+            "the nodes' clocks disagree: the order is that of cause, and times of different nodes don't compare".into(),
+        );
+    }
+    if let Some(hop) = socket_hook(gathered, &ways) {
+        place_first(&mut told, hop);
+        notes.push("the socket hook ran before the first packet; it has no time of its own".to_owned());
+    }
+    forwarder_hops(gathered, start, &mut told);
+    if gathered.lost > 0 {
+        notes.push(format!("{} events were lost on their way here: hops may be missing", gathered.lost));
+    }
+    let end = end(gathered, &ways);
+    Journey { client: gathered.who.clone(), wanted: gathered.wanted, ways: told, others, end, notes }
+}
+
+/// What makes two ways the same: direction, nodes, and how they ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Shape {
+    reply: bool,
+    packet: String,
+    nodes: Vec<String>,
+    end: String,
+}
+
+impl Shape {
+    fn of(way: &Way, client: Option<SocketAddr>) -> Self {
+        let last = way.last().and_then(|visit| visit.last());
+        // A reset that a program sent in the place of a Service is in no flow: whom it goes to says that it is an answer.
+        let back = |r: &Record| r.reply || Some(SocketAddr::new(r.destination.address, r.destination.port)) == client;
+        Self {
+            reply: way.iter().filter_map(|visit| visit.last()).any(back),
+            packet: last.map_or_else(String::new, packet),
+            nodes: way.iter().map(|visit| visit.node().to_owned()).collect(),
+            end: last.map_or_else(String::new, |r| r.drop_reason.clone().unwrap_or_else(|| r.point.clone())),
+        }
+    }
+
+    /// Whatever its flags; but the answer to a SYN by a reset is worth its own lines.
+    fn covers(&self, other: &Self) -> bool {
+        let reset = |shape: &Self| shape.packet.contains("RST");
+        self.reply == other.reply && self.nodes == other.nodes && self.end == other.end && reset(self) == reset(other)
+    }
+}
+
+fn packet(record: &Record) -> String {
+    let mut text = record.protocol.clone();
+    for flag in &record.tcp_flags {
+        text.push(' ');
+        text.push_str(flag);
+    }
+    text
+}
+
+/// The client asked for one address, and its first packet already bore another: its socket was translated.
+fn socket_hook(gathered: &Gathered, ways: &[Way]) -> Option<Hop> {
+    let wanted = gathered.wanted.filter(|_| gathered.forwarder.is_empty())?;
+    let entry =
+        ways.iter().filter_map(|way| way.first()?.entry.as_ref()).find(|r| !r.reply && r.point == "from-endpoint")?;
+    let became = SocketAddr::new(entry.destination.address, entry.destination.port);
+    let changed = became != wanted;
+    changed.then(|| {
+        let name = entry.destination.pod.as_ref().map(|pod| format!("backend {pod}, chosen at connect(); "));
+        Hop {
+            detail: format!("{}no packet bears the Service's address", name.unwrap_or_default()),
+            destination: Some((wanted, became)),
+            ..Hop::new(&entry.node.0, Place::Socket)
+        }
+    })
+}
+
+fn place_first(told: &mut [Told], hop: Hop) {
+    if let Some(there) = told.iter_mut().find(|way| !way.reply) {
+        there.hops.insert(0, hop);
+    }
+}
+
+fn forwarder_hops(gathered: &Gathered, start: u64, told: &mut Vec<Told>) {
+    let of = |said: &Said, detail: &str| Hop {
+        at_us: Some(said.time_us.saturating_sub(start)),
+        detail: detail.to_owned(),
+        source: Some((said.client, said.from)),
+        destination: Some((said.listen, said.target)),
+        ..Hop::new("machine", Place::Forwarder)
+    };
+    let step = |wanted: Step| gathered.forwarder.iter().find(|said| said.step == wanted);
+    if let Some(said) = step(Step::Begun).or_else(|| step(Step::Accepted)) {
+        let hop = of(said, "accepted; goes on as a connection of its own");
+        if !told.iter().any(|way| !way.reply) {
+            told.insert(0, Told { reply: false, packet: "TCP".into(), hops: Vec::new() });
+        }
+        place_first(told, hop);
+    }
+    let back = |said: &Said, detail| {
+        let hop = of(said, detail);
+        let turn = |change: Option<(SocketAddr, SocketAddr)>| change.map(|(a, b)| (b, a));
+        Hop { source: turn(hop.destination), destination: turn(hop.source), ..hop }
+    };
+    let last = step(Step::Connected).map(|said| back(said, "the target has accepted: bytes go both ways"));
+    let last =
+        last.or_else(|| step(Step::Failed).map(|said| back(said, "the target has not accepted: the client is reset")));
+    if let Some(hop) = last {
+        match told.iter_mut().find(|way| way.reply) {
+            Some(way) => way.hops.push(hop),
+            None => told.push(Told { reply: true, packet: "TCP".into(), hops: vec![hop] }),
+        }
+    }
+}
+
+/// What the last line says.
+fn end(gathered: &Gathered, ways: &[Way]) -> End {
+    let dropped = ways.iter().flatten().filter(|visit| visit.is_dropped()).find_map(|visit| visit.exit.as_ref());
+    let replies = || ways.iter().flatten().filter_map(|visit| visit.last()).filter(|r| r.reply && r.kind != Kind::Drop);
+    let first_reply = replies().next();
+    if let (Some(record), None) = (dropped, first_reply) {
+        return End { answered: false, what: advice::death(record), remedy: Some(advice::remedy(record)) };
+    }
+    let Some(reply) = first_reply else { return unanswered(gathered, ways) };
+    if reply.tcp_flags.iter().any(|flag| flag == "RST") {
+        return End {
+            answered: false,
+            what: format!("{} refused: it was reached and nothing listens on that port", advice::party(&reply.source)),
+            remedy: Some("a process that listens there, or a targetPort that one listens on".into()),
+        };
+    }
+    let totals = gathered.records.iter().flatten().find_map(|record| record.totals);
+    let mut what = match totals {
+        Some(t) if t.reset => "answered, and ended by a reset".to_owned(),
+        Some(t) => {
+            format!("answered, and closed by both ends; {} packets there, {} back", t.forward_packets, t.reply_packets)
+        }
+        None => "answered".to_owned(),
+    };
+    if let Some(record) = dropped {
+        what.push_str(&format!("; later {}", advice::death(record)));
+    }
+    End { answered: true, what, remedy: dropped.map(advice::remedy) }
+}
+
+fn unanswered(gathered: &Gathered, ways: &[Way]) -> End {
+    let last = ways.iter().rev().find_map(|way| way.last()?.exit.as_ref());
+    let (what, remedy) = match (last, &gathered.failure) {
+        (Some(record), _) if record.point == "to-endpoint" => {
+            let text = format!("{} got the packet and did not answer", advice::party(&record.destination));
+            (text, "a process in the Pod that answers; nothing on the way held the packet".to_owned())
+        }
+        (Some(record), _) => {
+            let text = format!("after node {} ({}) nobody saw the packet again", record.node, record.point);
+            (text, "what lies between that node and the next: the network under the cluster".to_owned())
+        }
+        (None, Some(failure)) => {
+            let wanted = gathered.wanted.map_or_else(String::new, |wanted| format!(" for {wanted}"));
+            let text = format!("no packet was sent{wanted}: connect() said {failure:?} at the socket");
+            (text, "if that is a Service: a ready endpoint of it, and a port that it has".to_owned())
+        }
+        (None, None) => ("no packet was seen".to_owned(), "a connection that enters the cluster's network".to_owned()),
+    };
+    End { answered: false, what, remedy: Some(remedy) }
+}
+
+#[cfg(test)]
+#[path = "journey_tests.rs"]
+mod tests;

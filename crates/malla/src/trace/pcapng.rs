@@ -1,0 +1,134 @@
+//! The journey as a capture file (draft-ietf-opsawg-pcapng): one packet per arrival or departure, whose comment tells hop and
+//! rule. Headers are made anew from what the programs told; payload they don't tell, so that packets are cut behind headers.
+
+use super::hops::{Hop, Place};
+use super::journey::{Journey, Told};
+use super::text::what;
+use std::net::{IpAddr, SocketAddr};
+
+/// The whole file. Times count from the start of each journey: the programs' clock is nobody's calendar.
+pub fn render(journeys: &[Journey]) -> Vec<u8> {
+    let mut out = Vec::new();
+    // Byte order magic, version 1.0, length of the section unknown.
+    block(&mut out, 0x0a0d_0d0a, &[&0x1a2b_3c4d_u32.to_le_bytes()[..], &[1, 0, 0, 0], &[0xff; 8]].concat());
+    let mut nodes: Vec<&str> = Vec::new();
+    for hop in hops(journeys).map(|(_, hop)| hop) {
+        if !nodes.contains(&&*hop.node) {
+            nodes.push(&hop.node);
+            // LINKTYPE_ETHERNET, no limit of length. LINKTYPE_RAW would do, but libpcap can't read two interfaces of it.
+            let mut body = [1, 0, 0, 0, 0, 0, 0, 0].to_vec();
+            option(&mut body, IF_NAME, hop.node.as_bytes());
+            body.extend([0; 4]);
+            block(&mut out, 1, &body);
+        }
+    }
+    let mut comments: Vec<String> = Vec::new();
+    let mut time = 0;
+    for (way, hop) in hops(journeys) {
+        comments.push(format!("{} {}: {}", hop.node, hop.place.text(), what(hop)));
+        time = hop.at_us.unwrap_or(time);
+        let (Some(source), Some(destination)) = (hop.source, hop.destination) else {
+            if hop.place == Place::Dropped {
+                amend(&mut out, &mut comments);
+            }
+            continue;
+        };
+        let Some(packet) = packet(way, source.1, destination.1) else { continue };
+        let interface = nodes.iter().position(|node| *node == hop.node).unwrap_or(0);
+        let mut body = Vec::new();
+        let size = u32::try_from(packet.len()).unwrap_or(0);
+        for word in [u32::try_from(interface).unwrap_or(0), (time >> 32) as u32, time as u32, size, size] {
+            body.extend(word.to_le_bytes());
+        }
+        body.extend(&packet);
+        pad(&mut body);
+        option(&mut body, COMMENT, comments.join("\n").as_bytes());
+        body.extend([0; 4]);
+        comments.clear();
+        block(&mut out, 6, &body);
+    }
+    out
+}
+
+fn hops(journeys: &[Journey]) -> impl Iterator<Item = (&Told, &Hop)> {
+    journeys.iter().flat_map(|journey| &journey.ways).flat_map(|way| way.hops.iter().map(move |hop| (way, hop)))
+}
+
+/// A death has no packet of its own, and is said as one without bytes: readers show comments of packets only.
+fn amend(out: &mut Vec<u8>, comments: &mut Vec<String>) {
+    let mut body = [0; 20].to_vec();
+    option(&mut body, COMMENT, comments.join("\n").as_bytes());
+    body.extend([0; 4]);
+    comments.clear();
+    block(out, 6, &body);
+}
+
+/// Ethernet (without addresses), IP and TCP headers; none where the packet is no TCP, or its ends are of two families.
+fn packet(way: &Told, source: SocketAddr, destination: SocketAddr) -> Option<Vec<u8>> {
+    let flags = way.packet.strip_prefix("TCP")?.split_whitespace().map(bit).fold(0, |all, bit| all | bit);
+    let mut tcp = Vec::with_capacity(20);
+    tcp.extend(source.port().to_be_bytes());
+    tcp.extend(destination.port().to_be_bytes());
+    tcp.extend([0; 8]);
+    tcp.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+    let (kind, ip) = match (source.ip(), destination.ip()) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            let mut ip = vec![0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0];
+            ip.extend(source.octets());
+            ip.extend(destination.octets());
+            let sum: u32 = ip.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
+            let folded = (sum & 0xffff) + (sum >> 16);
+            let check = !u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap_or(0);
+            ip[10..12].copy_from_slice(&check.to_be_bytes());
+            ([0x08, 0x00], ip)
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            let mut ip = vec![0x60, 0, 0, 0, 0, 20, 6, 64];
+            ip.extend(source.octets());
+            ip.extend(destination.octets());
+            ([0x86, 0xdd], ip)
+        }
+        _ => return None,
+    };
+    Some([&[0; 12], &kind[..], &ip, &tcp].concat())
+}
+
+/// RFC 9293 §3.1.
+fn bit(flag: &str) -> u8 {
+    match flag {
+        "FIN" => 1,
+        "SYN" => 2,
+        "RST" => 4,
+        "PSH" => 8,
+        "ACK" => 16,
+        "URG" => 32,
+        "ECE" => 64,
+        "CWR" => 128,
+        _ => 0,
+    }
+}
+
+fn block(out: &mut Vec<u8>, kind: u32, body: &[u8]) {
+    let length = u32::try_from(body.len() + 12).unwrap_or(0).to_le_bytes();
+    out.extend(kind.to_le_bytes());
+    out.extend(length);
+    out.extend(body);
+    out.extend(length);
+}
+
+/// At most what its length can say, cut at a character.
+fn option(body: &mut Vec<u8>, code: u16, text: &[u8]) {
+    let text = &text[..text.len().min(usize::from(u16::MAX))];
+    body.extend(code.to_le_bytes());
+    body.extend(u16::try_from(text.len()).unwrap_or(0).to_le_bytes());
+    body.extend(text);
+    pad(body);
+}
+
+/// To whole words.
+fn pad(body: &mut Vec<u8>) {
+    body.resize(body.len().next_multiple_of(4), 0);
+}
+
+const COMMENT: u16 = 1;
+const IF_NAME: u16 = 2;

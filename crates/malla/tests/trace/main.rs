@@ -1,0 +1,203 @@
+//! The journey of `curl http://localhost:30080` to a Pod and back, told by `malla trace` in a real lab: over VXLAN and with
+//! native routing, to the node of the Pod and to another one, allowed, denied by policy, and without a backend.
+//!
+//! Times, ports that the kernel chose and the Pods' addresses are masked; everything else, its order included, is in
+//! `golden/`, which a run with `MALLA_GOLDEN=write` writes anew. Needs root, `malla-cni` beside `malla`, kubectl and curl.
+#![forbid(unsafe_code)]
+
+#[path = "../lab/commands.rs"]
+#[allow(dead_code, reason = "the lab's own tests use the rest")]
+mod commands;
+mod mask;
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use commands::{Lab, malla_path, text};
+use datapath::maps::Maps;
+use datapath_layouts::Followed;
+use serde_json::Value;
+
+/// NodePorts on both workers; those of the machine are whatever is free.
+const KIND: &str = include_str!("kind.yaml");
+const PODS: &str = include_str!("pods.yaml");
+const DENY: &str = include_str!("deny.yaml");
+const NODES: [&str; 3] = ["control-plane", "worker-1", "worker-2"];
+
+struct World {
+    lab: Lab,
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    fn up(routing: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let kind = folder.path().join("kind.yaml");
+        std::fs::write(&kind, KIND).unwrap();
+        let lab = Lab::up(&["--config", kind.to_str().unwrap(), "--routing", routing]);
+        let world = Self { lab, folder };
+        world.apply(PODS);
+        world.lab.kubectl(&["wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s"]);
+        world
+    }
+
+    fn apply(&self, manifests: &str) {
+        let file = self.folder.path().join("manifests.yaml");
+        std::fs::write(&file, manifests).unwrap();
+        self.lab.kubectl(&["apply", "-f", file.to_str().unwrap()]);
+    }
+
+    /// The machine's port that leads to this port of the node.
+    fn port(&self, node: &str, target: u16) -> u16 {
+        let status = self.lab.status();
+        let forwards = status["forwards"].as_array().unwrap();
+        let leads = |f: &&Value| f["what"] == node && f["target"].as_str().unwrap().ends_with(&format!(":{target}"));
+        let listen = forwards.iter().find(leads).unwrap()["listen"].as_str().unwrap();
+        listen.rsplit_once(':').unwrap().1.parse().unwrap()
+    }
+
+    fn trace(&self, arguments: &[&str]) -> Output {
+        let mut trace = Command::new(malla_path());
+        trace.args(["trace", "--lab", &self.lab.name]).args(arguments).stdin(Stdio::null());
+        trace.output().unwrap()
+    }
+
+    /// `malla trace -- curl` to a NodePort, until it is told as the golden text has it: the API's news take a moment.
+    fn curl(&self, node: &str, port: u16, golden: &str) {
+        let url = format!("http://127.0.0.1:{}/", self.port(node, port));
+        self.is_golden(&["--", "curl", "-s", "--noproxy", "*", "-m", "3", &url], golden);
+    }
+
+    fn is_golden(&self, arguments: &[&str], golden: &str) {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trace/golden").join(golden).with_extension("txt");
+        if std::env::var_os("MALLA_GOLDEN").is_some() {
+            std::thread::sleep(Duration::from_secs(3));
+            let output = self.trace(arguments);
+            let told = mask::masked(&String::from_utf8_lossy(&output.stdout), &self.addresses());
+            std::fs::write(&file, told).unwrap();
+        }
+        let golden = std::fs::read_to_string(&file).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let output = self.trace(arguments);
+            let told = mask::masked(&String::from_utf8_lossy(&output.stdout), &self.addresses());
+            let answered = golden.contains("\nend: answered");
+            if told == golden && output.status.code() == Some(if answered { 0 } else { 3 }) {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{arguments:?}\n--- told ---\n{told}--- instead of ---\n{golden}--- whole ---\n{}",
+                text(&output)
+            );
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// What stands for which address.
+    fn addresses(&self) -> Vec<(String, &'static str)> {
+        let of = |kind, name: &str, path| self.lab.kubectl(&["get", kind, name, "-o", path]).trim().to_owned();
+        vec![
+            (of("pod", "spink", "jsonpath={.status.podIP}"), "SPINK"),
+            (of("pod", "client", "jsonpath={.status.podIP}"), "CLIENT"),
+            (of("service", "spink", "jsonpath={.spec.clusterIP}"), "SERVICE"),
+        ]
+    }
+
+    /// Nobody is followed any more, on any node.
+    fn is_left_alone(&self) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        for node in NODES {
+            let maps = Maps::open(&self.lab.folder().join("bpf").join(node)).unwrap();
+            while maps.followed.get(&0).unwrap() != Some(Followed::ZERO) {
+                assert!(Instant::now() < deadline, "{node} goes on following somebody");
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_journey_over_vxlan() {
+    let world = World::up("vxlan");
+    world.curl("worker-1", 30080, "same-node");
+    world.curl("worker-2", 30080, "vxlan-other-node");
+    world.is_golden(&["--from", "client", "--to", "default/spink:80"], "vxlan-pod");
+    other_forms(&world);
+    nobody_else_pays(&world);
+    deaths(&world);
+    world.is_left_alone();
+}
+
+#[test]
+fn the_journey_with_native_routing() {
+    let world = World::up("native");
+    world.curl("worker-1", 30080, "same-node");
+    // A client from outside goes through the tunnel with native routing too: the way back must be known.
+    world.curl("worker-2", 30080, "vxlan-other-node");
+    world.is_golden(&["--from", "client", "--to", "default/spink:80"], "native-pod");
+    deaths(&world);
+    world.is_left_alone();
+}
+
+/// Denied by policy, on the Pod's node and coming from another; and a Service without a backend.
+fn deaths(world: &World) {
+    world.curl("worker-2", 30081, "no-backend");
+    world.apply(DENY);
+    world.curl("worker-1", 30080, "denied-same-node");
+    world.curl("worker-2", 30080, "denied-other-node");
+}
+
+fn other_forms(world: &World) {
+    let url = format!("http://127.0.0.1:{}/", world.port("worker-2", 30080));
+    let json = world.trace(&["-o", "json", "--", "curl", "-s", "--noproxy", "*", "-m", "3", &url]);
+    let journeys: Value =
+        serde_json::from_slice(&json.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&json)));
+    assert_eq!(
+        (journeys.as_array().unwrap().len(), &journeys[0]["end"]["answered"]),
+        (1, &Value::Bool(true)),
+        "{journeys}"
+    );
+    let places: Vec<&str> =
+        journeys[0]["ways"][0]["hops"].as_array().unwrap().iter().map(|hop| hop["place"].as_str().unwrap()).collect();
+    assert_eq!((places[0], *places.last().unwrap()), ("forwarder", "pod"), "{places:?}");
+    let mermaid = world.trace(&["-o", "mermaid", "--", "curl", "-s", "--noproxy", "*", "-m", "3", &url]);
+    let mermaid = String::from_utf8_lossy(&mermaid.stdout).into_owned();
+    assert!(mermaid.starts_with("sequenceDiagram\n"), "{mermaid}");
+    for node in ["machine", "worker-2", "worker-1"] {
+        assert_eq!(mermaid.matches(&format!(" as {node}\n")).count(), 1, "{mermaid}");
+    }
+    let capture = world.trace(&["-o", "pcapng", "--", "curl", "-s", "--noproxy", "*", "-m", "3", &url]);
+    let file = world.folder.path().join("journey.pcapng");
+    std::fs::write(&file, &capture.stdout).unwrap();
+    let read = Command::new("tcpdump").args(["-n", "-r", file.to_str().unwrap()]).output().unwrap();
+    let packets = String::from_utf8_lossy(&read.stdout).into_owned();
+    assert!(read.status.success() && packets.matches("Flags [S.]").count() >= 4, "{}", text(&read));
+    // A command that sends nothing into the lab has no journey; what it prints is not the account's.
+    let nothing = world.trace(&["-o", "json", "--", "echo", "printed"]);
+    assert_eq!((nothing.status.code(), &*nothing.stdout), (Some(3), &b"[]\n"[..]), "{}", text(&nothing));
+}
+
+/// While one connection is followed, others are not told, and no program is replaced for it.
+fn nobody_else_pays(world: &World) {
+    let url = format!("http://127.0.0.1:{}/", world.port("worker-2", 30080));
+    let mut other = Command::new("sh")
+        .args(["-c", "while curl -s --noproxy '*' -m 3 \"$0\"; do :; done", &url])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    // Written whenever programs are replaced by some with other settings.
+    let settings = || {
+        let file = |node: &str| world.lab.folder().join("nodes").join(node).join("config.json");
+        NODES.map(|node| std::fs::metadata(file(node)).unwrap().modified().unwrap())
+    };
+    let before = settings();
+    let output = world.trace(&["-o", "json", "--", "curl", "-s", "--noproxy", "*", "-m", "3", &url]);
+    other.kill().unwrap();
+    other.wait().unwrap();
+    let journeys: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output)));
+    assert_eq!(journeys.as_array().unwrap().len(), 1, "only the command's own: {journeys}");
+    assert_eq!(settings(), before, "programs were replaced");
+}
