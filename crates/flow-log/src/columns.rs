@@ -172,7 +172,7 @@ impl Side {
 }
 
 impl Facts {
-    fn of(endpoint: &Endpoint) -> Self {
+    pub fn of(endpoint: &Endpoint) -> Self {
         let pod = match endpoint.pod_name.as_str() {
             "" => String::new(),
             name => format!("{}/{name}", endpoint.namespace),

@@ -24,6 +24,7 @@
 mod catalog;
 mod columns;
 mod convert;
+mod dictionary;
 mod error;
 mod frames;
 mod journal;

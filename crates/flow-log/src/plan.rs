@@ -1,8 +1,9 @@
 //! What a question asks of the columns, so that most rows need never be decoded. It may let through too much, never too
 //! little: every row that is left is decoded and judged whole.
 
-use crate::columns::{SEVERAL, place};
+use crate::columns::{Facts, SEVERAL, place};
 use crate::query::Query;
+use crate::row::Row;
 use flow_api::flow::FlowFilter;
 use parquet::data_type::ByteArray;
 use std::net::IpAddr;
@@ -54,6 +55,37 @@ impl Plan {
             conditions.push(terms);
         }
         Self(conditions)
+    }
+
+    /// Whether a row that is no segment's yet may fit.
+    pub fn may_fit(&self, row: &Row<'_>, [source, destination]: [&Facts; 2]) -> bool {
+        let holds = |want: &Want| match want.column {
+            place::VERDICT => want.values.has_number(row.verdict),
+            place::SOURCE_IP => want.values.has_text(row.source_ip.as_bytes()),
+            place::DESTINATION_IP => want.values.has_text(row.destination_ip.as_bytes()),
+            place::SOURCE_IDENTITY => want.values.has_number(source.identity),
+            place::DESTINATION_IDENTITY => want.values.has_number(destination.identity),
+            place::SOURCE_POD => want.values.has_text(source.pod.data()),
+            place::DESTINATION_POD => want.values.has_text(destination.pod.data()),
+            place::SOURCE_WORKLOAD => want.values.has_text(source.workload.data()),
+            place::DESTINATION_WORKLOAD => want.values.has_text(destination.workload.data()),
+            _ => true,
+        };
+        self.0.iter().all(|condition| condition.iter().any(|term| term.iter().all(holds)))
+    }
+}
+
+impl Values {
+    pub fn has_number(&self, number: i32) -> bool {
+        matches!(self, Self::Numbers(numbers) if numbers.contains(&number))
+    }
+
+    pub fn has_text(&self, text: &[u8]) -> bool {
+        match self {
+            Self::Numbers(_) => false,
+            Self::Texts(texts) => texts.iter().any(|wanted| wanted.data() == text),
+            Self::Beginnings(beginnings) => beginnings.iter().any(|beginning| text.starts_with(beginning)),
+        }
     }
 }
 

@@ -1,17 +1,19 @@
 //! Answers, one flow after the other.
 
 use crate::catalog::{Catalog, Part, snapshot};
+use crate::columns::Facts;
 use crate::frames::{self, Frame};
 use crate::journal::{Record, View};
 use crate::moment::{NO_TIME, nanoseconds, timestamp};
 use crate::plan::Plan;
 use crate::query::{Order, Query};
+use crate::row::Row;
 use crate::scan::Scan;
 use crate::{Damage, Error};
-use flow_api::flow::{Flow, LostEvent};
+use flow_api::flow::{Endpoint, Flow, LostEvent};
 use flow_api::ring::{Event, What};
 use prost::Message;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -134,12 +136,13 @@ impl Iterator for Answer {
 impl Answer {
     /// Reads on, into `ready`. `false`: there is nothing more.
     fn advance(&mut self) -> Result<bool, Damage> {
-        let events = match &mut self.current {
+        let (events, is_over) = match &mut self.current {
             None => return self.next_part(),
             Some(Current::Segment(scan)) => {
                 let events = scan.next(self.step)?;
                 self.step = (self.step * 2).min(LARGEST_STEP);
-                events
+                let is_over = events.is_empty();
+                (events, is_over)
             }
             Some(Current::Journal(view, records)) => {
                 let record = match self.query.order {
@@ -147,12 +150,12 @@ impl Answer {
                     Order::NewestFirst => records.pop_back(),
                 };
                 match record {
-                    Some(record) => decode(view, &record, self.query.order)?,
-                    None => Vec::new(),
+                    Some(record) => (decode(view, &record, &self.plan, self.query.order)?, records.is_empty()),
+                    None => (Vec::new(), true),
                 }
             }
         };
-        if events.is_empty() {
+        if is_over {
             self.current = None;
         }
         let query = &self.query;
@@ -180,17 +183,35 @@ impl Answer {
     }
 }
 
-fn decode(view: &View, record: &Record, order: Order) -> Result<Vec<Event>, Damage> {
+fn decode(view: &View, record: &Record, plan: &Plan, order: Order) -> Result<Vec<Event>, Damage> {
     let bytes = view.read(record)?;
-    let mut events = Vec::with_capacity(record.rows as usize);
+    let wrong = || Damage::new(&view.path, "a record holds what is no flow");
+    let (mut events, mut facts) = (Vec::new(), HashMap::new());
     for frame in frames::read(&bytes) {
-        let event = frame.ok().and_then(event);
-        events.push(event.ok_or_else(|| Damage::new(&view.path, "a record holds what is no flow"))?);
+        let frame = frame.map_err(|_| wrong())?;
+        if may_fit(&frame, plan, &mut facts).ok_or_else(wrong)? {
+            events.push(event(frame).ok_or_else(wrong)?);
+        }
     }
     if order == Order::NewestFirst {
         events.reverse();
     }
     Ok(events)
+}
+
+/// Without decoding the flow: most are not wanted. What there is to know of an endpoint is found out once per record.
+fn may_fit<'a>(frame: &Frame<'a>, plan: &Plan, facts: &mut HashMap<&'a [u8], Facts>) -> Option<bool> {
+    let Frame::Flow(bytes) = frame else { return Some(true) };
+    if plan.0.is_empty() {
+        return Some(true);
+    }
+    let row = Row::split(bytes)?;
+    for endpoint in [row.source, row.destination] {
+        if !facts.contains_key(endpoint) {
+            facts.insert(endpoint, Facts::of(&Endpoint::decode(endpoint).ok()?));
+        }
+    }
+    Some(plan.may_fit(&row, [facts.get(row.source)?, facts.get(row.destination)?]))
 }
 
 fn event(frame: Frame<'_>) -> Option<Event> {

@@ -1,11 +1,12 @@
 //! Which rows of a segment a plan lets through, read off its bloom filters and columns.
 
 use crate::columns::place;
+use crate::dictionary;
 use crate::plan::{Condition, Plan, Values, Want};
 use crate::query::Query;
 use crate::segment::Segment;
 use parquet::column::reader::get_typed_column_reader;
-use parquet::data_type::{ByteArrayType, DataType, Int32Type, Int64Type};
+use parquet::data_type::{DataType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::reader::RowGroupReader;
 
@@ -62,19 +63,17 @@ fn may_hold(group: &dyn RowGroupReader, want: &Want) -> bool {
 
 /// Takes out of `rows` where the want does not hold.
 fn hold(group: &dyn RowGroupReader, want: &Want, rows: &mut [bool]) -> Result<(), ParquetError> {
-    let mut at = 0;
-    let mut judge = |holds: bool| {
-        rows[at] &= holds;
-        at += 1;
-    };
     match &want.values {
-        Values::Numbers(numbers) => each::<Int32Type>(group, want.column, |number| judge(numbers.contains(number))),
-        Values::Texts(texts) => each::<ByteArrayType>(group, want.column, |text| {
-            judge(texts.iter().any(|wanted| wanted.data() == text.data()))
-        }),
-        Values::Beginnings(beginnings) => each::<ByteArrayType>(group, want.column, |text| {
-            judge(beginnings.iter().any(|beginning| text.data().starts_with(beginning)));
-        }),
+        Values::Numbers(numbers) => {
+            let mut at = 0;
+            each::<Int32Type>(group, want.column, |number| {
+                rows[at] &= numbers.contains(number);
+                at += 1;
+            })
+        }
+        Values::Texts(_) | Values::Beginnings(_) => {
+            dictionary::hold(group, want.column, |text| want.values.has_text(text), rows)
+        }
     }
 }
 
