@@ -41,7 +41,8 @@ pub struct Kept {
 /// The log's files in a folder.
 #[derive(Debug, Default)]
 pub struct Files {
-    pub segments: BTreeMap<u64, u32>,
+    /// Number and checksum.
+    pub segments: Vec<(u64, u32)>,
     pub journals: Vec<u64>,
     pub drafts: Vec<String>,
     /// What is nobody's of ours.
@@ -187,7 +188,7 @@ pub fn files(folder: &Path) -> Result<Files, Error> {
         let name = entry.map_err(io("list", folder))?.file_name().to_string_lossy().into_owned();
         let number = |end: &str| name.strip_suffix(end).filter(|digits| digits.len() == 12)?.parse::<u64>().ok();
         if let Some((number, crc)) = segment_name(&name) {
-            files.segments.insert(number, crc);
+            files.segments.push((number, crc));
         } else if let Some(number) = number(".journal") {
             files.journals.push(number);
         } else if number(".tmp").is_some() {
@@ -202,25 +203,33 @@ pub fn files(folder: &Path) -> Result<Files, Error> {
 
 /// A log for reading only, as it is now.
 pub fn snapshot(folder: &Path) -> Result<Catalog, Error> {
-    let files = files(folder)?;
-    let catalog = Catalog::default();
-    for number in files.journals {
-        let path = journal::path(folder, number);
-        match View::open(folder, number) {
-            Ok(view) => catalog.put(number, Part::Closed(view)),
-            // It became a segment after the list was made.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(io("read", &path)(error)),
+    let mut tries = 0;
+    loop {
+        let files = files(folder)?;
+        let catalog = Catalog::default();
+        let opened = files.journals.iter().try_for_each(|number| {
+            let view = View::open(folder, *number).map_err(|error| (*number, error))?;
+            catalog.put(*number, Part::Closed(view));
+            Ok(())
+        });
+        match opened {
+            Ok(()) => {}
+            // It has become a segment since the list was made, which does not have that yet.
+            Err((_, error)) if error.kind() == std::io::ErrorKind::NotFound && tries < MOST_TRIES => {
+                tries += 1;
+                continue;
+            }
+            Err((number, error)) => return Err(io("read", &journal::path(folder, number))(error)),
         }
-    }
-    for (number, crc) in files.segments {
-        let part = open(folder, number, crc);
-        let is_better = !matches!(part, Part::Damaged(..)) || !catalog.lock().contains_key(&number);
-        if is_better {
-            catalog.put(number, part);
+        for (number, crc) in files.segments {
+            let part = open(folder, number, crc);
+            let is_better = !matches!(part, Part::Damaged(..)) || !catalog.lock().contains_key(&number);
+            if is_better {
+                catalog.put(number, part);
+            }
         }
+        return Ok(catalog);
     }
-    Ok(catalog)
 }
 
 fn segment_name(name: &str) -> Option<(u64, u32)> {
@@ -231,3 +240,6 @@ fn segment_name(name: &str) -> Option<(u64, u32)> {
 
 /// Held by whoever writes.
 pub const LOCK: &str = "lock";
+
+/// Each time, a journal was converted between two steps that take less than a millisecond.
+const MOST_TRIES: u32 = 100;

@@ -118,3 +118,54 @@ fn unpack(packed: &[u8], width: u32, fits: &[bool], rows: &mut [bool]) -> Option
     }
     Some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(bytes: &[u8], fits: &[bool], rows: usize) -> Option<Vec<bool>> {
+        let mut held = vec![true; rows];
+        indices(bytes, fits, &mut held).map(|()| held)
+    }
+
+    #[test]
+    fn runs_and_packed_numbers_are_read_as_the_format_says() {
+        // Three times 2; then eight numbers of three bits, 0 to 7 as in the format's own example.
+        let bytes = [3, 3 << 1, 2, 1 << 1 | 1, 0b1000_1000, 0b1100_0110, 0b1111_1010];
+        let odd = [false, true, false, true, false, true, false, true];
+        let expected = [vec![false; 3], odd.into()].concat();
+        assert_eq!(held(&bytes, &odd, 11), Some(expected));
+        // The last group is filled up; what is too much is not read.
+        assert_eq!(held(&bytes, &odd, 4), Some(vec![false; 4]));
+        // With one text, numbers have no bits.
+        assert_eq!(held(&[0, 5 << 1], &[true], 5), Some(vec![true; 5]));
+    }
+
+    #[test]
+    fn what_is_no_page_is_refused() {
+        for bytes in [
+            &[][..],
+            &[33, 2, 0],
+            &[3],
+            &[3, 6],
+            &[3, 3, 1],
+            &[3, 0, 0],
+            &[3, 6, 9],
+            &[32, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f],
+        ] {
+            assert_eq!(held(bytes, &[true; 4], 3), None, "{bytes:?}");
+        }
+        let mut rows = vec![true; 2];
+        assert_eq!(plain(&[1, 0, 0, 0, b'a'], |_| true, &mut rows), None);
+        assert_eq!(plain(&[9, 0, 0, 0, b'a'], |_| true, &mut rows[..1]), None);
+        assert_eq!(plain(&[1, 0, 0], |_| true, &mut rows[..1]), None);
+    }
+
+    #[test]
+    fn texts_without_a_dictionary_are_looked_at_one_by_one() {
+        let mut rows = vec![true, true, false];
+        let bytes = [1, 0, 0, 0, b'a', 0, 0, 0, 0, 1, 0, 0, 0, b'a'];
+        assert_eq!(plain(&bytes, |text| text == b"a", &mut rows), Some(()));
+        assert_eq!(rows, [true, false, false]);
+    }
+}

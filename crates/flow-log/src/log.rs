@@ -8,8 +8,8 @@ use crate::store::{Recovery, Store};
 use crate::{Error, error::io};
 use flow_api::flow::{Flow, LostEvent};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
@@ -27,7 +27,14 @@ struct Shared {
     taken: AtomicU64,
     behind: AtomicU64,
     refused: AtomicU64,
-    trouble: Mutex<Option<String>>,
+    trouble: Mutex<Trouble>,
+}
+
+/// What last went wrong, while it does, for each of the threads.
+#[derive(Debug, Default)]
+struct Trouble {
+    write: Option<String>,
+    keep: Option<String>,
 }
 
 /// How it goes.
@@ -65,9 +72,9 @@ impl Writer {
         let catalog = store.catalog();
         let for_keeper = (settings.clone(), shared.clone());
         let keep = move || {
-            while woken_or_time(&woken) {
+            while woken.recv().is_ok() {
                 let kept = catalog.keep(&for_keeper.0, now());
-                for_keeper.1.note("keep", kept);
+                note(&mut for_keeper.1.trouble().keep, kept);
             }
         };
         let folder = settings.folder.clone();
@@ -102,9 +109,9 @@ impl Writer {
         let refused = self.shared.refused.load(Relaxed);
         let answered = self.shared.queue.sync();
         let is_whole = answered && self.shared.refused.load(Relaxed) == refused;
-        match self.status().trouble {
+        match self.shared.trouble().write.clone() {
             None if is_whole => Ok(()),
-            trouble => Err(Error::Unsynced(trouble.unwrap_or_else(|| "the log is closed".to_owned()))),
+            trouble => Err(Error::Unsynced(trouble.unwrap_or_else(|| "the disk did not take everything".to_owned()))),
         }
     }
 
@@ -122,7 +129,7 @@ impl Writer {
             taken: shared.taken.load(Relaxed),
             behind: shared.behind.load(Relaxed),
             refused: shared.refused.load(Relaxed),
-            trouble: shared.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            trouble: [shared.trouble().write.clone(), shared.trouble().keep.clone()].into_iter().flatten().next(),
         }
     }
 }
@@ -137,21 +144,18 @@ impl Drop for Writer {
 }
 
 impl Shared {
-    /// Remembers what went wrong, and that it does no more.
-    fn note<T>(&self, what: &str, done: Result<T, Error>) -> bool {
-        let trouble = done.as_ref().err().map(|error| with_causes(what, error));
-        let mut noted = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(trouble) = &trouble
-            && noted.as_ref() != Some(trouble)
-        {
-            tracing::warn!(%trouble, "flow log");
-        }
-        // The other thread's trouble is not over because this one has none.
-        if trouble.is_some() || noted.as_ref().is_some_and(|noted| noted.starts_with(what)) {
-            *noted = trouble;
-        }
-        done.is_ok()
+    fn trouble(&self) -> MutexGuard<'_, Trouble> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Remembers what goes wrong, and tells it once.
+fn note<T>(noted: &mut Option<String>, done: Result<T, Error>) {
+    let trouble = done.err().map(|error| with_causes(&error));
+    if let Some(trouble) = trouble.as_ref().filter(|trouble| noted.as_ref() != Some(*trouble)) {
+        tracing::warn!(%trouble, "flow log");
+    }
+    *noted = trouble;
 }
 
 fn write(mut store: Store, settings: &Settings, shared: &Shared, wake: &SyncSender<()>) {
@@ -166,7 +170,7 @@ fn write(mut store: Store, settings: &Settings, shared: &Shared, wake: &SyncSend
             }
         }
         let done = done.and_then(|()| store.sync()).and_then(|()| store.close_if_due(now()));
-        shared.note("write", done);
+        note(&mut shared.trouble().write, done);
         // Also when nothing was closed: there may be something old.
         let _ = wake.try_send(());
         shared.queue.answer(work.asked);
@@ -176,12 +180,8 @@ fn write(mut store: Store, settings: &Settings, shared: &Shared, wake: &SyncSend
     }
 }
 
-fn woken_or_time(woken: &Receiver<()>) -> bool {
-    woken.recv().is_ok()
-}
-
-fn with_causes(what: &str, error: &Error) -> String {
-    let mut text = format!("{what}: {error}");
+fn with_causes(error: &Error) -> String {
+    let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
         text = format!("{text}: {error}");

@@ -58,7 +58,14 @@ impl Store {
         }
         let (catalog, mut recovery) = (Arc::new(Catalog::default()), Recovery::default());
         for (number, crc) in files.segments {
-            catalog.put(number, catalog::open(folder, number, crc));
+            match catalog::open(folder, number, crc) {
+                // Its journal still has all that was in it.
+                Part::Damaged(damage, _) if files.journals.contains(&number) => {
+                    let path = folder.join(damage.part);
+                    std::fs::remove_file(&path).map_err(io("remove", &path))?;
+                }
+                part => catalog.put(number, part),
+            }
         }
         let mut last = None;
         for number in files.journals {

@@ -120,6 +120,32 @@ fn a_spoilt_segment_is_named_and_the_others_answer() {
 }
 
 #[test]
+fn a_segment_that_a_crash_spoilt_is_made_again_from_its_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let flows = folder.path().join("flows");
+    let mut store = Store::open(settings(folder.path()), 0).unwrap().0;
+    store.append(&frames(0..100), 0).unwrap();
+    store.close().unwrap();
+    let journal = flows.join("000000000001.journal");
+    let kept = std::fs::read(&journal).unwrap();
+    store.keep(0).unwrap();
+    drop(store);
+    let whole = segments(&flows).pop().unwrap();
+    for spoil in [false, true] {
+        // The crash came before the journal was removed.
+        std::fs::write(&journal, &kept).unwrap();
+        if spoil {
+            std::fs::write(&whole, "not a segment").unwrap();
+        }
+        let (store, recovery) = Store::open(settings(folder.path()), 0).unwrap();
+        assert_eq!((recovery.rows, recovery.damaged), (100, 0));
+        store.keep(0).unwrap();
+        assert_eq!(told(&store.reader(), Query::default()), ((0..100).collect(), 0, Vec::new()));
+        assert_eq!(told(&Reader::open(&flows).unwrap(), Query::default()).0.len(), 100);
+    }
+}
+
+#[test]
 fn one_writes_and_nobody_elses_files_are_touched() {
     let folder = tempfile::tempdir().unwrap();
     let writer = Writer::open(settings(folder.path())).unwrap().0;
