@@ -109,7 +109,8 @@ impl Writer {
         let refused = self.shared.refused.load(Relaxed);
         let answered = self.shared.queue.sync();
         let is_whole = answered && self.shared.refused.load(Relaxed) == refused;
-        match self.shared.trouble().write.clone() {
+        let trouble = self.shared.trouble().write.clone();
+        match trouble {
             None if is_whole => Ok(()),
             trouble => Err(Error::Unsynced(trouble.unwrap_or_else(|| "the disk did not take everything".to_owned()))),
         }
@@ -125,11 +126,12 @@ impl Writer {
     #[must_use]
     pub fn status(&self) -> Status {
         let shared = &self.shared;
+        let trouble = shared.trouble();
         Status {
             taken: shared.taken.load(Relaxed),
             behind: shared.behind.load(Relaxed),
             refused: shared.refused.load(Relaxed),
-            trouble: [shared.trouble().write.clone(), shared.trouble().keep.clone()].into_iter().flatten().next(),
+            trouble: trouble.write.as_ref().or(trouble.keep.as_ref()).cloned(),
         }
     }
 }
