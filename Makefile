@@ -2,7 +2,7 @@
 # rustup puts cargo there, and root's PATH under sudo or make may not have it.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
-.PHONY: help demo demo-down test test-all bench-services bench-packets bench-updates bench-policy build setup tidy
+.PHONY: help demo demo-down test test-all bench-services bench-packets bench-updates bench-policy bench-flows build setup tidy
 
 # Without a target nothing is installed or started.
 help: ; @xtask/bootstrap && cargo xtask --help
@@ -14,6 +14,7 @@ bench-services: ; @xtask/bootstrap root && cargo xtask bench services
 bench-packets: ; @xtask/bootstrap root && cargo xtask bench packets
 bench-updates: ; @xtask/bootstrap root && cargo xtask bench updates
 bench-policy: ; @xtask/bootstrap root && cargo xtask bench policy
+bench-flows: ; @xtask/bootstrap root && cargo xtask bench flows
 build: ; @xtask/bootstrap && cargo xtask build
 setup: ; @xtask/bootstrap root && cargo xtask setup --for test
 tidy: ; @xtask/bootstrap && cargo xtask tidy

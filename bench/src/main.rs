@@ -3,6 +3,7 @@
 //! Everything lives in network namespaces of threads that end with the program; nothing of the machine is touched.
 
 mod cgroup;
+mod flows;
 mod packets;
 mod policy;
 mod services;
@@ -31,6 +32,8 @@ enum What {
     Updates(updates::UpdatesArgs),
     /// What policy costs per packet, by the number of rows and policies, and what its changes cost
     Policy(policy::PolicyArgs),
+    /// What the log of flows costs to write and to keep, and how fast it answers
+    Flows(flows::FlowsArgs),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         What::Packets(args) => packets::run(&args),
         What::Updates(args) => updates::run(&args),
         What::Policy(args) => policy::run(&args),
+        What::Flows(args) => flows::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

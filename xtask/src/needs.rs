@@ -150,6 +150,13 @@ pub const PACKAGES: &[Package] = &[
         how: How::Unpack,
     },
     Package {
+        name: "prometheus",
+        shows: "/usr/bin/promtool",
+        since: Purpose::Test,
+        why: "judges metrics, alert rules and the dashboard's questions",
+        how: How::Unpack,
+    },
+    Package {
         name: "busybox-static",
         shows: "/bin/busybox",
         since: Purpose::Test,

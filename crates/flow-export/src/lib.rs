@@ -1,0 +1,21 @@
+//! Flows as lines of JSON in files, for collectors that read files: what Hubble's exporter writes, and as it rotates.
+//!
+//! ```text
+//! event ──allowlist, denylist──▶ redaction ──▶ field mask ──▶ {"flow":{…},"node_name":"…","time":"…"} ──▶ file, rotated by size
+//! ```
+//! What is redacted is gone before anything is written. [`Lines`] is pure; only [`RotatingFile`] touches the disk.
+//!
+//! **In the agent:** read [`Settings`] (the names are those of Hubble's `hubble-export-…` and `hubble-redact-…` options), make a
+//! [`Lines`] and a [`RotatingFile`], and give both a thread that follows the ring: for each event, `lines.line(&event, node)` and
+//! `file.write_line`, then `file.flush()` when the ring is empty. An error is for `malla status`; the next line tries again.
+#![forbid(unsafe_code)]
+
+mod file;
+mod lines;
+mod redact;
+mod settings;
+
+pub use file::{Error, RotatingFile};
+pub use lines::Lines;
+pub use redact::{REDACTED, Redaction};
+pub use settings::Settings;

@@ -1,0 +1,43 @@
+//! What an operator chooses, under Hubble's names.
+
+use crate::Redaction;
+use flow_api::flow::FlowFilter;
+use std::path::PathBuf;
+
+/// `hubble-export-*`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// `hubble-export-file-path`: the file that is written; older ones lie beside it.
+    pub file_path: PathBuf,
+    /// `hubble-export-file-max-size-mb`: size in MB (1,048,576 bytes) past which the next one is begun. At least 1.
+    pub file_max_size_mb: u64,
+    /// `hubble-export-file-max-backups`: older files that are kept.
+    pub file_max_backups: usize,
+    /// `hubble-export-file-compress`: older files are compressed by gzip.
+    pub file_compress: bool,
+    /// `hubble-export-allowlist`: with any, only what fits one of them.
+    pub allowlist: Vec<FlowFilter>,
+    /// `hubble-export-denylist`: nothing that fits one of them.
+    pub denylist: Vec<FlowFilter>,
+    /// `hubble-export-fieldmask`: with any, only these fields of a flow.
+    pub fieldmask: Vec<String>,
+    /// `hubble-redact-*`.
+    pub redaction: Redaction,
+}
+
+impl Settings {
+    /// Hubble's defaults: 10 MB, five older files, not compressed, everything, nothing redacted.
+    #[must_use]
+    pub fn new(file_path: impl Into<PathBuf>) -> Self {
+        Self {
+            file_path: file_path.into(),
+            file_max_size_mb: 10,
+            file_max_backups: 5,
+            file_compress: false,
+            allowlist: Vec::new(),
+            denylist: Vec::new(),
+            fieldmask: Vec::new(),
+            redaction: Redaction::default(),
+        }
+    }
+}

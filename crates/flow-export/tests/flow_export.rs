@@ -1,0 +1,207 @@
+//! What is in the files, and which files there are.
+
+use flow_api::flow::layer7::Record;
+use flow_api::flow::{Endpoint, Flow, FlowFilter, Http, HttpHeader, Ip, Kafka, Layer7, LostEvent};
+use flow_api::ring::{Event, What};
+use flow_export::{Lines, Redaction, RotatingFile, Settings};
+use jiff::Timestamp;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+fn flow() -> Flow {
+    Flow {
+        time: Some(prost_types::Timestamp { seconds: 1, nanos: 5 }),
+        uuid: "u".to_owned(),
+        verdict: 2,
+        drop_reason: 133,
+        ip: Some(Ip { source: "10.0.0.1".to_owned(), destination: "10.0.0.2".to_owned(), ..Ip::default() }),
+        source: Some(Endpoint {
+            identity: 300,
+            labels: vec!["k8s:app=a".to_owned(), "k8s:owner=ann".to_owned()],
+            ..Endpoint::default()
+        }),
+        node_labels: vec!["owner=ben".to_owned()],
+        is_reply: Some(false),
+        summary: "a line".to_owned(),
+        ..Flow::default()
+    }
+}
+
+fn http() -> Flow {
+    let header = |key: &str| HttpHeader { key: key.to_owned(), value: format!("secret-{key}") };
+    let http = Http {
+        url: "https://ann:p@ss@shop.example:8080/a/b?token=secret#secret".to_owned(),
+        method: "GET".to_owned(),
+        headers: ["Authorization", "Accept", "X-Id"].map(header).into(),
+        ..Http::default()
+    };
+    let l7 = Layer7 { record: Some(Record::Http(http)), ..Layer7::default() };
+    Flow { l7: Some(l7), summary: "GET https://ann:p@ss@shop.example?token=secret".to_owned(), ..flow() }
+}
+
+fn line(settings: &Settings, what: What) -> Option<String> {
+    let event = Event { time: prost_types::Timestamp { seconds: 1, nanos: 0 }, what };
+    Lines::new(settings).unwrap().line(&event, "worker-1")
+}
+
+fn settings() -> Settings {
+    Settings::new("unused")
+}
+
+fn redacted(redaction: Redaction, flow: Flow) -> String {
+    line(&Settings { redaction, ..settings() }, What::Flow(Box::new(flow))).unwrap()
+}
+
+#[test]
+fn a_line_is_hubbles_export_event() {
+    assert_eq!(
+        line(&settings(), What::Flow(Box::new(flow()))).unwrap(),
+        concat!(
+            r#"{"flow":{"time":"1970-01-01T00:00:01.000000005Z","uuid":"u","verdict":"DROPPED","drop_reason":133,"#,
+            r#""IP":{"source":"10.0.0.1","destination":"10.0.0.2"},"#,
+            r#""source":{"identity":300,"labels":["k8s:app=a","k8s:owner=ann"]},"node_labels":["owner=ben"],"#,
+            r#""is_reply":false,"Summary":"a line"},"node_name":"worker-1","time":"1970-01-01T00:00:01Z"}"#
+        )
+    );
+    let lost = LostEvent { num_events_lost: 7, source: 3, ..LostEvent::default() };
+    assert_eq!(
+        line(&settings(), What::Lost(lost)).unwrap(),
+        r#"{"lost_events":{"source":"HUBBLE_RING_BUFFER","num_events_lost":"7"},"node_name":"worker-1","time":"1970-01-01T00:00:01Z"}"#
+    );
+}
+
+#[test]
+fn lists_say_what_leaves_and_the_mask_how_much_of_it() {
+    let from = |ip: &str| vec![FlowFilter { source_ip: vec![ip.to_owned()], ..FlowFilter::default() }];
+    let leaves = |settings: &Settings| line(settings, What::Flow(Box::new(flow()))).is_some();
+    assert!(leaves(&Settings { allowlist: from("10.0.0.1"), ..settings() }));
+    assert!(!leaves(&Settings { allowlist: from("10.0.0.9"), ..settings() }));
+    assert!(!leaves(&Settings { denylist: from("10.0.0.0/8"), ..settings() }));
+    assert!(!leaves(&Settings { allowlist: from("10.0.0.1"), denylist: from("10.0.0.1"), ..settings() }));
+    // Losses are told whatever is wanted: a file without them would claim to be whole.
+    let strict = Settings { allowlist: from("10.0.0.9"), ..settings() };
+    assert!(line(&strict, What::Lost(LostEvent::default())).is_some());
+    let masked = Settings { fieldmask: vec!["verdict".into(), "source.identity".into()], ..settings() };
+    assert_eq!(
+        line(&masked, What::Flow(Box::new(flow()))).unwrap(),
+        r#"{"flow":{"verdict":"DROPPED","source":{"identity":300}},"node_name":"worker-1","time":"1970-01-01T00:00:01Z"}"#
+    );
+    assert!(Lines::new(&Settings { fieldmask: vec!["sauce".into()], ..settings() }).is_err());
+    assert!(Lines::new(&Settings { denylist: from("ten"), ..settings() }).is_err());
+}
+
+#[test]
+fn what_must_not_leave_does_not() {
+    let url = |redaction: Redaction| {
+        let line = redacted(redaction, http());
+        let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+        (json["flow"]["l7"]["http"]["url"].as_str().unwrap().to_owned(), line)
+    };
+    let (query, line) = url(Redaction { http_urlquery: true, ..Redaction::default() });
+    assert_eq!(query, "https://ann:p@ss@shop.example:8080/a/b");
+    assert!(!line.contains("token"), "{line}");
+    let (user, line) = url(Redaction { http_userinfo: true, ..Redaction::default() });
+    assert_eq!(user, "https://ann:HUBBLE_REDACTED@shop.example:8080/a/b?token=secret#secret");
+    assert!(!line.contains("p@ss"), "{line}");
+    let deny = Redaction { http_headers_deny: vec!["authorization".into()], ..Redaction::default() };
+    let (_, line) = url(deny);
+    assert!(!line.contains("secret-Authorization") && line.contains("secret-Accept") && line.contains("secret-X-Id"));
+    let allow = Redaction { http_headers_allow: vec!["ACCEPT".into()], ..Redaction::default() };
+    let (_, line) = url(allow);
+    assert!(!line.contains("secret-Authorization") && line.contains("secret-Accept") && !line.contains("secret-X-Id"));
+    let kafka = Layer7 {
+        record: Some(Record::Kafka(Kafka { api_key: "secret".into(), ..Kafka::default() })),
+        ..Layer7::default()
+    };
+    let kafka = Flow { l7: Some(kafka), summary: "secret".into(), ..flow() };
+    let line = redacted(Redaction { kafka_apikey: true, ..Redaction::default() }, kafka);
+    assert!(!line.contains("secret") && line.contains("HUBBLE_REDACTED"), "{line}");
+    let line = redacted(Redaction { labels: vec!["owner".into()], ..Redaction::default() }, flow());
+    assert!(!line.contains("ann") && !line.contains("ben") && line.contains("k8s:app=a"), "{line}");
+    // And nothing else is touched.
+    assert_eq!(redacted(Redaction::default(), http()), line_of(http()));
+    assert!(redacted(Redaction { kafka_apikey: true, ..Redaction::default() }, flow()).contains("a line"));
+}
+
+fn line_of(flow: Flow) -> String {
+    line(&settings(), What::Flow(Box::new(flow))).unwrap()
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_796_000_000 + seconds).unwrap()
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn files_are_put_aside_when_full_and_the_oldest_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.log");
+    std::fs::write(folder.path().join("events-mine.log"), "precious").unwrap();
+    let settings = Settings { file_max_size_mb: 1, file_max_backups: 2, ..Settings::new(&path) };
+    let mut file = RotatingFile::open(&settings).unwrap();
+    // Four lines fill a file to the byte.
+    let line = |number: u64| format!("{}{number:07}", "0".repeat((1 << 18) - 8));
+    for number in 0..17 {
+        file.write_line(&line(number), at(number as i64 / 8)).unwrap();
+    }
+    file.flush().unwrap();
+    let first = |path: &Path| {
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(text.ends_with('\n') && text.len() <= 1 << 20);
+        text.lines().map(|line| line.trim_start_matches('0').parse().unwrap_or(0)).collect::<Vec<u64>>()
+    };
+    assert_eq!(first(&path), [16]);
+    let backups = file.backups().unwrap();
+    assert_eq!(backups.iter().map(|path| first(path)).collect::<Vec<_>>(), [vec![8, 9, 10, 11], vec![12, 13, 14, 15]]);
+    assert!(folder.path().join("events-mine.log").exists());
+    for path in backups.iter().chain([&path]) {
+        assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    // Two in the same millisecond are two.
+    let before = files(folder.path()).len();
+    let mut more = RotatingFile::open(&Settings { file_max_backups: 9, ..settings }).unwrap();
+    more.rotate(at(100)).unwrap();
+    more.write_line("x", at(100)).unwrap();
+    more.rotate(at(100)).unwrap();
+    assert_eq!(files(folder.path()).len(), before + 2);
+}
+
+#[test]
+fn older_files_are_compressed_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.log");
+    let mut file = RotatingFile::open(&Settings { file_compress: true, ..Settings::new(&path) }).unwrap();
+    file.write_line("one", at(0)).unwrap();
+    file.rotate(at(0)).unwrap();
+    file.write_line("two", at(0)).unwrap();
+    file.flush().unwrap();
+    assert_eq!(files(folder.path()), ["events-2026-11-30T00-53-20.000.log.gz", "events.log"]);
+    let mut text = String::new();
+    let gz = std::fs::File::open(&file.backups().unwrap()[0]).unwrap();
+    flate2::read::GzDecoder::new(gz).read_to_string(&mut text).unwrap();
+    assert_eq!(text, "one\n");
+}
+
+#[test]
+fn half_a_line_that_a_crash_left_is_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.log");
+    for (left, kept) in [("", ""), ("{\"a\":1}\n{\"b", "{\"a\":1}\n"), ("{\"half", ""), ("{}\n", "{}\n")] {
+        std::fs::write(&path, left).unwrap();
+        let mut file = RotatingFile::open(&Settings::new(&path)).unwrap();
+        file.write_line("{}", at(0)).unwrap();
+        file.flush().unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{kept}{{}}\n"));
+    }
+    let long = format!("{{}}\n{}", "x".repeat(200_000));
+    std::fs::write(&path, long).unwrap();
+    drop(RotatingFile::open(&Settings::new(&path)).unwrap());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "{}\n");
+}

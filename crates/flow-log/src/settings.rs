@@ -1,0 +1,41 @@
+//! How much is kept, for how long, and how much may wait.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What an operator chooses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Folder of the log, nobody else's. Made if its parent exists; its mode becomes 0700.
+    pub folder: PathBuf,
+    /// Bytes on disk, journals included. The oldest segments go first. At some 60 bytes a flow the default holds 16 million.
+    pub most_bytes: u64,
+    /// Age of the newest flow in a segment past which the segment goes.
+    pub most_age: Duration,
+    /// Flows after which a journal is closed and becomes a segment. More compress better and cost memory while
+    /// they are converted, some 300 bytes each.
+    pub segment_flows: u32,
+    /// Time after which it is closed though it has fewer.
+    pub segment_age: Duration,
+    /// Bytes of encoded flows that may wait for the disk, some 400 each. What comes while they are used up is counted
+    /// as lost.
+    pub queue_bytes: usize,
+    /// How long what was written may stay unsynced: what a power failure (not a crash of the agent) may take.
+    pub sync_interval: Duration,
+}
+
+impl Settings {
+    /// The defaults: 1 GB, seven days, segments of 65,536 flows or an hour, 16 MB that wait, a sync per second.
+    #[must_use]
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+            most_bytes: 1 << 30,
+            most_age: Duration::from_secs(7 * 24 * 3600),
+            segment_flows: 1 << 16,
+            segment_age: Duration::from_secs(3600),
+            queue_bytes: 16 << 20,
+            sync_interval: Duration::from_secs(1),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What is counted, written as for Hubble: `drop:sourceContext=pod|ip;destinationContext=pod;labelsContext=source_ip,source_pod`.
+
+use crate::context::{Context, Label};
+use std::str::FromStr;
+
+/// Which metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `flow`
+    Flow,
+    /// `drop`
+    Drop,
+    /// `tcp`
+    Tcp,
+    /// `icmp`
+    Icmp,
+    /// `port-distribution`
+    PortDistribution,
+    /// `policy`
+    Policy,
+}
+
+/// A metric, and by what it is told apart besides its own labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricConfig {
+    /// Which.
+    pub kind: Kind,
+    /// Label `source`; none: there is no such label.
+    pub source: Vec<Context>,
+    /// Label `destination`; none: there is no such label.
+    pub destination: Vec<Context>,
+    /// Labels of their own.
+    pub labels: Vec<Label>,
+}
+
+/// A configuration that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("metric {metric:?}: {reason}")]
+pub struct Wrong {
+    /// As it was written.
+    pub metric: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl MetricConfig {
+    /// With its own labels only.
+    #[must_use]
+    pub fn new(kind: Kind) -> Self {
+        Self { kind, source: Vec::new(), destination: Vec::new(), labels: Vec::new() }
+    }
+}
+
+impl FromStr for MetricConfig {
+    type Err = Wrong;
+
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        let wrong = |reason: String| Wrong { metric: text.to_owned(), reason };
+        let (name, options) = text.split_once(':').unwrap_or((text, ""));
+        let kind = find(&Kind::NAMES, name).ok_or_else(|| wrong(format!("there is no {name:?}")))?;
+        let mut config = Self::new(kind);
+        for option in options.split(';').filter(|option| !option.is_empty()) {
+            let (key, values) = option.split_once('=').ok_or_else(|| wrong(format!("{option:?} has no value")))?;
+            let unknown = |value: &str| wrong(format!("{key} can't be {value:?}"));
+            let contexts = || {
+                let all = values.split('|').map(|value| find(&Context::NAMES, value).ok_or_else(|| unknown(value)));
+                all.collect::<Result<Vec<_>, _>>()
+            };
+            match key {
+                "sourceContext" => config.source = contexts()?,
+                "destinationContext" => config.destination = contexts()?,
+                "labelsContext" => {
+                    let all = values.split(',').map(|value| find(&Label::NAMES, value).ok_or_else(|| unknown(value)));
+                    config.labels = all.collect::<Result<_, _>>()?;
+                    // Two labels of one name are no series.
+                    let repeated = (1..config.labels.len()).any(|at| config.labels[..at].contains(&config.labels[at]));
+                    if repeated {
+                        return Err(wrong(format!("{values:?} names a label twice")));
+                    }
+                }
+                _ => return Err(wrong(format!("there is no option {key:?}"))),
+            }
+        }
+        Ok(config)
+    }
+}
+
+impl Kind {
+    const NAMES: [(&str, Self); 6] = [
+        ("flow", Self::Flow),
+        ("drop", Self::Drop),
+        ("tcp", Self::Tcp),
+        ("icmp", Self::Icmp),
+        ("port-distribution", Self::PortDistribution),
+        ("policy", Self::Policy),
+    ];
+}
+
+fn find<T: Copy>(names: &[(&str, T)], wanted: &str) -> Option<T> {
+    names.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value)
+}

@@ -1,0 +1,33 @@
+//! Counters for Prometheus out of flows, with Hubble's names, labels and context options.
+//!
+//! ```text
+//! flow ──▶ per configured metric: its labels, and those that the context options add ──▶ a series, if the budget has room
+//! ```
+//! | metric | counts | labels |
+//! |---|---|---|
+//! | `hubble_flows_processed_total` | flows | `protocol`, `type`, `subtype`, `verdict` |
+//! | `hubble_drop_total` | drops | `reason`, `protocol` |
+//! | `hubble_tcp_flags_total` | TCP flags of what passed | `flag`, `family` |
+//! | `hubble_icmp_total` | ICMP messages | `family`, `type` |
+//! | `hubble_port_distribution_total` | requests by port | `protocol`, `port` |
+//! | `hubble_policy_verdicts_total` | what policy said | `direction`, `match`, `action` |
+//! | `hubble_lost_events_total` | events that nobody saw | `source` |
+//! | `malla_flow_metrics_series`, `…_series_budget` | series that there are and may be | |
+//! | `malla_flow_metrics_over_budget_total` | counts that went to the series `overflow` of their metric | |
+//!
+//! What there are no series left for is counted nevertheless, in one series per metric whose labels all say `overflow`: sums stay
+//! right.
+//!
+//! **In the agent:** make a [`Metrics`] from the configuration (`hubble-metrics`, e.g. `drop:sourceContext=pod|ip`), call `observe` for
+//! each flow and `lost` for each loss beside the ring, `forget_pod` when a Pod has gone, and answer `/metrics` with `expose`.
+#![forbid(unsafe_code)]
+
+mod config;
+mod context;
+mod metrics;
+mod series;
+mod words;
+
+pub use config::{Kind, MetricConfig, Wrong};
+pub use context::{Context, Label};
+pub use metrics::{Metrics, Settings};
