@@ -1,7 +1,7 @@
 //! Names of what has an address, as far as this node knows them: for people who read events.
 
 use datapath_layouts::Address;
-use model::{NodeName, ObjectName};
+use model::{Labels, NodeName, ObjectName};
 use std::collections::HashMap;
 
 /// Names by address.
@@ -13,6 +13,8 @@ pub struct Names {
     pub services: HashMap<(Address, u16, u8), ObjectName>,
     /// Nodes.
     pub nodes: HashMap<Address, NodeName>,
+    /// Labels of allocated identities.
+    pub labels: HashMap<u32, Labels>,
 }
 
 impl Names {
