@@ -7,6 +7,7 @@ mod completion;
 mod endpoint;
 mod identity;
 mod monitor;
+mod observe;
 mod policy;
 mod service;
 mod status;
@@ -35,6 +36,9 @@ enum Command {
     /// What happens to packets, as it happens
     #[command(after_help = monitor::EXAMPLES)]
     Monitor(monitor::MonitorArgs),
+    /// Flows that were seen: by name, from all nodes, with the flags of `hubble observe`
+    #[command(after_help = observe::EXAMPLES)]
+    Observe(observe::ObserveArgs),
     /// What is in the pinned maps, with or without an agent
     #[command(after_help = bpf::EXAMPLES)]
     Bpf(bpf::BpfArgs),
@@ -85,6 +89,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Status(args) => return status::run(&args),
         Command::Policy(args) => return policy::run(&args),
         Command::Monitor(args) => monitor::run(&args),
+        Command::Observe(args) => observe::run(&args),
         Command::Agent(args) => agent::cli::run(args),
         Command::Bpf(args) => bpf::run(&args),
         Command::Service(args) => service::run(&args),

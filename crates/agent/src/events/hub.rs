@@ -2,6 +2,7 @@
 
 use super::record::{Line, Loss, Record};
 use bytes::Bytes;
+use flow_api::server::Node;
 use model::NodeName;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +20,7 @@ pub struct Hub {
     tracing: AtomicUsize,
     seen: AtomicU64,
     missed: AtomicU64,
+    recent: Option<Arc<Node>>,
 }
 
 #[derive(Debug)]
@@ -48,7 +50,26 @@ impl Hub {
             tracing: AtomicUsize::new(0),
             seen: AtomicU64::new(0),
             missed: AtomicU64::new(0),
+            recent: None,
         }
+    }
+
+    /// One that also keeps the last flows, for those who ask later.
+    #[must_use]
+    pub fn keeping(self, recent: Arc<Node>) -> Self {
+        Self { recent: Some(recent), ..self }
+    }
+
+    /// Where the last flows are kept.
+    #[must_use]
+    pub fn recent(&self) -> Option<&Arc<Node>> {
+        self.recent.as_ref()
+    }
+
+    /// Whether anybody is told of an event, now or later.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        self.recent.is_some() || self.listeners() > 0
     }
 
     /// Listens; with `traces`, single packets are told too.
@@ -90,7 +111,7 @@ impl Hub {
         self.seen.fetch_add(events, Relaxed);
     }
 
-    /// Tells an event.
+    /// Tells an event to those who listen now.
     pub fn tell(&self, record: Record) {
         let trace = record.kind == super::Kind::Trace;
         self.send(&Line::Flow(Box::new(record)), |outlet| outlet.traces || !trace);
@@ -98,6 +119,9 @@ impl Hub {
 
     /// Tells that the kernel's ring was full.
     pub fn tell_ring_loss(&self, events: u64) {
+        if let Some(recent) = &self.recent {
+            recent.lost(events, None);
+        }
         self.send(&Line::Lost(Loss { node: self.node.clone(), events, place: "ring".to_owned() }), |_| true);
     }
 

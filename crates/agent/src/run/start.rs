@@ -19,12 +19,14 @@ use crate::{announcing, fast_path, node_conditions, server, service_conditions, 
 use anyhow::Context;
 use datapath::{Datapath, Profile, Settings};
 use datapath_layouts::{Routing, maps};
+use flow_api::server as flow_server;
 use load_balancer::Capacity;
 use model::{Node, NodeName};
 use netlink::Netlink;
 use network_namespace::NetNs;
 use pod_network::{Config, DEFAULT_REST, PodNetwork};
 use policy::failsafe::{Failsafe, PortRange};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock};
 use tokio::net::UnixListener;
@@ -73,10 +75,12 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     let pods_adopted = recover_pods(&network, &pods, &sockets)?;
 
     let node = own.name.clone();
-    let hub = Arc::new(Hub::new(node.clone()));
+    let recent = Arc::new(flow_server::Node::new(about(&own), flow_api::ring::DEFAULT_CAPACITY));
+    let hub = Arc::new(Hub::new(node.clone()).keeping(recent.clone()));
     let names = Arc::new(RwLock::new(Names::default()));
     read_events(&datapath, &hub, &names, node)?;
     serve_cni(args, &network)?;
+    serve_flows(&args.state_dir.join("hubble.sock"), recent)?;
     let questions = serve_agent(server::bind(&args.state_dir.join("agent.sock"))?, &hub);
     let (health, health_trouble) = (watch::Sender::default(), Trouble::default());
     tokio::spawn(health_checks::serve(health.subscribe(), health_trouble.clone()));
@@ -244,6 +248,27 @@ fn serve_agent(listener: UnixListener, hub: &Arc<Hub>) -> mpsc::Receiver<server:
         }
     });
     questions
+}
+
+/// What Hubble's clients are told about this node. There is one cluster, and it has Kubernetes' name for it.
+fn about(own: &Node) -> flow_server::About {
+    flow_server::About {
+        node: own.name.to_string(),
+        cluster: events::CLUSTER.to_owned(),
+        address: String::new(),
+        version: concat!("malla ", env!("CARGO_PKG_VERSION")).to_owned(),
+    }
+}
+
+/// Hubble's API, for whoever may open the socket.
+fn serve_flows(path: &Path, recent: Arc<flow_server::Node>) -> Result<(), Error> {
+    let listener = flow_server::bind(path).map_err(Error::file("listen at", path))?;
+    tokio::spawn(async move {
+        if let Err(error) = flow_server::serve(listener, recent, std::future::pending()).await {
+            tracing::error!("Hubble's socket has failed: {error}");
+        }
+    });
+    Ok(())
 }
 
 fn adoption(datapath: &Datapath, pods_adopted: usize) -> status::Adoption {

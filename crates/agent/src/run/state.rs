@@ -421,7 +421,7 @@ impl State {
 
     /// Names cost a walk over everything: only while somebody reads them, and not for every change.
     fn freshen_names(&mut self) {
-        if !self.names_are_old || self.parts.hub.listeners() == 0 || self.names_since.elapsed() < NAMES {
+        if !self.names_are_old || !self.parts.hub.is_heard() || self.names_since.elapsed() < NAMES {
             return;
         }
         let mut names = Names::default();
@@ -448,6 +448,7 @@ impl State {
             }
         }
         self.policies.name_rules(&mut names);
+        names.labels = self.identities.objects().map(|(number, labels)| (number, labels.clone())).collect();
         *self.parts.names.write().unwrap_or_else(PoisonError::into_inner) = names;
         self.names_are_old = false;
         self.names_since = Instant::now();
@@ -456,7 +457,7 @@ impl State {
     /// Whether something is to be tried again soon: what failed, or names that somebody waits for.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        !self.failures.is_empty() || self.names_are_old && self.parts.hub.listeners() > 0
+        !self.failures.is_empty() || self.names_are_old && self.parts.hub.is_heard()
     }
 
     /// Whether the API has told everything once, and it was planned.

@@ -2,7 +2,7 @@
 
 use datapath_layouts::Address;
 use datapath_layouts::policy::Direction;
-use model::{NodeName, ObjectName};
+use model::{Labels, NodeName, ObjectName};
 use policy::told::Named;
 use std::collections::HashMap;
 
@@ -19,6 +19,8 @@ pub struct Names {
     pub rules: HashMap<u32, Named>,
     /// Policies by which an identity's direction has default deny; only of this node's Pods.
     pub default_deny: HashMap<(u32, Direction), Vec<Named>>,
+    /// Labels of allocated identities.
+    pub labels: HashMap<u32, Labels>,
 }
 
 impl Names {
