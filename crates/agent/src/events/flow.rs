@@ -1,13 +1,14 @@
 //! An event as Hubble's clients know it: a record in the fields of `flow.Flow`.
 //!
-//! What this node does not know stays empty, as Hubble leaves it: workloads, the other end's cluster, VNI, and whether a
-//! dropped packet would have been a reply, unless it was one.
+//! What this node does not know stays empty, as Hubble leaves it: workloads of other nodes' Pods, a cluster of what is no
+//! Pod, and whether a dropped packet would have been a reply, unless it was one.
 
-use super::record::{Kind, Party, Record, Totals, Verdict};
+use super::record::{Kind, Party, Record, Totals, Verdict, Way};
 use crate::services::Names;
-use datapath_layouts::identity;
-use flow_api::flow;
+use datapath_layouts::{Address, identity};
 use flow_api::flow::layer4::Protocol;
+use flow_api::{extension, flow, malla};
+use policy::told::Named;
 use prost_types::Timestamp;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -21,6 +22,8 @@ pub fn to_flow(record: &Record, names: &Names) -> flow::Flow {
     // The addressed Service is the responder's, whichever way this packet goes.
     let addressed = record.service.as_ref().and_then(|service| service.name.as_ref());
     let (of_source, of_destination) = if record.reply { (addressed, None) } else { (None, addressed) };
+    let (egress_denied_by, ingress_denied_by) = denied_by(record);
+    let allowed = |rule: &Option<Named>| rule.iter().map(policy).collect();
     flow::Flow {
         time: Some(Timestamp {
             seconds: i64::try_from(record.time_us / 1_000_000).unwrap_or(i64::MAX),
@@ -48,19 +51,28 @@ pub fn to_flow(record: &Record, names: &Names) -> flow::Flow {
         destination: Some(endpoint(&record.destination, names)),
         r#type: flow::FlowType::L3L4 as i32,
         node_name: record.node.to_string(),
+        node_labels: names.node_labels.clone(),
         source_names: host_names(&record.source),
         destination_names: host_names(&record.destination),
         source_service: of_source.or(record.source.service.as_ref()).map(service),
         destination_service: of_destination.or(record.destination.service.as_ref()).map(service),
         reply: record.reply,
         is_reply: (!is_drop || record.reply).then_some(record.reply),
-        event_type: Some(if is_drop {
-            flow::CiliumEventType { r#type: DROP, sub_type: reason as i32 }
-        } else {
+        event_type: Some(match record.kind {
+            Kind::Drop => flow::CiliumEventType { r#type: DROP, sub_type: reason as i32 },
+            Kind::Audit => flow::CiliumEventType { r#type: POLICY_VERDICT, sub_type: 0 },
             // In events, though not in the field of its own, a Pod's end has the number 0.
-            let sub_type = if point == flow::TraceObservationPoint::ToEndpoint { 0 } else { point as i32 };
-            flow::CiliumEventType { r#type: TRACE, sub_type }
+            _ if point == flow::TraceObservationPoint::ToEndpoint => {
+                flow::CiliumEventType { r#type: TRACE, sub_type: 0 }
+            }
+            _ => flow::CiliumEventType { r#type: TRACE, sub_type: point as i32 },
         }),
+        policy_match_type: names.match_types.get(&record.rule).copied().unwrap_or(0),
+        egress_allowed_by: allowed(&record.egress_allowed_by),
+        ingress_allowed_by: allowed(&record.ingress_allowed_by),
+        egress_denied_by,
+        ingress_denied_by,
+        extensions: ended(record).as_ref().map(extension::pack),
         trace_observation_point: if is_drop { 0 } else { point as i32 },
         trace_reason: match (record.kind, record.related, record.reply) {
             (Kind::Drop, ..) => flow::TraceReason::Unknown,
@@ -69,9 +81,11 @@ pub fn to_flow(record: &Record, names: &Names) -> flow::Flow {
             (_, _, true) => flow::TraceReason::Reply,
             _ => flow::TraceReason::Established,
         } as i32,
-        traffic_direction: if record.ingress { flow::TrafficDirection::Ingress } else { flow::TrafficDirection::Egress }
-            as i32,
-        interface: Some(flow::NetworkInterface { index: record.interface.index, name: String::new() }),
+        traffic_direction: direction(record, names) as i32,
+        interface: (record.interface.index != 0).then(|| flow::NetworkInterface {
+            index: record.interface.index,
+            name: names.devices.get(&record.interface.index).cloned().unwrap_or_default(),
+        }),
         summary: summary(record),
         ..flow::Flow::default()
     }
@@ -106,13 +120,18 @@ fn endpoint(party: &Party, names: &Names) -> flow::Endpoint {
         (None, None) => Vec::new(),
     };
     let pod = party.pod.as_ref();
+    let workload = pod.and_then(|pod| names.workloads.get(pod));
     flow::Endpoint {
+        id: names.endpoint_ids.get(&Address::from_ip(party.address)).copied().unwrap_or(0),
+        workloads: workload
+            .map(|one| flow::Workload { name: one.name.clone(), kind: one.kind.clone() })
+            .into_iter()
+            .collect(),
         identity: party.identity,
         cluster_name: if pod.is_some() { CLUSTER.to_owned() } else { String::new() },
         namespace: pod.map_or_else(String::new, |pod| pod.namespace.to_string()),
         pod_name: pod.map_or_else(String::new, |pod| pod.name.to_string()),
         labels,
-        ..flow::Endpoint::default()
     }
 }
 
@@ -120,6 +139,19 @@ fn endpoint(party: &Party, names: &Names) -> flow::Endpoint {
 fn host_names(party: &Party) -> Vec<String> {
     let is_host = matches!(party.identity, identity::HOST | identity::REMOTE_NODE);
     party.node.iter().filter(|_| is_host || party.pod.is_none()).map(ToString::to_string).collect()
+}
+
+/// Hubble's: of a drop, which way the packet went; of anything else, which way its connection did at the end that is here, so
+/// that an answer has the direction of what it answers.
+fn direction(record: &Record, names: &Names) -> flow::TrafficDirection {
+    let is_here = |party: &Party| names.endpoint_ids.contains_key(&Address::from_ip(party.address));
+    let out = match (is_here(&record.source), is_here(&record.destination)) {
+        _ if record.kind == Kind::Drop => !record.ingress,
+        (true, false) => !record.reply,
+        (false, true) => record.reply,
+        _ => record.ingress == record.reply,
+    };
+    if out { flow::TrafficDirection::Egress } else { flow::TrafficDirection::Ingress }
 }
 
 fn service(name: &model::ObjectName) -> flow::Service {
@@ -175,12 +207,63 @@ fn trace_point(name: &str) -> flow::TraceObservationPoint {
         .unwrap_or(flow::TraceObservationPoint::UnknownPoint)
 }
 
+/// The policies that denied, at the initiator's end and at the responder's: the one whose rule did, or those with default
+/// deny that no rule opened.
+fn denied_by(record: &Record) -> (Vec<flow::Policy>, Vec<flow::Policy>) {
+    let policies: Vec<flow::Policy> = match (record.kind, record.ended) {
+        (Kind::Audit, _) | (Kind::Drop, Some(Way::DeniedAtSource | Way::DeniedAtDestination)) => {
+            record.decided_by.iter().chain(&record.default_deny).map(policy).collect()
+        }
+        _ => return Default::default(),
+    };
+    // The judged end is the packet's receiver on the way in.
+    if record.ingress == record.reply { (policies, Vec::new()) } else { (Vec::new(), policies) }
+}
+
+fn policy(named: &Named) -> flow::Policy {
+    flow::Policy {
+        name: named.name.clone(),
+        namespace: named.namespace.clone(),
+        kind: named.kind.clone(),
+        labels: named.field.iter().map(|field| format!("malla:rule={field}")).collect(),
+        revision: 0,
+    }
+}
+
+fn ended(record: &Record) -> Option<malla::Ended> {
+    let way = match record.ended? {
+        Way::Closed => malla::Way::Closed,
+        Way::RefusedByServer => malla::Way::RefusedByServer,
+        Way::NoBackends => malla::Way::NoBackends,
+        Way::NoSuchPort => malla::Way::NoSuchPort,
+        Way::DeniedAtSource => malla::Way::DeniedAtSource,
+        Way::DeniedAtDestination => malla::Way::DeniedAtDestination,
+        Way::ResetBySource => malla::Way::ResetBySource,
+        Way::ResetByDestination => malla::Way::ResetByDestination,
+        Way::TimedOut => malla::Way::TimedOut,
+        Way::PeerGone => malla::Way::PeerGone,
+        Way::Idle => malla::Way::Idle,
+    } as i32;
+    let Some(totals) = &record.totals else { return Some(malla::Ended { way, ..malla::Ended::default() }) };
+    Some(malla::Ended {
+        way,
+        duration_ns: totals.duration_ns,
+        handshake_ns: totals.handshake_ns,
+        forward_packets: totals.forward_packets,
+        forward_bytes: totals.forward_bytes,
+        reply_packets: totals.reply_packets,
+        reply_bytes: totals.reply_bytes,
+    })
+}
+
 /// As Hubble puts it; of a flow that ended, how.
 fn summary(record: &Record) -> String {
-    if let Some(totals) = &record.totals {
-        return ending(&record.protocol, totals);
+    if let (Some(totals), Some(way)) = (&record.totals, record.ended) {
+        return ending(&record.protocol, way, totals);
     }
     match (record.protocol.as_str(), record.icmp) {
+        // A call that was refused had no packet.
+        ("TCP", _) if record.tcp_flags.is_empty() => "TCP".to_owned(),
         ("TCP", _) => format!("TCP Flags: {}", record.tcp_flags.join(", ")),
         (name @ ("ICMPv4" | "ICMPv6"), Some(icmp)) => match icmp_name(name, icmp.kind) {
             Some(kind) => format!("{name} {kind}"),
@@ -190,8 +273,17 @@ fn summary(record: &Record) -> String {
     }
 }
 
-fn ending(protocol: &str, totals: &Totals) -> String {
-    let how = if totals.reset { "reset" } else { "ended" };
+fn ending(protocol: &str, way: Way, totals: &Totals) -> String {
+    let how = match way {
+        Way::Closed => "closed",
+        Way::RefusedByServer => "refused by server",
+        Way::ResetBySource => "reset by source",
+        Way::ResetByDestination => "reset by destination",
+        Way::TimedOut => "timed out",
+        Way::PeerGone => "peer gone",
+        Way::Idle => "idle",
+        Way::NoBackends | Way::NoSuchPort | Way::DeniedAtSource | Way::DeniedAtDestination => "refused",
+    };
     format!(
         "{protocol} {how} after {} ms: {} packets, {} bytes out; {} packets, {} bytes back",
         totals.duration_ns / 1_000_000,
@@ -222,6 +314,7 @@ pub const CLUSTER: &str = "default";
 /// Types of Cilium's events.
 const DROP: i32 = 1;
 const TRACE: i32 = 4;
+const POLICY_VERDICT: i32 = 5;
 
 #[cfg(test)]
 mod tests {
@@ -303,6 +396,7 @@ mod tests {
     #[test]
     fn an_answer_comes_from_the_service() {
         let flow = flow_of(Event { flags: event_flags::TRANSLATED | event_flags::REPLY, ..event() });
+        assert_eq!(flow.traffic_direction(), flow::TrafficDirection::Ingress, "as what it answers");
         assert_eq!((flow.source_service.unwrap().name.as_str(), flow.destination_service), ("spink", None));
         assert_eq!((flow.is_reply, flow.reply), (Some(true), true));
     }
@@ -346,7 +440,10 @@ mod tests {
     #[test]
     fn ends_and_icmp_are_summed_up_and_ids_differ() {
         let end = Event { kind: EventKind::EndOfFlow as u8, flags: event_flags::RESET, forward_packets: 3, ..event() };
-        assert_eq!(flow_of(end).summary, "TCP reset after 0 ms: 3 packets, 0 bytes out; 0 packets, 0 bytes back");
+        assert_eq!(
+            flow_of(end).summary,
+            "TCP reset by source after 0 ms: 3 packets, 0 bytes out; 0 packets, 0 bytes back"
+        );
         assert_eq!(flow_of(Event { protocol: 1, icmp_type: 8, ..event() }).summary, "ICMPv4 EchoRequest");
         assert_eq!(
             flow_of(Event { protocol: 58, icmp_type: 200, icmp_code: 1, ..event() }).summary,

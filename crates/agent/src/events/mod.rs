@@ -7,6 +7,7 @@
 //! Loss is counted at both places where it can happen, the ring and a listener's buffer, and told to the listener.
 
 mod clock;
+mod ending;
 mod enrich;
 mod flow;
 mod hub;
@@ -14,8 +15,9 @@ mod reader;
 mod record;
 
 pub use clock::{Clock, monotonic_ns};
+pub use ending::{Forgotten, forgotten};
 pub use enrich::{enrich, protocol_name};
 pub use flow::{CLUSTER, to_flow};
 pub use hub::{Hub, Listener};
 pub use reader::{Drain, Pace, read};
-pub use record::{Icmp, Interface, Kind, Line, Loss, Party, Record, Service, Totals, Verdict};
+pub use record::{Icmp, Interface, Kind, Line, Loss, Party, Record, Service, Totals, Verdict, Way};

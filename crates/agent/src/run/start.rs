@@ -15,7 +15,9 @@ use crate::pods::{Adapter, Pods, local_pod};
 use crate::services::Names;
 use crate::sockets::{KernelSockets, PodSockets};
 use crate::status;
-use crate::{announcing, fast_path, node_conditions, server, service_conditions, service_events, settings_file};
+use crate::{
+    announcing, fast_path, node_conditions, server, service_conditions, service_events, serving_flows, settings_file,
+};
 use anyhow::Context;
 use datapath::{Datapath, Profile, Settings};
 use datapath_layouts::{Routing, maps};
@@ -26,7 +28,6 @@ use netlink::Netlink;
 use network_namespace::NetNs;
 use pod_network::{Config, DEFAULT_REST, PodNetwork};
 use policy::failsafe::{Failsafe, PortRange};
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock};
 use tokio::net::UnixListener;
@@ -60,6 +61,9 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     let sockets = Arc::new(PodSockets::new(untranslated(&datapath)));
     let of_kernel = Box::new(KernelSockets::new(sockets.clone()));
     let (collector, handle, collected) = Collector::new(collected_maps(&datapath, of_kernel));
+    let reader = datapath.events().map_err(failed("open the ring of events"))?;
+    let (forgotten, ring) = events::Forgotten::beside(Ring { reader, datapath: datapath.clone() });
+    let collector = collector.telling(forgotten);
     thread("collector", move || collector.run())?;
     let pods = Arc::new(Pods::new(endpoints(&datapath), kernel.clone(), handle.clone()));
     let pods_changed = Arc::new(Notify::new());
@@ -75,12 +79,12 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     let pods_adopted = recover_pods(&network, &pods, &sockets)?;
 
     let node = own.name.clone();
-    let recent = Arc::new(flow_server::Node::new(about(&own), flow_api::ring::DEFAULT_CAPACITY));
+    let recent = Arc::new(flow_server::Node::new(serving_flows::about(&own, args), flow_api::ring::DEFAULT_CAPACITY));
     let hub = Arc::new(Hub::new(node.clone()).keeping(recent.clone()));
     let names = Arc::new(RwLock::new(Names::default()));
-    read_events(&datapath, &hub, &names, node)?;
+    read_events(ring, &hub, &names, node)?;
     serve_cni(args, &network)?;
-    serve_flows(&args.state_dir.join("hubble.sock"), recent)?;
+    serving_flows::start(args, &own, &recent)?;
     let questions = serve_agent(server::bind(&args.state_dir.join("agent.sock"))?, &hub);
     let (health, health_trouble) = (watch::Sender::default(), Trouble::default());
     tokio::spawn(health_checks::serve(health.subscribe(), health_trouble.clone()));
@@ -112,6 +116,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
         policy_room_told: node_conditions::start(client.clone(), args.node_name.clone()),
         health,
         health_trouble,
+        hubble_port: args.hubble_tls.as_ref().map(|_| args.hubble_port),
         watches,
     })?;
     Ok(Started { state, client, inputs, questions, pods_changed, network })
@@ -217,13 +222,11 @@ fn recover_pods(network: &PodNetwork, pods: &Pods, sockets: &PodSockets) -> anyh
 }
 
 fn read_events(
-    datapath: &Arc<Datapath>,
+    ring: impl events::Drain + Send + 'static,
     hub: &Arc<Hub>,
     names: &Arc<RwLock<Names>>,
     node: NodeName,
 ) -> Result<(), Error> {
-    let reader = datapath.events().map_err(failed("open the ring of events"))?;
-    let ring = Ring { reader, datapath: datapath.clone() };
     let (hub, names) = (hub.clone(), names.clone());
     // It reads as long as the process lives.
     thread("events", move || events::read(ring, &hub, &names, &node, &AtomicBool::new(false)))
@@ -248,27 +251,6 @@ fn serve_agent(listener: UnixListener, hub: &Arc<Hub>) -> mpsc::Receiver<server:
         }
     });
     questions
-}
-
-/// What Hubble's clients are told about this node. There is one cluster, and it has Kubernetes' name for it.
-fn about(own: &Node) -> flow_server::About {
-    flow_server::About {
-        node: own.name.to_string(),
-        cluster: events::CLUSTER.to_owned(),
-        address: String::new(),
-        version: concat!("malla ", env!("CARGO_PKG_VERSION")).to_owned(),
-    }
-}
-
-/// Hubble's API, for whoever may open the socket.
-fn serve_flows(path: &Path, recent: Arc<flow_server::Node>) -> Result<(), Error> {
-    let listener = flow_server::bind(path).map_err(Error::file("listen at", path))?;
-    tokio::spawn(async move {
-        if let Err(error) = flow_server::serve(listener, recent, std::future::pending()).await {
-            tracing::error!("Hubble's socket has failed: {error}");
-        }
-    });
-    Ok(())
 }
 
 fn adoption(datapath: &Datapath, pods_adopted: usize) -> status::Adoption {
