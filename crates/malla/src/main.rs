@@ -9,6 +9,8 @@ mod identity;
 mod monitor;
 mod observe;
 mod policy;
+mod relay;
+mod server_address;
 mod service;
 mod status;
 mod units;
@@ -39,6 +41,9 @@ enum Command {
     /// Flows that were seen: by name, from all nodes, with the flags of `hubble observe`
     #[command(after_help = observe::EXAMPLES)]
     Observe(observe::ObserveArgs),
+    /// The flows of all nodes at one place, for `hubble`, its UI and `malla observe --server`
+    #[command(after_help = relay::EXAMPLES)]
+    Relay(relay::RelayArgs),
     /// What is in the pinned maps, with or without an agent
     #[command(after_help = bpf::EXAMPLES)]
     Bpf(bpf::BpfArgs),
@@ -90,6 +95,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Policy(args) => return policy::run(&args),
         Command::Monitor(args) => monitor::run(&args),
         Command::Observe(args) => observe::run(&args),
+        Command::Relay(args) => relay::run(&args),
         Command::Agent(args) => agent::cli::run(args),
         Command::Bpf(args) => bpf::run(&args),
         Command::Service(args) => service::run(&args),

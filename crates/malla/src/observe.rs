@@ -1,20 +1,28 @@
 //! `malla observe`: flows of all nodes, by name, from Hubble's API; with the flags and the output of `hubble observe`.
 
 mod flags;
-mod merge;
 
-use crate::agents::{Agent, Selection};
-use anyhow::{Context, bail};
+use crate::agents::Selection;
+use crate::relay::sockets;
+use crate::server_address::{Server, client_credentials};
+use anyhow::{Context, anyhow, bail};
 use clap::{Args, ValueEnum};
 use flags::Filters;
-use flow_api::client;
+use flow_api::client::Credentials;
+use flow_api::extension;
 use flow_api::observer::get_flows_response::ResponseTypes;
 use flow_api::observer::observer_client::ObserverClient;
 use flow_api::observer::{GetFlowsRequest, GetFlowsResponse};
 use flow_api::print::{Colour, Form, Options, Printer, TimeFormat};
+use flow_api::relay::NodeState;
+use flow_relay::{Relay, Targets};
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use prost_types::Timestamp;
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
-use tokio::sync::mpsc;
+use std::path::PathBuf;
+use tokio::sync::watch;
 
 /// Examples under `--help`.
 pub const EXAMPLES: &str = "\
@@ -32,6 +40,15 @@ Exit status: 0 (also after Ctrl-C), 1 error, 2 wrong usage.";
 pub struct ObserveArgs {
     #[command(flatten)]
     selection: Selection,
+    /// Ask a relay, or one node: unix:///PATH or HOST:PORT
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["node", "socket"])]
+    server: Option<Server>,
+    /// Who asks: a folder with tls.crt, tls.key and ca.crt
+    #[arg(long, value_name = "FOLDER")]
+    tls: Option<PathBuf>,
+    /// The name that the server's certificate must have
+    #[arg(long, value_name = "NAME", default_value = "*.hubble-relay.cilium.io")]
+    tls_server_name: String,
     /// The last so many [default: 20, unless another choice is made]
     #[arg(long, value_name = "FLOWS")]
     last: Option<u64>,
@@ -119,47 +136,50 @@ enum TimeArg {
 /// # Errors
 /// When no node answers, or one refuses the request.
 pub fn run(args: &ObserveArgs) -> anyhow::Result<()> {
-    let agents = args.selection.agents()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         tokio::select! {
-            result = print(agents, args) => result,
+            result = print(args) => result,
             result = tokio::signal::ctrl_c() => result.context("wait for Ctrl-C"),
         }
     })
 }
 
-async fn print(agents: Vec<Agent>, args: &ObserveArgs) -> anyhow::Result<()> {
-    let several = agents.len() > 1;
+async fn print(args: &ObserveArgs) -> anyhow::Result<()> {
+    let (targets, credentials) = args.targets()?;
+    let several = targets.len() > 1 || args.server.is_some();
     let mut printer = Printer::new(args.options(several));
+    let total = targets.len();
+    // A lab needs no relay of its own: this is one.
+    let (_targets, watched) = watch::channel(targets);
     let request = args.request();
-    let (sender, mut answers) = mpsc::channel(1024);
-    let total = agents.len();
-    for agent in agents {
-        tokio::spawn(ask(agent, request.clone(), sender.clone()));
-    }
-    drop(sender);
-    let mut failures = 0;
-    let mut kept = Vec::new();
-    while let Some(news) = answers.recv().await {
-        match news {
-            Ok(answer) if args.follow => {
-                if !show(&mut printer, &answer) {
-                    return Ok(());
-                }
+    let mut answers: BoxStream<'_, _> = match &args.server {
+        Some(server) => {
+            let target = server.target(&args.tls_server_name);
+            let connected = target.connect(credentials.as_ref()).await;
+            let channel = connected.map_err(|why| anyhow!("{}: {why}", target.address()))?;
+            let answer = ObserverClient::new(channel).get_flows(request).await;
+            answer.map_err(|status| anyhow!("{}", status.message()))?.into_inner().boxed()
+        }
+        None => {
+            let flows = Relay::new(watched, credentials).flows(request);
+            flows.map_err(|status| anyhow!("{}", status.message()))?.boxed()
+        }
+    };
+    let (mut unavailable, mut heard) = (BTreeSet::new(), false);
+    while let Some(answer) = answers.next().await {
+        let answer = answer.map_err(|status| anyhow!("{}", status.message()))?;
+        if let Some(ResponseTypes::NodeStatus(status)) = &answer.response_types {
+            match status.state_change() {
+                NodeState::NodeConnected => heard = true,
+                NodeState::NodeGone => {}
+                _ => unavailable.extend(status.node_names.iter().cloned()),
             }
-            Ok(answer) => kept.push(answer),
-            Err((node, error)) => {
-                failures += 1;
-                if failures == total {
-                    return Err(error.context(node));
-                }
-                eprintln!("malla: {node}: {error:#}");
+            // One that was there may come back.
+            if args.server.is_none() && !heard && unavailable.len() == total {
+                bail!("no node answers: {}", status.message);
             }
         }
-    }
-    // Each node answers in its own order; together they are one.
-    for answer in merge::in_time(kept, request.number, request.first || request.since.is_some()) {
         if !show(&mut printer, &answer) {
             return Ok(());
         }
@@ -176,32 +196,14 @@ fn show(printer: &mut Printer, answer: &GetFlowsResponse) -> bool {
     out.write_all(printed.out.as_bytes()).and_then(|()| out.flush()).is_ok()
 }
 
-type News = Result<GetFlowsResponse, (String, anyhow::Error)>;
-
-async fn ask(agent: Agent, request: GetFlowsRequest, sender: mpsc::Sender<News>) {
-    if let Err(error) = pass_on(&agent, request, &sender).await {
-        let _ = sender.send(Err((agent.name, error))).await;
-    }
-}
-
-async fn pass_on(agent: &Agent, request: GetFlowsRequest, sender: &mpsc::Sender<News>) -> anyhow::Result<()> {
-    // Beside the agent's own.
-    let path = agent.socket.with_file_name("hubble.sock");
-    let channel = client::connect(&path).await.with_context(|| format!("connect to {}", path.display()))?;
-    let answer = ObserverClient::new(channel).get_flows(request).await;
-    let mut stream = match answer {
-        Ok(answer) => answer.into_inner(),
-        Err(status) => bail!("{}", status.message()),
-    };
-    while let Some(answer) = stream.message().await.map_err(|status| anyhow::anyhow!("{}", status.message()))? {
-        if sender.send(Ok(answer)).await.is_err() {
-            break;
-        }
-    }
-    Ok(())
-}
-
 impl ObserveArgs {
+    /// The nodes that are asked here, and who asks.
+    fn targets(&self) -> anyhow::Result<(Targets, Option<Credentials>)> {
+        let credentials = self.tls.as_deref().map(client_credentials).transpose()?;
+        let targets = if self.server.is_some() { Targets::new() } else { sockets(self.selection.agents()?) };
+        Ok((targets, credentials))
+    }
+
     fn request(&self) -> GetFlowsRequest {
         let chosen = self.all || self.follow || self.since.is_some() || self.until.is_some();
         let otherwise = if chosen { 0 } else { DEFAULT_LAST };
@@ -213,6 +215,7 @@ impl ObserveArgs {
             until: self.until,
             whitelist: self.filters.white.clone(),
             blacklist: self.filters.black.clone(),
+            extensions: Some(extension::asked()),
             ..GetFlowsRequest::default()
         }
     }
@@ -262,8 +265,3 @@ fn moment(text: &str) -> Result<Timestamp, String> {
 
 /// As `hubble observe`.
 const DEFAULT_LAST: u64 = 20;
-
-/// Whether it is a flow, not a loss.
-fn is_flow(answer: &GetFlowsResponse) -> bool {
-    matches!(answer.response_types, Some(ResponseTypes::Flow(_)))
-}
