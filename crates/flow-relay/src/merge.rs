@@ -1,7 +1,8 @@
 //! Several streams as one, by time. Pure: arrivals and the clock in, the next answer out.
 //!
 //! The oldest head goes first when every lane that is open has one. Nobody is waited for longer than [`PATIENCE`]: neither a
-//! lane that has been empty for so long, nor on account of an answer that is here for so long already.
+//! lane that has been empty for so long, nor on account of an answer that is here for so long already. Such an answer waits only
+//! [`GRACE`] for a lane that was just emptied: one that has more to tell has it by then.
 
 use flow_api::observer::GetFlowsResponse;
 use std::collections::BTreeMap;
@@ -9,6 +10,9 @@ use std::time::{Duration, Instant};
 
 /// As long as Hubble's relay waits for one that may still have something older.
 pub const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A node that is telling its past fills its lane faster than this.
+pub const GRACE: Duration = Duration::from_millis(100);
 
 /// An answer, and when it came.
 #[derive(Clone, Debug)]
@@ -73,11 +77,15 @@ impl Merge {
         let Some((oldest, head)) = heads.min_by_key(|(number, head)| (time(&head.answer), *number)) else {
             return Next::Wait;
         };
-        let waited_for = self.lanes.values().filter(|lane| lane.head.is_none()).map(|lane| lane.empty_since + PATIENCE);
+        let (patience, longest) = match head.at + PATIENCE {
+            until if until > now => (PATIENCE, until),
+            _ => (GRACE, now + GRACE),
+        };
+        let waited_for = self.lanes.values().filter(|lane| lane.head.is_none()).map(|lane| lane.empty_since + patience);
         // The last of those that may still be waited for, but no longer than the head can wait.
         match waited_for.filter(|until| *until > now).max() {
-            Some(until) if head.at + PATIENCE > now => Next::WaitUntil(until.min(head.at + PATIENCE)),
-            _ => Next::Tell(oldest),
+            Some(until) => Next::WaitUntil(until.min(longest)),
+            None => Next::Tell(oldest),
         }
     }
 
@@ -153,13 +161,14 @@ mod tests {
     }
 
     #[test]
-    fn what_has_waited_in_its_lane_waits_no_more() {
+    fn what_has_waited_in_its_lane_waits_for_a_moment_only() {
         let start = Instant::now();
         let mut merge = opened(2, start);
         let now = start + PATIENCE;
         merge.open(1, now);
         merge.arrive(0, arrived(7, start));
-        assert_eq!(merge.next(now), Next::Tell(0), "it came a whole patience ago");
+        assert_eq!(merge.next(now), Next::WaitUntil(now + GRACE), "the other lane was emptied just now");
+        assert_eq!(merge.next(now + GRACE), Next::Tell(0));
         assert_eq!(opened(2, start).next(now), Next::Wait, "nothing to tell");
     }
 }
