@@ -67,6 +67,13 @@ pub struct AgentArgs {
     /// Milliseconds between two renewals of such a Lease; at most half of its duration
     #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(50..), value_name = "MILLISECONDS")]
     pub l2_lease_renew: u32,
+    /// Serve flows over the network too: a folder with tls.crt, tls.key and ca.crt (as a Secret is mounted). Who has a
+    /// certificate of that authority may ask
+    #[arg(long, value_name = "FOLDER")]
+    pub hubble_tls: Option<PathBuf>,
+    /// The port for it, at the node's own address
+    #[arg(long, default_value_t = 4244, value_name = "PORT")]
+    pub hubble_port: u16,
 }
 
 /// How Pods of other nodes are reached.

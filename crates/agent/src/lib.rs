@@ -33,11 +33,13 @@ pub mod server;
 mod service_conditions;
 mod service_events;
 pub mod services;
+mod serving_flows;
 pub mod settings_file;
 pub mod sockets;
 pub mod status;
 pub mod table;
 pub mod topology;
 pub mod watched;
+pub mod workload;
 
 pub use error::Error;

@@ -93,9 +93,19 @@ pub mod event_flags {
     pub const FOLLOWED: u8 = 64;
 }
 
+/// How an end of a flow is known: [`Event::reason`] of [`EventKind::EndOfFlow`].
+pub mod end {
+    /// By the packet.
+    pub const SEEN: u8 = 0;
+    /// Nobody has spoken for as long as its entry lives. Told by the agent, as the next.
+    pub const SILENT: u8 = 1;
+    /// A Pod at one end is no more.
+    pub const GONE: u8 = 2;
+}
+
 layout! {
     /// One event.
-    pub struct Event, 168 {
+    pub struct Event, 176 {
         /// When, monotonic clock (`bpf_ktime_get_ns`, exact).
         pub time_ns: u64,
         /// Source as the packet has it when reported.
@@ -118,6 +128,8 @@ layout! {
         pub duration_ns: u64,
         /// End of flow: length of the handshake, ns; 0 = not seen.
         pub handshake_ns: u64,
+        /// A call that a socket hook refused: the network namespace of its socket, which has no address yet. Otherwise 0.
+        pub netns_cookie: u64,
         /// Identity of the source.
         pub source_identity: u32,
         /// Identity of the destination.
@@ -138,7 +150,8 @@ layout! {
         pub kind: u8,
         /// [`ObservationPoint`] of the program that reports.
         pub point: u8,
-        /// [`crate::DropReason`]; 0 = not dropped. Of [`EventKind::Audit`], the one that it would have been.
+        /// [`crate::DropReason`]; 0 = not dropped. Of [`EventKind::Audit`], the one that it would have been; of
+        /// [`EventKind::EndOfFlow`], one of [`end`].
         pub reason: u8,
         /// IP protocol number.
         pub protocol: u8,
@@ -152,7 +165,15 @@ layout! {
         pub flags: u8,
         /// CPU on which it happened.
         pub cpu: u16,
+        /// A flow that begins or ended: the rule that let it out of its initiator; 0 = none, or that end is not here.
+        pub egress_rule: u32,
+        /// And the one that let it into its responder.
+        pub ingress_rule: u32,
+        /// End of flow: every TCP flag of the initiator.
+        pub tcp_flags_forward: u8,
+        /// End of flow: every TCP flag of the responder.
+        pub tcp_flags_reply: u8,
         /// Zero.
-        pub reserved: [u8; 12],
+        pub reserved: [u8; 2],
     }
 }

@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use datapath_layouts::event::event_flags;
-use datapath_layouts::{DropReason, Event, EventKind, Flow, Followed, ObservationPoint, stats};
+use datapath_layouts::{Address, DropReason, Event, EventKind, Flow, Followed, ObservationPoint, stats};
 use packet_headers::flags;
 
 use crate::config::config;
@@ -23,7 +23,7 @@ pub fn count(slot: u32, packets: u64, bytes: u64) {
     }
 }
 
-/// Writes one record; `flow` fills the end-of-flow fields.
+/// Writes one record; `flow` fills the fields about a whole flow.
 #[inline(never)]
 fn emit(skb: Skb, s: &Scratch, kind: EventKind, reason: u32, flow: Option<&Flow>) {
     let Some(mut entry) = EVENTS.reserve::<Event>(0) else {
@@ -58,6 +58,10 @@ fn emit(skb: Skb, s: &Scratch, kind: EventKind, reason: u32, flow: Option<&Flow>
             (*event).reply_packets = flow.reply.packets;
             (*event).duration_ns = s.now.wrapping_sub(flow.created_ns);
             (*event).handshake_ns = flow.handshake_ns;
+            (*event).egress_rule = flow.source.rule;
+            (*event).ingress_rule = flow.destination.rule;
+            (*event).tcp_flags_forward = flow.tcp_flags_forward;
+            (*event).tcp_flags_reply = flow.tcp_flags_reply;
         } else {
             (*event).forward_bytes = 0;
             (*event).reply_bytes = 0;
@@ -65,7 +69,12 @@ fn emit(skb: Skb, s: &Scratch, kind: EventKind, reason: u32, flow: Option<&Flow>
             (*event).reply_packets = 0;
             (*event).duration_ns = 0;
             (*event).handshake_ns = 0;
+            (*event).egress_rule = 0;
+            (*event).ingress_rule = 0;
+            (*event).tcp_flags_forward = 0;
+            (*event).tcp_flags_reply = 0;
         }
+        (*event).netns_cookie = 0;
         (*event).source_identity = s.source_identity;
         (*event).destination_identity = s.destination_identity;
         (*event).ifindex = skb.ifindex();
@@ -83,9 +92,40 @@ fn emit(skb: Skb, s: &Scratch, kind: EventKind, reason: u32, flow: Option<&Flow>
         (*event).icmp_code = h.icmp_code;
         (*event).flags = marks;
         (*event).cpu = bpf_get_smp_processor_id() as u16;
-        (*event).reserved = [0; 12];
+        (*event).reserved = [0; 2];
     }
     // The reader polls by time; a wake-up per event would cost more than the event.
+    entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+    count(stats::EVENTS_WRITTEN, 1, 0);
+}
+
+/// A socket hook refused a call to a service: no packet will tell of it.
+#[inline(never)]
+pub fn call_refused(netns_cookie: u64, to: &Address, port: u16, transport: u8, reason: u32) {
+    count(reason, 1, 0);
+    let Some(mut entry) = EVENTS.reserve::<Event>(0) else {
+        count(stats::EVENTS_LOST, 1, 0);
+        return;
+    };
+    let event = entry.as_mut_ptr();
+    // SAFETY: the ring gave room for one whole event, whose every bit pattern is one; zero first, then what is known.
+    unsafe {
+        let words = event.cast::<u64>();
+        let mut i = 0;
+        while i < size_of::<Event>() / 8 {
+            core::ptr::write_volatile(words.add(i), 0);
+            i += 1;
+        }
+        (*event).time_ns = bpf_ktime_get_ns();
+        (*event).destination = *to;
+        (*event).netns_cookie = netns_cookie;
+        (*event).destination_port = port;
+        (*event).kind = EventKind::Drop as u8;
+        (*event).point = ObservationPoint::FromEndpoint as u8;
+        (*event).reason = reason as u8;
+        (*event).protocol = transport;
+        (*event).cpu = bpf_get_smp_processor_id() as u16;
+    }
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
     count(stats::EVENTS_WRITTEN, 1, 0);
 }
@@ -100,12 +140,12 @@ pub fn dropped(skb: Skb, s: &Scratch, reason: DropReason) -> i32 {
     aya_ebpf::bindings::TC_ACT_SHOT as i32
 }
 
-/// A flow's first packet passed towards `point`.
+/// The flow that was just opened (`s.flow`) passed towards `point`.
 #[inline(always)]
 pub fn new_flow(skb: Skb, s: &mut Scratch, point: ObservationPoint) {
     count(stats::FLOWS_CREATED, 1, 0);
     let own = core::mem::replace(&mut s.point, point as u8);
-    emit(skb, s, EventKind::NewFlow, 0, None);
+    emit(skb, s, EventKind::NewFlow, 0, Some(&s.flow));
     s.point = own;
 }
 

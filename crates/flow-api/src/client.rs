@@ -1,9 +1,27 @@
-//! The way to a node's socket, for those who ask.
+//! The ways to a node or a relay, for those who ask.
 
 use hyper_util::rt::TokioIo;
+use std::error::Error as _;
 use std::path::Path;
+use std::time::Duration;
 use tokio::net::UnixStream;
-use tonic::transport::{Channel, Endpoint, Error};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Error, Identity};
+
+/// Who asks, and whom it believes. All PEM.
+#[derive(Clone)]
+pub struct Credentials {
+    /// Certificates of authorities.
+    pub authorities: Vec<u8>,
+    /// The own certificate and its key; without one only those are asked who answer anybody.
+    pub own: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl std::fmt::Debug for Credentials {
+    /// Without the key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("own", &self.own.is_some()).finish_non_exhaustive()
+    }
+}
 
 /// A channel to the socket at this path.
 ///
@@ -16,5 +34,46 @@ pub async fn connect(path: &Path) -> Result<Channel, Error> {
         async move { UnixStream::connect(path).await.map(TokioIo::new) }
     });
     // HTTP/2 wants an authority; a unix socket has none.
-    Endpoint::from_static("http://localhost").connect_with_connector(connector).await
+    watched(Endpoint::from_static("http://localhost")).connect_with_connector(connector).await
 }
+
+/// A channel to `10.0.0.1:4244` over TLS, if the server there is `server_name`.
+///
+/// # Errors
+/// When nobody answers there, or somebody else; when the certificates can't be read.
+pub async fn connect_tls(address: &str, server_name: &str, credentials: &Credentials) -> Result<Channel, Error> {
+    let mut tls =
+        ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&credentials.authorities)).domain_name(server_name);
+    if let Some((certificate, key)) = &credentials.own {
+        tls = tls.identity(Identity::from_pem(certificate, key));
+    }
+    watched(Endpoint::from_shared(format!("https://{address}"))?).tls_config(tls)?.connect().await
+}
+
+/// A channel to `10.0.0.1:4244` in clear.
+///
+/// # Errors
+/// When nobody answers there.
+pub async fn connect_in_clear(address: &str) -> Result<Channel, Error> {
+    watched(Endpoint::from_shared(format!("http://{address}"))?).connect().await
+}
+
+/// A machine that has gone, or a process that stands still, says nothing: it is asked now and then.
+fn watched(endpoint: Endpoint) -> Endpoint {
+    endpoint.http2_keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(KEEP_ALIVE).keep_alive_while_idle(true)
+}
+
+/// The error with its causes, which its own text leaves out.
+#[must_use]
+pub fn words(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+const KEEP_ALIVE: Duration = Duration::from_secs(5);

@@ -27,10 +27,32 @@ fn write_message(out: &mut String, message: &DynamicMessage) {
             return write_value(out, &field, &message.get_field(&field));
         }
         "google.protobuf.FieldMask" => return write_mask(out, message),
+        "google.protobuf.Any" => {
+            if let Some((url, inner)) = unpacked(message) {
+                out.push_str("{\"@type\":");
+                write_string(out, &url);
+                write_fields(out, &inner, false);
+                out.push('}');
+                return;
+            }
+        }
         _ => {}
     }
     out.push('{');
-    let mut first = true;
+    write_fields(out, message, true);
+    out.push('}');
+}
+
+/// What is in an `Any`, if its type is one of ours; otherwise it is printed as the two fields that it is.
+fn unpacked(any: &DynamicMessage) -> Option<(String, DynamicMessage)> {
+    let url = any.get_field_by_name("type_url")?.as_str()?.to_owned();
+    let descriptor = pool().get_message_by_name(url.rsplit('/').next()?)?;
+    let value = any.get_field_by_name("value")?;
+    let inner = DynamicMessage::decode(descriptor, value.as_bytes()?.clone()).ok()?;
+    Some((url, inner))
+}
+
+fn write_fields(out: &mut String, message: &DynamicMessage, mut first: bool) {
     let descriptor = message.descriptor();
     let mut fields: Vec<FieldDescriptor> = descriptor.fields().collect();
     // The pool sorts by number; people read what belongs together.
@@ -55,7 +77,6 @@ fn write_message(out: &mut String, message: &DynamicMessage) {
             value => write_value(out, field, value),
         }
     }
-    out.push('}');
 }
 
 fn write_value(out: &mut String, field: &FieldDescriptor, value: &Value) {

@@ -5,7 +5,8 @@ use prost::Message;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-const FILES: [&str; 4] = ["flow/flow.proto", "observer/observer.proto", "peer/peer.proto", "relay/relay.proto"];
+const FILES: [&str; 5] =
+    ["flow/flow.proto", "malla/ended.proto", "observer/observer.proto", "peer/peer.proto", "relay/relay.proto"];
 
 #[test]
 fn the_committed_code_is_current() {

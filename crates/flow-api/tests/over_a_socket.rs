@@ -1,14 +1,16 @@
 //! A real client over a real unix socket.
 
 use flow_api::client::connect;
+use flow_api::extension;
 use flow_api::flow::{AgentEvent, DebugEvent, Endpoint, Flow, FlowFilter, LostEventSource, Verdict};
+use flow_api::malla::{self, Ended};
 use flow_api::observer::get_flows_response::ResponseTypes;
 use flow_api::observer::observer_client::ObserverClient;
 use flow_api::observer::*;
 use flow_api::peer::peer_client::PeerClient;
 use flow_api::peer::{ChangeNotificationType, NotifyRequest};
 use flow_api::ring::{DEFAULT_CAPACITY, Event, What};
-use flow_api::server::{About, Node, Peer, Peers, bind, serve};
+use flow_api::server::{About, Node, Peer, Peers, Way, bind, serve};
 use prost_types::{FieldMask, Timestamp};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -39,13 +41,14 @@ fn start(capacity: usize) -> Running {
         cluster: "east".to_owned(),
         address: "10.0.0.1:4244".to_owned(),
         version: "malla 0.1.0".to_owned(),
+        tls_server_name: None,
     };
     let node = Arc::new(Node::new(about, capacity));
     let folder = tempfile::tempdir().unwrap();
     let listener = bind(&folder.path().join("hubble.sock")).unwrap();
     let server = tokio::spawn({
         let node = node.clone();
-        async move { serve(listener, node, std::future::pending()).await.unwrap() }
+        async move { serve(Way::Socket(listener), node, std::future::pending()).await.unwrap() }
     });
     Running { node, folder, server }
 }
@@ -340,4 +343,30 @@ async fn health_and_reflection() {
     let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else { panic!("{answer:?}") };
     let names: Vec<&str> = list.service.iter().map(|service| service.name.as_str()).collect();
     assert!(names.contains(&"observer.Observer") && names.contains(&"peer.Peer"), "{names:?}");
+}
+
+/// A client that does not know the type can't print it as JSON.
+#[tokio::test]
+async fn what_hubble_does_not_know_is_told_to_who_asks() {
+    let running = start(DEFAULT_CAPACITY);
+    let ended = Ended { way: malla::Way::PeerGone as i32, reply_bytes: 7, ..Ended::default() };
+    running.node.saw(Flow { extensions: Some(extension::pack(&ended)), ..Flow::default() });
+    let ask = async |request: GetFlowsRequest| {
+        let mut stream = running.observer().await.get_flows(request).await.unwrap().into_inner();
+        match stream.message().await.unwrap().unwrap().response_types.unwrap() {
+            ResponseTypes::Flow(flow) => {
+                (extension::ended(&flow), flow_api::json::to_json("flow.Flow", &flow).unwrap())
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(ask(GetFlowsRequest::default()).await.0, None);
+    let mask = |path: &str| Some(FieldMask { paths: vec![path.to_owned()] });
+    assert_eq!(ask(GetFlowsRequest { field_mask: mask("time"), ..Default::default() }).await.0, None);
+    let (told, json) = ask(GetFlowsRequest { field_mask: mask("extensions"), ..Default::default() }).await;
+    assert_eq!(told, Some(ended));
+    let inner = r#""extensions":{"@type":"type.googleapis.com/malla.Ended","way":"PEER_GONE","reply_bytes":"7"}"#;
+    assert!(json.contains(inner), "{json}");
+    let (told, _) = ask(GetFlowsRequest { extensions: Some(extension::asked()), ..Default::default() }).await;
+    assert_eq!(told, Some(ended));
 }

@@ -54,7 +54,40 @@ impl Pki {
             write_private(&pki.admin_key(), key.serialize_pem().as_bytes())?;
             write_atomic(&pki.admin(), params.signed_by(&key, &issuer)?.pem().as_bytes(), 0o644)?;
         }
+        // Flows between nodes, as Hubble has it: one name for all nodes of the cluster, and one for who gathers from them.
+        for (folder, name, usages) in [
+            ("hubble-server", HUBBLE_SERVERS, vec![ExtendedKeyUsagePurpose::ServerAuth]),
+            (
+                "hubble-relay",
+                HUBBLE_RELAY,
+                vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth],
+            ),
+        ] {
+            let folder = pki.folder.join(folder);
+            if fresh_ca || !folder.join("tls.crt").exists() {
+                pki.issue_secret(&folder, name, usages, &issuer)?;
+            }
+        }
         Ok(pki)
+    }
+
+    /// A certificate in a folder that looks like a mounted Secret of type `kubernetes.io/tls`; the certificate comes last.
+    fn issue_secret(
+        &self,
+        folder: &Path,
+        name: &str,
+        usages: Vec<ExtendedKeyUsagePurpose>,
+        issuer: &Issuer<'_, &KeyPair>,
+    ) -> Result<()> {
+        fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+        let mut params = leaf_params(name, None);
+        params.subject_alt_names = CertificateParams::new(vec![name.to_owned()])?.subject_alt_names;
+        params.extended_key_usages = usages;
+        let key = KeyPair::generate()?;
+        let authority = fs::read(self.ca()).context("read ca.crt")?;
+        write_atomic(&folder.join("ca.crt"), &authority, 0o644)?;
+        write_private(&folder.join("tls.key"), key.serialize_pem().as_bytes())?;
+        write_atomic(&folder.join("tls.crt"), params.signed_by(&key, issuer)?.pem().as_bytes(), 0o644)
     }
 
     /// The authority's certificate.
@@ -104,6 +137,10 @@ impl Pki {
         write_private(file, text.as_bytes())
     }
 }
+
+/// What Hubble's certificates are called, in the cluster that Cilium calls `default`.
+const HUBBLE_SERVERS: &str = "*.default.hubble-grpc.cilium.io";
+const HUBBLE_RELAY: &str = "*.hubble-relay.cilium.io";
 
 fn named(common_name: &str, organization: Option<&str>) -> DistinguishedName {
     let mut name = DistinguishedName::new();

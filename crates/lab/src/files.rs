@@ -60,6 +60,12 @@ impl Folders {
         self.root.join("pki")
     }
 
+    /// Who answers for the nodes' flows: a certificate, its key, its authority.
+    #[must_use]
+    pub fn hubble_server(&self) -> PathBuf {
+        self.pki().join("hubble-server")
+    }
+
     /// The API's data.
     #[must_use]
     pub fn api(&self) -> PathBuf {

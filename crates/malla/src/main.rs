@@ -7,7 +7,10 @@ mod completion;
 mod endpoint;
 mod identity;
 mod monitor;
+mod observe;
 mod policy;
+mod relay;
+mod server_address;
 mod service;
 mod status;
 mod trace;
@@ -39,6 +42,12 @@ enum Command {
     /// A connection's packets, hop by hop, through every node that they cross
     #[command(after_help = trace::EXAMPLES)]
     Trace(trace::TraceArgs),
+    /// Flows that were seen: by name, from all nodes, with the flags of `hubble observe`
+    #[command(after_help = observe::EXAMPLES)]
+    Observe(observe::ObserveArgs),
+    /// The flows of all nodes at one place, for `hubble`, its UI and `malla observe --server`
+    #[command(after_help = relay::EXAMPLES)]
+    Relay(relay::RelayArgs),
     /// What is in the pinned maps, with or without an agent
     #[command(after_help = bpf::EXAMPLES)]
     Bpf(bpf::BpfArgs),
@@ -90,6 +99,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Policy(args) => return policy::run(&args),
         Command::Trace(args) => return trace::run(&args),
         Command::Monitor(args) => monitor::run(&args),
+        Command::Observe(args) => observe::run(&args),
+        Command::Relay(args) => relay::run(&args),
         Command::Agent(args) => agent::cli::run(args),
         Command::Bpf(args) => bpf::run(&args),
         Command::Service(args) => service::run(&args),

@@ -5,6 +5,7 @@ use super::served::{Served, Wanted, is_not_found, served};
 use crate::policies::{self, objects};
 use crate::sockets::{self, Wish};
 use crate::watched::Told;
+use crate::workload::{self, Workload};
 use custom_resources::{
     CiliumCIDRGroup, CiliumClusterwideNetworkPolicy, CiliumEndpointSlice, CiliumIdentity, CiliumNetworkPolicy,
     ClusterNetworkPolicy,
@@ -33,8 +34,8 @@ pub enum Input {
     Service(Told<ObjectName, (Option<Service>, ServiceFacts)>),
     /// About an EndpointSlice.
     Slice(Told<ObjectName, EndpointSlice>),
-    /// About the sockets of a Pod of this node.
-    Pod(Told<ObjectName, Wish>),
+    /// About a Pod of this node: its sockets, and what it belongs to.
+    Pod(Told<ObjectName, (Wish, Option<Workload>)>),
     /// About those of a Namespace's Pods; its own `namespace` is empty.
     Namespace(Told<ObjectName, Wish>),
     /// About a CiliumIdentity, by its number; 0 for all that are no numbers.
@@ -130,7 +131,8 @@ pub fn start(client: &kube::Client, own: &NodeName, watches: &Watches) -> mpsc::
     let service =
         |object: &core::Service| Some((load_balancer::from_kubernetes::service(object), ServiceFacts::of(object)));
     start.spawn::<core::Service, _, _>("Service", &everything, object_name, service, Input::Service);
-    start.spawn::<core::Pod, _, _>("Pod", &here, object_name, sockets::of_pod, Input::Pod);
+    let pod = |object: &core::Pod| sockets::of_pod(object).map(|wish| (wish, workload::of_pod(object)));
+    start.spawn::<core::Pod, _, _>("Pod", &here, object_name, pod, Input::Pod);
     let namespace = sockets::of_namespace;
     start.spawn::<core::Namespace, _, _>("Namespace", &everything, object_name, namespace, Input::Namespace);
     start.spawn::<CiliumIdentity, _, _>("CiliumIdentity", &everything, number, labels, Input::Identity);

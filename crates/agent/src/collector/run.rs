@@ -3,9 +3,10 @@
 use super::nodes::Nodes;
 use super::plan::{self, Gone, Judge, Present};
 use crate::error::Error;
-use crate::events::monotonic_ns;
+use crate::events::{self, Forgotten, monotonic_ns};
 use crate::services::Purge;
 use crate::table::{Table, TableError};
+use datapath_layouts::event::end;
 use datapath_layouts::{
     Address, Affinity, AffinityKey, Backend, BackendKey, Flow, FlowKey, FragmentKey, FragmentPorts, NatKey, NatMapping,
     PrefixKey, Route, ServiceFlow, SocketReverse, SocketReverseKey,
@@ -153,6 +154,7 @@ pub struct Collector {
     tables: Tables,
     receiver: Receiver<Message>,
     totals: Arc<Totals>,
+    forgotten: Option<Forgotten>,
 }
 
 impl Collector {
@@ -161,7 +163,13 @@ impl Collector {
     pub fn new(tables: Tables) -> (Self, Handle, Arc<Totals>) {
         let (sender, receiver) = channel();
         let totals = Arc::new(Totals::default());
-        (Self { tables, receiver, totals: totals.clone() }, Handle { sender }, totals)
+        (Self { tables, receiver, totals: totals.clone(), forgotten: None }, Handle { sender }, totals)
+    }
+
+    /// One that also tells how the flows ended that it forgets.
+    #[must_use]
+    pub fn telling(self, forgotten: Forgotten) -> Self {
+        Self { forgotten: Some(forgotten), ..self }
     }
 
     /// Collects until every [`Handle`] is gone.
@@ -286,6 +294,14 @@ impl Collector {
             .any(|table| table.get(key).map_or(true, |flow| flow.is_some_and(|flow| plan::is_alive(&flow))))
     }
 
+    fn tell(&self, key: &FlowKey, flow: &Flow, why: u8) {
+        if let Some(forgotten) = &self.forgotten
+            && let Some(event) = events::forgotten(key, flow, monotonic_ns(), why)
+        {
+            forgotten.tell(event);
+        }
+    }
+
     fn report(&self, result: Result<(), impl std::error::Error>) {
         if let Err(error) = result {
             self.totals.failures.fetch_add(1, Relaxed);
@@ -302,8 +318,10 @@ impl Collector {
         })?;
         remove_where(&*self.tables.affinity, &AtomicU64::new(0), |k, v| gone.has_affinity(k, v))?;
         if gone.has_addresses() {
-            remove_where(&*self.tables.conntrack, flows, |k, _| gone.has_flow(k))?;
-            remove_where(&*self.tables.half_open, flows, |k, _| gone.has_flow(k))?;
+            for table in [&*self.tables.conntrack, &*self.tables.half_open] {
+                let tell = |key: &FlowKey, flow: &Flow| self.tell(key, flow, end::GONE);
+                remove_telling(table, flows, |k, _| gone.has_flow(k), tell)?;
+            }
             remove_where(&*self.tables.nat, nat, |k, v| gone.has_nat(k, v))?;
         }
         if gone.ends_sockets() {
@@ -316,24 +334,23 @@ impl Collector {
     fn expire(&self, judge: &Judge) -> Result<(), TableError> {
         let Totals { flows, service_flows, nat, .. } = &*self.totals;
         for table in [&*self.tables.conntrack, &*self.tables.half_open] {
-            for (index, (key, flow)) in table.entries()?.iter().filter(|(k, v)| judge.flow(k, v)).enumerate() {
+            for (index, (key, _)) in table.entries()?.iter().filter(|(k, v)| judge.flow(k, v)).enumerate() {
                 pause_after_slice(index);
                 // It may have moved since the list was made.
-                if !table.get(key)?.is_some_and(|now| judge.flow(key, &now)) {
-                    continue;
-                }
+                let Some(flow) = table.get(key)?.filter(|now| judge.flow(key, now)) else { continue };
                 table.remove(key)?;
                 flows.fetch_add(1, Relaxed);
                 // A flow that moved to the main table lives on there, and what hangs on it too.
                 if self.tables.conntrack.get(key)?.is_some() {
                     continue;
                 }
-                if let Some(translation) = plan::service_flow_of(key, flow)
+                self.tell(key, &flow, end::SILENT);
+                if let Some(translation) = plan::service_flow_of(key, &flow)
                     && self.tables.service_flows.remove(&translation)?
                 {
                     service_flows.fetch_add(1, Relaxed);
                 }
-                let outward = plan::nat_of(key, flow);
+                let outward = plan::nat_of(key, &flow);
                 if let Some(mapping) = self.tables.nat.get(&outward)? {
                     self.tables.nat.remove(&outward)?;
                     self.tables.nat.remove(&plan::inward(&outward, &mapping))?;
@@ -352,11 +369,23 @@ fn remove_where<K, V>(
     count: &AtomicU64,
     over: impl Fn(&K, &V) -> bool,
 ) -> Result<(), TableError> {
+    remove_telling(table, count, over, |_, _| {})
+}
+
+/// And hands each that was removed to `tell`.
+fn remove_telling<K, V>(
+    table: &dyn Table<K, V>,
+    count: &AtomicU64,
+    over: impl Fn(&K, &V) -> bool,
+    tell: impl Fn(&K, &V),
+) -> Result<(), TableError> {
     for (index, (key, _)) in table.entries()?.iter().filter(|(k, v)| over(k, v)).enumerate() {
         pause_after_slice(index);
         // What was renewed since the list was made stays.
-        if table.get(key)?.is_some_and(|now| over(key, &now)) && table.remove(key)? {
+        let Some(last) = table.get(key)?.filter(|now| over(key, now)) else { continue };
+        if table.remove(key)? {
             count.fetch_add(1, Relaxed);
+            tell(key, &last);
         }
     }
     Ok(())

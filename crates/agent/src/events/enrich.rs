@@ -1,6 +1,7 @@
 //! Who was that? An event's numbers and addresses with the names that this node knows.
 
 use super::clock::Clock;
+use super::ending::way;
 use super::record::{Icmp, Interface, Kind, Party, Record, Service, Totals, Verdict};
 use crate::services::Names;
 use datapath_layouts::event::event_flags;
@@ -12,6 +13,7 @@ use policy::told::Named;
 /// The event in words; `None` for a kind that a newer datapath writes and this agent does not know.
 #[must_use]
 pub fn enrich(event: &Event, names: &Names, node: &NodeName, clock: &Clock) -> Option<Record> {
+    let event = &of_its_caller(event, names);
     let kind = match EventKind::from_number(event.kind)? {
         EventKind::Drop => Kind::Drop,
         EventKind::NewFlow => Kind::Flow,
@@ -64,8 +66,11 @@ pub fn enrich(event: &Event, names: &Names, node: &NodeName, clock: &Clock) -> O
         rule: event.rule,
         decided_by: names.rules.get(&event.rule).cloned(),
         default_deny: default_deny(event, kind, names),
+        egress_allowed_by: names.rules.get(&event.egress_rule).cloned(),
+        ingress_allowed_by: names.rules.get(&event.ingress_rule).cloned(),
         cpu: event.cpu,
         followed: flag(event_flags::FOLLOWED),
+        ended: way(event),
         totals: (kind == Kind::End).then_some(Totals {
             reset: flag(event_flags::RESET),
             duration_ns: event.duration_ns,
@@ -76,6 +81,16 @@ pub fn enrich(event: &Event, names: &Names, node: &NodeName, clock: &Clock) -> O
             reply_bytes: event.reply_bytes,
         }),
     })
+}
+
+/// A call that was refused before its socket had an address: from that of the Pod, or the node, whose socket it is.
+fn of_its_caller(event: &Event, names: &Names) -> Event {
+    let Some(caller) = names.callers.get(&event.netns_cookie).filter(|_| event.netns_cookie != 0) else {
+        return *event;
+    };
+    let family = |address: &&Address| address.is_v4() == event.destination.is_v4();
+    let source = caller.addresses.iter().find(family).copied().unwrap_or(event.source);
+    Event { source, source_identity: caller.identity, ..*event }
 }
 
 /// Of what no rule allowed: whose default deny it was. The flow is judged by its forward tuple at the end that is here.
@@ -222,6 +237,25 @@ mod tests {
         let record = enrich(&event, &names(), &"n".into(), &Clock::now()).unwrap();
         assert_eq!((record.verdict, record.rule, &record.drop_reason), (Verdict::Audit, 42, &None));
         assert!(serde_json::to_string(&record).unwrap().contains(r#""kind":"audit","verdict":"AUDIT""#));
+    }
+
+    #[test]
+    fn a_call_that_was_refused_comes_from_its_pod() {
+        let mut names = names();
+        let addresses = vec![Address::from_ip("fd00::2".parse().unwrap()), Address::from_v4([10, 244, 1, 2])];
+        names.callers.insert(99, crate::services::Caller { addresses, identity: 4711 });
+        let call = Event {
+            kind: EventKind::Drop as u8,
+            reason: DropReason::NoBackend as u8,
+            destination: Address::from_v4([10, 96, 0, 7]),
+            netns_cookie: 99,
+            ..Event::ZERO
+        };
+        let record = enrich(&call, &names, &"n".into(), &Clock::now()).unwrap();
+        assert_eq!((record.source.pod.unwrap().to_string().as_str(), record.source.identity), ("default/client", 4711));
+        assert_eq!(record.ended, Some(crate::events::Way::NoBackends));
+        let unknown = enrich(&Event { netns_cookie: 98, ..call }, &names, &"n".into(), &Clock::now()).unwrap();
+        assert_eq!((unknown.source.pod, unknown.source.identity), (None, 0));
     }
 
     #[test]

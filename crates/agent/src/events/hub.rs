@@ -3,6 +3,7 @@
 use super::follow::End;
 use super::record::{Line, Loss, Party, Record};
 use bytes::Bytes;
+use flow_api::server::Node;
 use model::NodeName;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +21,7 @@ pub struct Hub {
     tracing: AtomicUsize,
     seen: AtomicU64,
     missed: AtomicU64,
+    recent: Option<Arc<Node>>,
 }
 
 #[derive(Debug)]
@@ -65,7 +67,26 @@ impl Hub {
             tracing: AtomicUsize::new(0),
             seen: AtomicU64::new(0),
             missed: AtomicU64::new(0),
+            recent: None,
         }
+    }
+
+    /// One that also keeps the last flows, for those who ask later.
+    #[must_use]
+    pub fn keeping(self, recent: Arc<Node>) -> Self {
+        Self { recent: Some(recent), ..self }
+    }
+
+    /// Where the last flows are kept.
+    #[must_use]
+    pub fn recent(&self) -> Option<&Arc<Node>> {
+        self.recent.as_ref()
+    }
+
+    /// Whether anybody is told of an event, now or later.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        self.recent.is_some() || self.listeners() > 0
     }
 
     /// Listens; with `traces`, single packets are told too.
@@ -117,7 +138,7 @@ impl Hub {
         self.seen.fetch_add(events, Relaxed);
     }
 
-    /// Tells an event.
+    /// Tells an event to those who listen now.
     pub fn tell(&self, record: Record) {
         let line = Line::Flow(Box::new(record));
         self.send(&line, |outlet| if let Line::Flow(record) = &line { outlet.wants(record) } else { true });
@@ -125,6 +146,9 @@ impl Hub {
 
     /// Tells that the kernel's ring was full.
     pub fn tell_ring_loss(&self, events: u64) {
+        if let Some(recent) = &self.recent {
+            recent.lost(events, None);
+        }
         self.send(&Line::Lost(Loss { node: self.node.clone(), events, place: "ring".to_owned() }), |_| true);
     }
 

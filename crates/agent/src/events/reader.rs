@@ -1,6 +1,6 @@
 //! Drains the ring by time: programs write without waking anybody, so that a packet never pays for its reader.
 
-use super::{Clock, Hub, enrich};
+use super::{Clock, Hub, enrich, to_flow};
 use crate::services::Names;
 use datapath_layouts::Event;
 use model::NodeName;
@@ -59,7 +59,7 @@ pub fn read(mut ring: impl Drain, hub: &Arc<Hub>, names: &RwLock<Names>, node: &
     while !stop.load(Relaxed) {
         std::thread::sleep(pace.duration());
         let clock = Clock::now();
-        let heard = hub.listeners() > 0;
+        let heard = hub.is_heard();
         if heard && !was_heard {
             lost = ring.lost(); // what was lost before anybody listened is in the statistics only
         }
@@ -67,7 +67,12 @@ pub fn read(mut ring: impl Drain, hub: &Arc<Hub>, names: &RwLock<Names>, node: &
         let names = names.read().unwrap_or_else(PoisonError::into_inner);
         let found = ring.drain(&mut |event| {
             if heard && let Some(record) = enrich(event, &names, node, &clock) {
-                hub.tell(record);
+                if let Some(recent) = hub.recent() {
+                    recent.saw(to_flow(&record, &names));
+                }
+                if hub.listeners() > 0 {
+                    hub.tell(record);
+                }
             }
         });
         drop(names);
@@ -132,5 +137,20 @@ mod tests {
         }
         assert_eq!(lines.len(), 301);
         assert!(lines[300].contains("\"events\":5") && lines[300].contains("ring"), "{}", lines[300]);
+    }
+
+    #[test]
+    fn flows_are_kept_though_nobody_listens() {
+        let recent = Arc::new(flow_api::server::Node::new(flow_api::server::About::default(), 100));
+        let hub = Arc::new(Hub::new("n".into()).keeping(recent.clone()));
+        assert!(hub.is_heard() && hub.listeners() == 0);
+        let stop = Arc::new(AtomicBool::new(false));
+        let events = vec![Event { kind: 2, ..Event::ZERO }; 300];
+        read(Fake(events, 0, stop.clone()), &hub, &RwLock::default(), &"n".into(), &stop);
+        // The flows, and that the kernel lost some.
+        assert_eq!((recent.ring().flows(), recent.ring().end(), recent.ring().len()), (300, 301, 100));
+        let last = recent.ring().read(300).events.pop().unwrap();
+        let flow_api::ring::What::Lost(lost) = &last.what else { panic!("{last:?}") };
+        assert_eq!(lost.num_events_lost, 5);
     }
 }

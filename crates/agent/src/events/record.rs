@@ -83,11 +83,20 @@ pub struct Record {
     /// No rule allowed it, and these policies have default deny.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub default_deny: Vec<Named>,
+    /// The rule that let the flow out of its initiator, where it begins or ends.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub egress_allowed_by: Option<Named>,
+    /// And the one that let it into its responder.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ingress_allowed_by: Option<Named>,
     /// CPU.
     pub cpu: u16,
     /// Told because somebody follows the packet.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub followed: bool,
+    /// How the flow ended, with this packet or without one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ended: Option<Way>,
     /// How the flow was, at its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub totals: Option<Totals>,
@@ -107,6 +116,34 @@ pub enum Kind {
     End,
     /// A flow passed that a policy in audit mode (`malla.dev/audit`) would have dropped.
     Audit,
+}
+
+/// How a flow ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    /// Both ends have closed.
+    Closed,
+    /// The responder answered the SYN by a reset.
+    RefusedByServer,
+    /// The Service has no backend.
+    NoBackends,
+    /// The Service has no such port.
+    NoSuchPort,
+    /// Policy at the initiator's end.
+    DeniedAtSource,
+    /// Policy at the responder's end.
+    DeniedAtDestination,
+    /// The initiator has reset it.
+    ResetBySource,
+    /// The responder has, after it had answered.
+    ResetByDestination,
+    /// Nobody answered, or nobody spoke for as long as a connection is remembered.
+    TimedOut,
+    /// A Pod at one end is no more.
+    PeerGone,
+    /// Silence after an exchange in a protocol without an end of its own.
+    Idle,
 }
 
 /// Hubble's verdicts that this datapath gives.

@@ -3,7 +3,7 @@
 use super::Policies;
 use crate::services::Names;
 use policy::reference::governs;
-use policy::rule::Direction;
+use policy::rule::{Direction, Peers, Ports, Rule};
 use policy::snapshot::{RuleName, Snapshot};
 use policy::told::Named;
 
@@ -29,8 +29,10 @@ impl Policies {
 
     /// Names for events: of rules, and of the policies by which the Pods of this node have default deny.
     pub fn name_rules(&self, names: &mut Names) {
-        let rules = self.planner.rules();
-        names.rules = rules.map(|(number, origin, rule)| (number, Named::rule(origin, &rule.field))).collect();
+        for (number, origin, rule) in self.planner.rules() {
+            names.rules.insert(number, Named::rule(origin, &rule.field));
+            names.match_types.insert(number, match_type(rule));
+        }
         let subjects = self.planner.identities().filter(|facts| self.subjects.contains(&facts.number));
         for facts in subjects {
             for direction in [Direction::Ingress, Direction::Egress] {
@@ -42,5 +44,17 @@ impl Policies {
                 names.default_deny.insert((facts.number, direction), denying);
             }
         }
+    }
+}
+
+/// Cilium's `PolicyMatch…` numbers: which of peer, protocol and port a rule looks at.
+fn match_type(rule: &Rule) -> u32 {
+    let by_peer = matches!(rule.peers, Peers::OneOf(_));
+    let by_port = matches!(rule.ports, Ports::OneOf(_));
+    match (by_peer, by_port) {
+        (true, false) => 1,
+        (true, true) => 2,
+        (false, true) => 3,
+        (false, false) => 4,
     }
 }

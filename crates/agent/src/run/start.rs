@@ -18,11 +18,13 @@ use crate::services::Names;
 use crate::sockets::{KernelSockets, PodSockets};
 use crate::status;
 use crate::{
-    announcing, fast_path, neighbours, node_conditions, server, service_conditions, service_events, settings_file,
+    announcing, fast_path, neighbours, node_conditions, server, service_conditions, service_events, serving_flows,
+    settings_file,
 };
 use anyhow::Context;
 use datapath::{Datapath, Profile, Settings};
 use datapath_layouts::{Routing, maps};
+use flow_api::server as flow_server;
 use load_balancer::Capacity;
 use model::{Node, NodeName};
 use netlink::{NeighbourWatch, Netlink};
@@ -63,6 +65,9 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     let sockets = Arc::new(PodSockets::new(untranslated(&datapath)));
     let of_kernel = Box::new(KernelSockets::new(sockets.clone()));
     let (collector, handle, collected) = Collector::new(collected_maps(&datapath, of_kernel));
+    let reader = datapath.events().map_err(failed("open the ring of events"))?;
+    let (forgotten, ring) = events::Forgotten::beside(Ring { reader, datapath: datapath.clone() });
+    let collector = collector.telling(forgotten);
     thread("collector", move || collector.run())?;
     let pods = Arc::new(Pods::new(endpoints(&datapath), kernel.clone(), handle.clone()));
     let pods_changed = Arc::new(Notify::new());
@@ -78,13 +83,15 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     let pods_adopted = recover_pods(&network, &pods, &sockets)?;
 
     let node = own.name.clone();
-    let hub = Arc::new(Hub::new(node.clone()));
+    let recent = Arc::new(flow_server::Node::new(serving_flows::about(&own, args), flow_api::ring::DEFAULT_CAPACITY));
+    let hub = Arc::new(Hub::new(node.clone()).keeping(recent.clone()));
     let names = Arc::new(RwLock::new(Names::default()));
-    read_events(&datapath, &hub, &names, node)?;
+    read_events(ring, &hub, &names, node)?;
     let neighbours_changed = watch_neighbours(facts.network.index)?;
     serve_cni(args, &network)?;
-    let questions =
-        serve_agent(server::bind(&args.state_dir.join("agent.sock"))?, &hub, Followers::new(followed(&datapath))?);
+    serving_flows::start(args, &own, &recent)?;
+    let followers = Followers::new(followed(&datapath))?;
+    let questions = serve_agent(server::bind(&args.state_dir.join("agent.sock"))?, &hub, followers);
     let (health, health_trouble) = (watch::Sender::default(), Trouble::default());
     tokio::spawn(health_checks::serve(health.subscribe(), health_trouble.clone()));
     let watches = Watches::default();
@@ -116,6 +123,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
         policy_room_told: node_conditions::start(client.clone(), args.node_name.clone()),
         health,
         health_trouble,
+        hubble_port: args.hubble_tls.as_ref().map(|_| args.hubble_port),
         watches,
     })?;
     Ok(Started { state, client, inputs, questions, pods_changed, neighbours_changed, network })
@@ -221,13 +229,11 @@ fn recover_pods(network: &PodNetwork, pods: &Pods, sockets: &PodSockets) -> anyh
 }
 
 fn read_events(
-    datapath: &Arc<Datapath>,
+    ring: impl events::Drain + Send + 'static,
     hub: &Arc<Hub>,
     names: &Arc<RwLock<Names>>,
     node: NodeName,
 ) -> Result<(), Error> {
-    let reader = datapath.events().map_err(failed("open the ring of events"))?;
-    let ring = Ring { reader, datapath: datapath.clone() };
     let (hub, names) = (hub.clone(), names.clone());
     // It reads as long as the process lives.
     thread("events", move || events::read(ring, &hub, &names, &node, &AtomicBool::new(false)))

@@ -21,6 +21,7 @@ use crate::status::{Adoption, Datapath};
 use crate::table::Table;
 use crate::topology::{self, Desired};
 use crate::watched::{Told, Watched};
+use crate::workload::Workload;
 use datapath_layouts::endpoint::FLAG_HOST;
 use datapath_layouts::identity::{KUBE_APISERVER, NODE_OF_API_SERVER};
 use datapath_layouts::{Address, AddressKey, Endpoint, Neighbour, PrefixKey, Route};
@@ -30,9 +31,9 @@ use load_balancer::{Capacity, Wanted, host_ports};
 use model::{Node, NodeName, ObjectName};
 use netlink::Netlink;
 use policy::failsafe::Failsafe;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
@@ -100,6 +101,8 @@ pub struct Parts {
     pub health: watch::Sender<HealthChecks>,
     /// And where it can't.
     pub health_trouble: Trouble,
+    /// Where nodes serve their flows to each other.
+    pub hubble_port: Option<u16>,
     /// How the watches do.
     pub watches: Watches,
     /// What was found at the start.
@@ -126,14 +129,18 @@ pub struct State {
     cleared: bool,
     pub(super) names_are_old: bool,
     host_ports_are_old: bool,
-    names_since: Instant,
+    pub(super) names_since: Instant,
+    /// What the Pods of this node belong to.
+    pub(super) workloads: Watched<ObjectName, Workload>,
+    /// Pods that have gone a moment ago: what still happens to their addresses is about them.
+    pub(super) departed: HashMap<Address, (ObjectName, Instant)>,
     pub(super) started: Instant,
     /// What failed and is tried again, by what it is.
     pub(super) failures: BTreeMap<&'static str, String>,
 }
 
 /// Names are made anew at most this often.
-const NAMES: Duration = Duration::from_millis(500);
+pub(super) const NAMES: Duration = Duration::from_millis(500);
 
 impl State {
     /// Starts from what the maps hold.
@@ -167,6 +174,8 @@ impl State {
             names_are_old: true,
             host_ports_are_old: true,
             names_since: Instant::now(),
+            workloads: Watched::default(),
+            departed: HashMap::new(),
             started: Instant::now(),
             failures: BTreeMap::new(),
             parts,
@@ -204,7 +213,11 @@ impl State {
                     self.policies.refer(&name, self.services.addresses_of(&name));
                 }
             }
-            Input::Pod(told) => self.parts.sockets.take_pod(told),
+            Input::Pod(told) => {
+                let (wish, workload) = told.halves(|(wish, workload)| (Some(wish), workload));
+                self.parts.sockets.take_pod(wish);
+                self.workloads.take(workload);
+            }
             Input::Namespace(told) => self.parts.sockets.take_namespace(told),
             Input::Identity(told) => {
                 for number in self.identities.take_object(told) {
@@ -444,44 +457,10 @@ impl State {
         }
     }
 
-    /// Names cost a walk over everything: only while somebody reads them, and not for every change.
-    fn freshen_names(&mut self) {
-        if !self.names_are_old || self.parts.hub.listeners() == 0 || self.names_since.elapsed() < NAMES {
-            return;
-        }
-        let mut names = Names::default();
-        for endpoint in self.services.slices().flat_map(|s| &s.endpoints) {
-            if let Some(pod) = &endpoint.pod {
-                names.pods.insert(Address::from_ip(endpoint.address), pod.clone());
-            }
-        }
-        for one in self.identities.published() {
-            names.pods.extend(one.addresses.iter().map(|address| (Address::from_ip(*address), one.pod.clone())));
-        }
-        for pod in self.parts.pods.list() {
-            for address in &pod.addresses {
-                names.pods.extend(pod.name.clone().map(|name| (Address::from_ip(*address), name)));
-            }
-        }
-        for node in self.nodes.values() {
-            names.nodes.extend(node.addresses.iter().map(|a| (Address::from_ip(*a), node.name.clone())));
-        }
-        let by_id: BTreeMap<u32, _> = self.services.balancer().ports().map(|(key, id)| (id, &key.service)).collect();
-        for (key, frontend) in self.services.balancer().tables().frontends() {
-            if let Some(service) = by_id.get(&frontend.service_id) {
-                names.services.insert((key.address, key.port, key.protocol), (*service).clone());
-            }
-        }
-        self.policies.name_rules(&mut names);
-        *self.parts.names.write().unwrap_or_else(PoisonError::into_inner) = names;
-        self.names_are_old = false;
-        self.names_since = Instant::now();
-    }
-
     /// Whether something is to be tried again soon: what failed, or names that somebody waits for.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        !self.failures.is_empty() || self.names_are_old && self.parts.hub.listeners() > 0
+        !self.failures.is_empty() || self.names_are_old && self.parts.hub.is_heard()
     }
 
     /// Whether the API has told everything once, and it was planned.

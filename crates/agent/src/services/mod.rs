@@ -9,5 +9,5 @@ mod view;
 pub use apply::{Maps, apply};
 pub use health::{Health, HealthChecks};
 pub use plan::{Purge, ServiceStatus, Services};
-pub use registry::Names;
+pub use registry::{Caller, Names};
 pub use view::{EndpointView, PortView, View};

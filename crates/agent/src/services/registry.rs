@@ -1,8 +1,9 @@
 //! Names of what has an address, as far as this node knows them: for people who read events.
 
+use crate::workload::Workload;
 use datapath_layouts::Address;
 use datapath_layouts::policy::Direction;
-use model::{NodeName, ObjectName};
+use model::{Labels, NodeName, ObjectName};
 use policy::told::Named;
 use std::collections::HashMap;
 
@@ -19,6 +20,29 @@ pub struct Names {
     pub rules: HashMap<u32, Named>,
     /// Policies by which an identity's direction has default deny; only of this node's Pods.
     pub default_deny: HashMap<(u32, Direction), Vec<Named>>,
+    /// Labels of allocated identities.
+    pub labels: HashMap<u32, Labels>,
+    /// What this node's Pods belong to.
+    pub workloads: HashMap<ObjectName, Workload>,
+    /// Numbers of this node's endpoints.
+    pub endpoint_ids: HashMap<Address, u32>,
+    /// Who is in a network namespace of this node, by its cookie: a socket may be refused before it has an address.
+    pub callers: HashMap<u64, Caller>,
+    /// Devices by their index.
+    pub devices: HashMap<u32, String>,
+    /// This node's own labels, `key=value`.
+    pub node_labels: Vec<String>,
+    /// What a rule looks at, as Hubble's match type.
+    pub match_types: HashMap<u32, u32>,
+}
+
+/// Whose sockets those of a network namespace are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// Its addresses.
+    pub addresses: Vec<Address>,
+    /// Its identity.
+    pub identity: u32,
 }
 
 impl Names {

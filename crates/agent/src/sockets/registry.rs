@@ -158,6 +158,12 @@ impl PodSockets {
         self.lock().here.values().map(|here| here.namespace.clone()).collect()
     }
 
+    /// The cookies of their network namespaces, by the host side of the Pod's link.
+    #[must_use]
+    pub fn cookies(&self) -> Vec<(String, u64)> {
+        self.lock().here.iter().map(|(interface, here)| (interface.clone(), here.cookie)).collect()
+    }
+
     /// Annotations that can't be followed, each in one line.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {

@@ -13,6 +13,7 @@ use packet_headers::protocol;
 
 use crate::backends;
 use crate::config::config;
+use crate::events;
 use crate::maps::{SOCKET_REVERSE, UNTRANSLATED};
 use crate::scratch::in_source_ranges;
 use crate::services;
@@ -110,9 +111,12 @@ enum Call {
     Send,
 }
 
-/// Ends the call as if the other end had refused.
+/// Ends the call as if the other end had refused, and tells why.
 #[inline(always)]
-fn refuse() -> i32 {
+fn refuse(ctx: *mut bpf_sock_addr, to: &Address, port: u16, transport: u8, reason: DropReason) -> i32 {
+    // SAFETY: the helper takes this context.
+    let namespace = unsafe { bpf_get_netns_cookie(ctx.cast()) };
+    events::call_refused(namespace, to, port, transport, reason as u32);
     // SAFETY: plain helper call.
     unsafe { bpf_set_retval(CONNECTION_REFUSED) };
     REFUSE
@@ -147,7 +151,8 @@ fn outward<const V6: bool>(ctx: *mut bpf_sock_addr, call: Call) -> i32 {
     let Some(found) = services::frontend(&node, port, transport, is_node) else {
         // UDP sockets connect only to learn their own address, too (RFC 6724): nothing is sent yet.
         let speaks = transport == protocol::TCP || call == Call::Send;
-        return if speaks && services::is_of_services(&to) && !is_left_alone(ctx) { refuse() } else { PROCEED };
+        let refused = speaks && services::is_of_services(&to) && !is_left_alone(ctx);
+        return if refused { refuse(ctx, &to, port, transport, DropReason::ServiceAddress) } else { PROCEED };
     };
     if is_left_alone(ctx) {
         return PROCEED;
@@ -167,7 +172,7 @@ fn outward<const V6: bool>(ctx: *mut bpf_sock_addr, call: Call) -> i32 {
     let mut backend = Affinity::ZERO;
     match choose(ctx, &found, cookie, &mut backend) {
         Ok(()) => {}
-        Err(DropReason::NoBackend) => return refuse(),
+        Err(DropReason::NoBackend) => return refuse(ctx, &to, port, transport, DropReason::NoBackend),
         // Its packets are dropped, with an event that says why.
         Err(_) => return PROCEED,
     }

@@ -1,12 +1,14 @@
-//! What a node answers: `observer.Observer`, `peer.Peer`, gRPC health and reflection, over a unix socket.
+//! What a node answers: `observer.Observer`, `peer.Peer`, gRPC health and reflection, over a unix socket, and over TCP to who
+//! has a certificate.
 
 mod answers;
 mod observer;
 mod peer;
 mod socket;
 
+pub use observer::check;
 pub use peer::{Peer, Peers};
-pub use socket::{bind, serve};
+pub use socket::{Credentials, Way, bind, serve, serve_observer};
 
 use crate::flow::{Flow, LostEvent, LostEventSource};
 use crate::ring::{Event, Ring, What};
@@ -27,6 +29,8 @@ pub struct About {
     pub address: String,
     /// Of the program.
     pub version: String,
+    /// The name in its certificate; `None`: its address is not served.
+    pub tls_server_name: Option<String>,
 }
 
 /// Everything that the services answer from. Cheap to share; one writes, many ask.

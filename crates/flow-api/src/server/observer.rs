@@ -2,6 +2,7 @@
 
 use super::answers::{Admit, Answers};
 use super::{Node, now};
+use crate::extension;
 use crate::filter::Filters;
 use crate::mask::Mask;
 use crate::observer::get_flows_response::ResponseTypes;
@@ -32,16 +33,22 @@ impl Observer for Service {
     type GetDebugEventsStream = Answer<GetDebugEventsResponse>;
 
     async fn get_flows(&self, request: Request<GetFlowsRequest>) -> Result<Response<Self::GetFlowsStream>, Status> {
-        let GetFlowsRequest { number, first, follow, since, until, whitelist, blacklist, field_mask, .. } =
-            request.into_inner();
+        let GetFlowsRequest {
+            number, first, follow, since, until, whitelist, blacklist, field_mask, extensions, ..
+        } = request.into_inner();
         let query = Query::new(&Wanted { number, first, follow, since, until })?;
         let filters = Filters::new(&whitelist, &blacklist)?;
         let mask = Mask::new(field_mask.iter().flat_map(|mask| &mask.paths).map(String::as_str))?;
+        let extended = mask != Mask::default() || extension::is_asked(extensions.as_ref());
         let admit: Admit = Box::new(move |event| matches!(&event.what, What::Flow(flow) if filters.admit(flow)));
         let node = self.0.about.node.clone();
         let tell = move |event: &Event| {
             let (response_types, node_name) = match &event.what {
-                What::Flow(flow) => (ResponseTypes::Flow(mask.apply(flow)), flow.node_name.clone()),
+                What::Flow(flow) => {
+                    let mut told = mask.apply(flow);
+                    told.extensions = told.extensions.filter(|_| extended);
+                    (ResponseTypes::Flow(told), flow.node_name.clone())
+                }
                 What::Lost(lost) => (ResponseTypes::LostEvents(*lost), node.clone()),
                 What::Agent(_) | What::Debug(_) => return None,
             };
@@ -94,8 +101,10 @@ impl Observer for Service {
             version: node.about.version.clone(),
             address: node.about.address.clone(),
             state: NodeState::NodeConnected as i32,
-            // Over a unix socket.
-            tls: Some(Tls { enabled: false, server_name: String::new() }),
+            tls: Some(Tls {
+                enabled: node.about.tls_server_name.is_some(),
+                server_name: node.about.tls_server_name.clone().unwrap_or_default(),
+            }),
             uptime_ns: self.uptime_ns(),
             num_flows: ring.len(),
             max_flows: ring.capacity(),
@@ -125,6 +134,18 @@ impl Observer for Service {
             ..ServerStatusResponse::default()
         }))
     }
+}
+
+/// Whether a node would answer it: a relay says so before it asks any.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check(request: &GetFlowsRequest) -> Result<(), Status> {
+    let GetFlowsRequest { number, first, follow, since, until, .. } = *request;
+    Query::new(&Wanted { number, first, follow, since, until })?;
+    Filters::new(&request.whitelist, &request.blacklist)?;
+    Mask::new(request.field_mask.iter().flat_map(|mask| &mask.paths).map(String::as_str))?;
+    Ok(())
 }
 
 impl Service {

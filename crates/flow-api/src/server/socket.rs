@@ -1,16 +1,17 @@
-//! The socket, and all services on it.
+//! The socket and the port, and all services on them.
 
 use super::{Node, observer, peer};
 use crate::DESCRIPTORS;
-use crate::observer::observer_server::ObserverServer;
+use crate::observer::observer_server::{Observer, ObserverServer};
 use crate::peer::peer_server::PeerServer;
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use tokio::net::UnixListener;
-use tokio_stream::wrappers::UnixListenerStream;
-use tonic::transport::Server;
+use std::time::Duration;
+use tokio::net::{TcpListener, UnixListener};
+use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
 /// Listens at the path, for root alone (mode 0600). A socket that an earlier process left is replaced in one step.
 ///
@@ -29,31 +30,88 @@ pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Answers until `stop` is over; then those who still listen are let go.
+/// Who serves over the network, and who may ask: whoever has a certificate of one of the authorities. All PEM.
+#[derive(Clone)]
+pub struct Credentials {
+    /// The own certificate.
+    pub certificate: Vec<u8>,
+    /// Its key.
+    pub key: Vec<u8>,
+    /// Certificates of authorities.
+    pub authorities: Vec<u8>,
+}
+
+impl std::fmt::Debug for Credentials {
+    /// Without the key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").finish_non_exhaustive()
+    }
+}
+
+/// Where clients come in.
+#[derive(Debug)]
+pub enum Way {
+    /// At a socket that the file system guards.
+    Socket(UnixListener),
+    /// Over the network, with certificates on both sides.
+    Network(TcpListener, Credentials),
+}
+
+/// Answers about this node until `stop` is over; then those who still listen are let go.
 ///
 /// # Errors
-/// When the socket can't be listened on any more.
-pub async fn serve(
-    listener: UnixListener,
-    node: Arc<Node>,
+/// When clients can't be listened for any more, or the certificates can't be read.
+pub async fn serve(way: Way, node: Arc<Node>, stop: impl Future<Output = ()>) -> Result<(), tonic::transport::Error> {
+    let peers = PeerServer::new(peer::Service(node.clone())).max_decoding_message_size(LARGEST_REQUEST);
+    run(way, observer::Service(node), Some(peers), stop).await
+}
+
+/// The same for an observer of many nodes.
+///
+/// # Errors
+/// As for [`serve`].
+pub async fn serve_observer(
+    way: Way,
+    observer: impl Observer,
+    stop: impl Future<Output = ()>,
+) -> Result<(), tonic::transport::Error> {
+    run(way, observer, None, stop).await
+}
+
+async fn run(
+    way: Way,
+    observer: impl Observer,
+    peers: Option<PeerServer<peer::Service>>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
     let (reporter, health) = tonic_health::server::health_reporter();
-    for service in ["", "observer.Observer", "peer.Peer", HUBBLES_NAME] {
+    let peer = peers.as_ref().map(|_| "peer.Peer");
+    for service in ["", "observer.Observer", HUBBLES_NAME].into_iter().chain(peer) {
         reporter.set_service_status(service, tonic_health::ServingStatus::Serving).await;
     }
-    let server = Server::builder()
-        // One client can't have more than this at work at once.
-        .max_concurrent_streams(128)
+    // One client can't have more than this at work at once.
+    let mut server = Server::builder().max_concurrent_streams(128);
+    if let Way::Network(_, credentials) = &way {
+        let tls = ServerTlsConfig::new()
+            .identity(Identity::from_pem(&credentials.certificate, &credentials.key))
+            .client_ca_root(Certificate::from_pem(&credentials.authorities));
+        server = server.tls_config(tls)?.http2_keepalive_interval(Some(KEEP_ALIVE));
+    }
+    let router = server
         .add_service(health)
         .add_optional_service(reflection().build_v1().ok())
         .add_optional_service(reflection().build_v1alpha().ok())
-        .add_service(ObserverServer::new(observer::Service(node.clone())).max_decoding_message_size(LARGEST_REQUEST))
-        .add_service(PeerServer::new(peer::Service(node)).max_decoding_message_size(LARGEST_REQUEST))
-        .serve_with_incoming(UnixListenerStream::new(listener));
+        .add_service(ObserverServer::new(observer).max_decoding_message_size(LARGEST_REQUEST))
+        .add_optional_service(peers);
+    let served = async {
+        match way {
+            Way::Socket(listener) => router.serve_with_incoming(UnixListenerStream::new(listener)).await,
+            Way::Network(listener, _) => router.serve_with_incoming(TcpListenerStream::new(listener)).await,
+        }
+    };
     // A client that follows never ends by itself: no graceful end.
     tokio::select! {
-        result = server => result,
+        result = served => result,
         () = stop => Ok(()),
     }
 }
@@ -73,3 +131,6 @@ const LARGEST_REQUEST: usize = 1 << 20;
 
 /// What Hubble calls its observer in health checks.
 const HUBBLES_NAME: &str = "hubble.server.Observer";
+
+/// A client whose machine has gone says nothing: it is asked now and then.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);

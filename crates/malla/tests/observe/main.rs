@@ -170,6 +170,69 @@ fn a_flow_and_a_drop_are_told_with_names() {
     });
 }
 
+/// Nobody listened when it happened.
+#[test]
+fn flows_are_asked_for_afterwards_with_hubbles_flags() {
+    let lab = Lab::up(&[]);
+    let examples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples/spink");
+    for file in ["deployment.yaml", "service-nodeport.yaml"] {
+        lab.kubectl(&["apply", "-f", examples.join(file).to_str().unwrap()]);
+    }
+    lab.kubectl(&["rollout", "status", "deployment/spink", "--timeout=60s"]);
+    let observe = |arguments: &[&str]| malla(&[&["observe", "--lab", &lab.name], arguments].concat());
+
+    let mut told = String::new();
+    until("a flow to the Service", || {
+        in_namespace(&lab, "fabric", &["curl", "-s", "-m", "2", "http://172.18.0.3:30080/"]);
+        let asked = [
+            "--to-service",
+            "default/spink",
+            "--verdict",
+            "forwarded",
+            "--protocol",
+            "tcp",
+            "--last",
+            "1",
+            "-o",
+            "json",
+        ];
+        told = text(&observe(&asked));
+        !told.is_empty()
+    });
+    let answer: Value = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}"));
+    let flow = &answer["flow"];
+    assert_eq!(flow["destination_service"], serde_json::json!({"name": "spink", "namespace": "default"}), "{flow}");
+    assert_eq!(
+        (&flow["verdict"], &flow["Type"], &flow["emitter"]["name"]),
+        (&"FORWARDED".into(), &"L3_L4".into(), &"malla".into())
+    );
+    assert_eq!(answer["node_name"], flow["node_name"]);
+    until("a flow to a Pod with its labels", || {
+        in_namespace(&lab, "fabric", &["curl", "-s", "-m", "2", "http://172.18.0.3:30080/"]);
+        let asked = ["--to-pod", "default/spink-", "--to-label", "app=spink", "--node-name", "worker-*"];
+        told = text(&observe(&asked));
+        told.lines().any(|line| line.contains("-> default/spink") && line.contains(" FORWARDED (TCP"))
+    });
+
+    // Nobody has this address, and the next one was never asked for.
+    until("the drop", || {
+        in_namespace(&lab, "worker-1", &["ping", "-c", "1", "-W", "1", "10.244.2.250"]);
+        told = text(&observe(&["--node", "worker-2", "--verdict", "dropped", "--to-ip", "10.244.2.250"]));
+        told.contains("No matching local container found DROPPED (ICMPv4 EchoRequest)")
+    });
+    assert_eq!(text(&observe(&["--to-ip", "10.244.2.251"])), "");
+    let rest =
+        text(&observe(&["--node", "worker-2", "--all", "--not", "--verdict", "dropped", "--to-ip", "10.244.2.250"]));
+    assert!(!rest.contains("DROPPED"), "{rest}");
+
+    let refused = observe(&["--from-ip", "300.0.0.1"]);
+    assert_eq!(code(&refused), 1);
+    assert!(text(&refused).contains("whitelist[0].source_ip"), "{}", text(&refused));
+    use std::os::unix::fs::PermissionsExt;
+    let socket = lab.folder().join("nodes/worker-1/hubble.sock");
+    assert_eq!(std::fs::metadata(socket).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
 #[test]
 fn scripts_complete_and_mistakes_end_with_their_codes() {
     for (shell, part) in [("bash", "complete -F _malla"), ("zsh", "#compdef malla"), ("fish", "complete -c malla")] {
@@ -182,7 +245,7 @@ fn scripts_complete_and_mistakes_end_with_their_codes() {
     assert_eq!(code(&nowhere), 1);
     assert!(text(&nowhere).contains("malla lab up"), "{}", text(&nowhere));
     assert_eq!(code(&malla(&["bpf", "services", "--bpf-dir", "/nonexistent"])), 1);
-    for command in ["status", "monitor", "trace", "bpf", "completion"] {
+    for command in ["status", "monitor", "observe", "trace", "bpf", "completion"] {
         let help = text(&malla(&[command, "--help"]));
         assert!(help.contains("Examples:"), "{command}: {help}");
     }

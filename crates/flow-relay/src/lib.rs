@@ -1,0 +1,19 @@
+//! The flows of all nodes as those of one: asks every node, merges what they tell by time, and says which is missing.
+//!
+//! ```text
+//! node ─gRPC─▶ lane ─┐
+//! node ─gRPC─▶ lane ─┼─▶ merge (by time, waits for nobody longer than [`merge::PATIENCE`]) ─▶ trim ─▶ client
+//! node ──✗─── lane ──┘                     └─▶ NodeStatusEvent: unavailable
+//! ```
+//! A slow client holds the lanes back, and what its nodes overwrite meanwhile they count and tell. A node that is away
+//! while somebody follows is tried again, and asked from where it was left.
+#![forbid(unsafe_code)]
+
+mod lane;
+pub mod merge;
+mod observer;
+mod target;
+mod trim;
+
+pub use observer::Relay;
+pub use target::{Target, Targets, follow_peers};

@@ -1,0 +1,174 @@
+//! Several streams as one, by time. Pure: arrivals and the clock in, the next answer out.
+//!
+//! The oldest head goes first when every lane that is open has one. Nobody is waited for longer than [`PATIENCE`]: neither a
+//! lane that has been empty for so long, nor on account of an answer that is here for so long already. Such an answer waits only
+//! [`GRACE`] for a lane that was just emptied: one that has more to tell has it by then.
+
+use flow_api::observer::GetFlowsResponse;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// As long as Hubble's relay waits for one that may still have something older.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A node that is telling its past fills its lane faster than this.
+pub const GRACE: Duration = Duration::from_millis(100);
+
+/// An answer, and when it came.
+#[derive(Clone, Debug)]
+pub struct Arrived {
+    /// What.
+    pub answer: GetFlowsResponse,
+    /// When.
+    pub at: Instant,
+}
+
+/// One head per lane.
+#[derive(Debug, Default)]
+pub struct Merge {
+    lanes: BTreeMap<usize, Lane>,
+}
+
+#[derive(Debug)]
+struct Lane {
+    head: Option<Arrived>,
+    empty_since: Instant,
+}
+
+/// What is to be done next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The head of this lane is to be told.
+    Tell(usize),
+    /// Something must come, or this time.
+    WaitUntil(Instant),
+    /// Something must come.
+    Wait,
+}
+
+impl Merge {
+    /// A lane opens.
+    pub fn open(&mut self, lane: usize, now: Instant) {
+        self.lanes.insert(lane, Lane { head: None, empty_since: now });
+    }
+
+    /// It has ended. What it told last was its head, and taken.
+    pub fn close(&mut self, lane: usize) {
+        self.lanes.remove(&lane);
+    }
+
+    /// Whether the lane's next answer is wanted: there is no head.
+    #[must_use]
+    pub fn wants(&self, lane: usize) -> bool {
+        self.lanes.get(&lane).is_some_and(|lane| lane.head.is_none())
+    }
+
+    /// The lane's next answer.
+    pub fn arrive(&mut self, lane: usize, arrived: Arrived) {
+        if let Some(lane) = self.lanes.get_mut(&lane) {
+            lane.head = Some(arrived);
+        }
+    }
+
+    /// Whose turn it is.
+    #[must_use]
+    pub fn next(&self, now: Instant) -> Next {
+        let heads = self.lanes.iter().filter_map(|(number, lane)| Some((*number, lane.head.as_ref()?)));
+        let Some((oldest, head)) = heads.min_by_key(|(number, head)| (time(&head.answer), *number)) else {
+            return Next::Wait;
+        };
+        let (patience, longest) = match head.at + PATIENCE {
+            until if until > now => (PATIENCE, until),
+            _ => (GRACE, now + GRACE),
+        };
+        let waited_for = self.lanes.values().filter(|lane| lane.head.is_none()).map(|lane| lane.empty_since + patience);
+        // The last of those that may still be waited for, but no longer than the head can wait.
+        match waited_for.filter(|until| *until > now).max() {
+            Some(until) => Next::WaitUntil(until.min(longest)),
+            None => Next::Tell(oldest),
+        }
+    }
+
+    /// Takes a head; the lane's next one is wanted from now on.
+    pub fn take(&mut self, lane: usize, now: Instant) -> Option<GetFlowsResponse> {
+        let lane = self.lanes.get_mut(&lane)?;
+        lane.empty_since = now;
+        lane.head.take().map(|head| head.answer)
+    }
+}
+
+fn time(answer: &GetFlowsResponse) -> (i64, i32) {
+    answer.time.map_or((0, 0), |time| (time.seconds, time.nanos))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost_types::Timestamp;
+
+    fn arrived(seconds: i64, at: Instant) -> Arrived {
+        let time = Some(Timestamp { seconds, nanos: 0 });
+        Arrived { answer: GetFlowsResponse { time, ..GetFlowsResponse::default() }, at }
+    }
+
+    fn opened(lanes: usize, now: Instant) -> Merge {
+        let mut merge = Merge::default();
+        (0..lanes).for_each(|lane| merge.open(lane, now));
+        merge
+    }
+
+    #[test]
+    fn several_lanes_are_told_in_the_order_of_time() {
+        let now = Instant::now();
+        let mut merge = opened(3, now);
+        let mut lanes = [vec![1, 4, 9], vec![2, 3, 10, 11], vec![5]].map(Vec::into_iter);
+        let mut told = Vec::new();
+        loop {
+            for (number, lane) in
+                lanes.iter_mut().enumerate().filter(|(number, _)| merge.wants(*number)).collect::<Vec<_>>()
+            {
+                match lane.next() {
+                    Some(second) => merge.arrive(number, arrived(second, now)),
+                    None => merge.close(number),
+                }
+            }
+            match merge.next(now) {
+                Next::Tell(lane) => told.push(merge.take(lane, now).unwrap().time.unwrap().seconds),
+                Next::Wait => break,
+                Next::WaitUntil(_) => unreachable!("all have a head or are closed"),
+            }
+        }
+        assert_eq!(told, [1, 2, 3, 4, 5, 9, 10, 11]);
+    }
+
+    #[test]
+    fn a_slow_lane_is_waited_for_once_and_then_not_at_all() {
+        let start = Instant::now();
+        let mut merge = opened(2, start);
+        merge.arrive(0, arrived(7, start));
+        assert_eq!(merge.next(start), Next::WaitUntil(start + PATIENCE));
+        let late = start + PATIENCE;
+        assert_eq!(merge.next(late), Next::Tell(0));
+        merge.take(0, late);
+        // It stays late until it says something: no second wait for the next answer of the other.
+        merge.arrive(0, arrived(8, late));
+        assert_eq!(merge.next(late), Next::Tell(0));
+        // What it says then takes its place by time, and it is waited for again.
+        merge.arrive(1, arrived(6, late));
+        assert_eq!(merge.next(late), Next::Tell(1));
+        merge.take(1, late);
+        assert_eq!(merge.next(late), Next::WaitUntil(late + PATIENCE));
+    }
+
+    #[test]
+    fn what_has_waited_in_its_lane_waits_for_a_moment_only() {
+        let start = Instant::now();
+        let mut merge = opened(2, start);
+        let now = start + PATIENCE;
+        merge.open(1, now);
+        merge.arrive(0, arrived(7, start));
+        assert_eq!(merge.next(now), Next::WaitUntil(now + GRACE), "the other lane was emptied just now");
+        assert_eq!(merge.next(now + GRACE), Next::Tell(0));
+        assert_eq!(opened(2, start).next(now), Next::Wait, "nothing to tell");
+    }
+}

@@ -1,0 +1,119 @@
+//! The nodes behind a relay, and the ways to them.
+
+use flow_api::client::{self, Credentials};
+use flow_api::peer::peer_client::PeerClient;
+use flow_api::peer::{ChangeNotification, ChangeNotificationType, NotifyRequest};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::sync::watch;
+use tonic::transport::Channel;
+
+/// The way to a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Its socket, on this machine.
+    Socket(PathBuf),
+    /// Its address (`10.0.0.1:4244`), and the name that its certificate has; without one it is spoken to in clear.
+    Network {
+        /// With port.
+        address: String,
+        /// For TLS.
+        server_name: Option<String>,
+    },
+}
+
+/// The nodes by name.
+pub type Targets = BTreeMap<String, Target>;
+
+impl Target {
+    /// A channel that is open.
+    ///
+    /// # Errors
+    /// In words: nobody answers in time, or not as who it should be.
+    pub async fn connect(&self, credentials: Option<&Credentials>) -> Result<Channel, String> {
+        let connect = async {
+            match self {
+                Self::Socket(path) => client::connect(path).await,
+                Self::Network { address, server_name: None } => client::connect_in_clear(address).await,
+                Self::Network { address, server_name: Some(name) } => match credentials {
+                    Some(credentials) => client::connect_tls(address, name, credentials).await,
+                    None => return Err("it wants TLS, and there is no certificate to show".to_owned()),
+                },
+            }
+            .map_err(|error| client::words(&error))
+        };
+        tokio::time::timeout(LIMIT, connect).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
+    }
+
+    /// As people write it.
+    #[must_use]
+    pub fn address(&self) -> String {
+        match self {
+            Self::Socket(path) => format!("unix://{}", path.display()),
+            Self::Network { address, .. } => address.clone(),
+        }
+    }
+
+    /// The name in its certificate.
+    #[must_use]
+    pub fn server_name(&self) -> Option<&str> {
+        match self {
+            Self::Socket(_) => None,
+            Self::Network { server_name, .. } => server_name.as_deref(),
+        }
+    }
+}
+
+/// Asks one node which nodes there are, for as long as anybody wants to know. While it does not answer, those it named last
+/// stay.
+pub async fn follow_peers(of: Target, credentials: Option<Credentials>, targets: watch::Sender<Targets>) {
+    loop {
+        if let Err(error) = read_peers(&of, credentials.as_ref(), &targets).await {
+            tracing::warn!("{} does not tell which nodes there are: {error}", of.address());
+        }
+        if targets.is_closed() {
+            return;
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+async fn read_peers(
+    of: &Target,
+    credentials: Option<&Credentials>,
+    targets: &watch::Sender<Targets>,
+) -> Result<(), String> {
+    let channel = of.connect(credentials).await?;
+    let answer = PeerClient::new(channel).notify(NotifyRequest {}).await;
+    let mut changes = answer.map_err(|status| status.message().to_owned())?.into_inner();
+    // A stream begins with all that there are: what an earlier one named and this one does not is gone, as soon as it has
+    // gone on.
+    let mut known = Targets::new();
+    loop {
+        let change = changes.message().await.map_err(|status| status.message().to_owned())?;
+        let Some(change) = change else { return Ok(()) };
+        apply(&mut known, change);
+        targets.send_if_modified(|now| {
+            let changed = *now != known;
+            now.clone_from(&known);
+            changed
+        });
+    }
+}
+
+fn apply(known: &mut Targets, change: ChangeNotification) {
+    match change.r#type() {
+        ChangeNotificationType::PeerDeleted => drop(known.remove(&change.name)),
+        ChangeNotificationType::PeerAdded | ChangeNotificationType::PeerUpdated => {
+            let server_name = change.tls.map(|tls| tls.server_name);
+            known.insert(change.name, Target::Network { address: change.address, server_name });
+        }
+        ChangeNotificationType::Unknown => {}
+    }
+}
+
+/// Longest wait for a connection, and then for the first word.
+pub const LIMIT: Duration = Duration::from_secs(2);
+/// Before a node that was away is tried again.
+pub const AGAIN: Duration = Duration::from_secs(2);

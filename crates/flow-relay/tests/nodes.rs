@@ -1,0 +1,182 @@
+//! A relay over real sockets: nodes that answer, one that is not there, one that says nothing, one that comes back.
+
+use flow_api::client::connect;
+use flow_api::flow::Flow;
+use flow_api::observer::get_flows_response::ResponseTypes;
+use flow_api::observer::observer_client::ObserverClient;
+use flow_api::observer::{GetFlowsRequest, GetNodesRequest, ServerStatusRequest};
+use flow_api::relay::NodeState;
+use flow_api::server::{About, Node, Way, bind, serve, serve_observer};
+use flow_relay::{Relay, Target, Targets};
+use futures::StreamExt;
+use prost_types::Timestamp;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
+
+/// Far more than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Running {
+    node: Arc<Node>,
+    path: PathBuf,
+    server: Option<Server>,
+}
+
+/// A node's process: dropped, all its connections are cut.
+struct Server {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+impl Running {
+    fn start(folder: &Path, name: &str) -> Self {
+        let node = Arc::new(Node::new(About { node: name.to_owned(), ..About::default() }, 4095));
+        let path = folder.join(format!("{name}.sock"));
+        let server = Some(Self::serve(&path, &node));
+        Self { node, path, server }
+    }
+
+    fn serve(path: &Path, node: &Arc<Node>) -> Server {
+        let (stop, stopped) = oneshot::channel();
+        let (path, node) = (path.to_owned(), node.clone());
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = bind(&path).unwrap();
+                ready.send(()).unwrap();
+                serve(Way::Socket(listener), node, async { drop(stopped.await) }).await.unwrap();
+            });
+        });
+        is_ready.recv().unwrap();
+        Server { stop: Some(stop), thread: Some(thread) }
+    }
+
+    fn see(&self, seconds: i64) {
+        let name = self.path.file_stem().unwrap().to_str().unwrap().to_owned();
+        self.node.saw(Flow { time: Some(Timestamp { seconds, nanos: 0 }), node_name: name, ..Flow::default() });
+    }
+
+    fn target(&self) -> (String, Target) {
+        (self.path.file_stem().unwrap().to_str().unwrap().to_owned(), Target::Socket(self.path.clone()))
+    }
+}
+
+/// What is told, in words: `a 1` for a flow, `a NODE_UNAVAILABLE` for a node.
+fn word(what: ResponseTypes) -> String {
+    match what {
+        ResponseTypes::Flow(flow) => format!("{} {}", flow.node_name, flow.time.unwrap().seconds),
+        ResponseTypes::NodeStatus(status) => {
+            format!("{} {}", status.node_names[0], NodeState::as_str_name(&status.state_change()))
+        }
+        ResponseTypes::LostEvents(lost) => format!("lost {}", lost.num_events_lost),
+    }
+}
+
+async fn told(relay: &Relay, request: GetFlowsRequest) -> Vec<String> {
+    let stream = relay.flows(request).unwrap();
+    let all = stream.map(|answer| word(answer.unwrap().response_types.unwrap())).collect::<Vec<_>>();
+    tokio::time::timeout(PATIENCE, all).await.expect("an end")
+}
+
+fn flows(told: &[String]) -> Vec<&str> {
+    told.iter().map(String::as_str).filter(|word| !word.contains("NODE")).collect()
+}
+
+/// `a` and `b` have told flows in turns, `gone` has no socket, `deaf` has one that nobody serves.
+fn cluster(folder: &Path) -> (Running, Running, Relay, watch::Sender<Targets>, std::os::unix::net::UnixListener) {
+    let (a, b) = (Running::start(folder, "a"), Running::start(folder, "b"));
+    for second in 1..=1000 {
+        if second % 3 == 0 { a.see(second) } else { b.see(second) }
+    }
+    let deaf = std::os::unix::net::UnixListener::bind(folder.join("deaf.sock")).unwrap();
+    let away = ["gone", "deaf"].map(|name| (name.to_owned(), Target::Socket(folder.join(format!("{name}.sock")))));
+    let targets: Targets = [a.target(), b.target()].into_iter().chain(away).collect();
+    let (sender, targets) = watch::channel(targets);
+    (a, b, Relay::new(targets, None), sender, deaf)
+}
+
+#[tokio::test]
+async fn flows_come_by_time_and_who_is_missing_is_told_and_holds_nobody_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let (a, _b, relay, _targets, _deaf) = cluster(folder.path());
+    let all = told(&relay, GetFlowsRequest::default()).await;
+    let expected: Vec<String> = (1..=1000).map(|s| format!("{} {s}", if s % 3 == 0 { "a" } else { "b" })).collect();
+    assert_eq!(flows(&all), expected);
+    for word in ["a NODE_CONNECTED", "b NODE_CONNECTED", "gone NODE_UNAVAILABLE", "deaf NODE_UNAVAILABLE"] {
+        assert_eq!(all.iter().filter(|told| *told == word).count(), 1, "{word}");
+    }
+    let last = GetFlowsRequest { number: 3, ..GetFlowsRequest::default() };
+    assert_eq!(flows(&told(&relay, last.clone()).await), ["b 998", "a 999", "b 1000"]);
+    let first = GetFlowsRequest { first: true, ..last.clone() };
+    assert_eq!(flows(&told(&relay, first).await), ["b 1", "b 2", "a 3"]);
+    // A loss belongs to no time, and is never left out silently.
+    a.node.lost(17, None);
+    assert!(told(&relay, GetFlowsRequest::default()).await.contains(&"lost 17".to_owned()));
+    // What no node would answer is asked of none.
+    let wrong = GetFlowsRequest { follow: true, first: true, ..last };
+    assert_eq!(relay.flows(wrong).unwrap_err().code(), tonic::Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_node_that_is_killed_is_told_and_asked_again_from_where_it_was_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let (a, mut b, relay, targets, _deaf) = cluster(folder.path());
+    targets.send_modify(|targets| targets.retain(|name, _| name == "a" || name == "b"));
+    let request = GetFlowsRequest { number: 1, follow: true, ..GetFlowsRequest::default() };
+    let mut stream = relay.flows(request).unwrap();
+    let mut seen = Vec::new();
+    let mut until = async |wanted: &str| {
+        while seen.last().is_none_or(|word| word != wanted) {
+            let answer =
+                tokio::time::timeout(PATIENCE, stream.next()).await.unwrap_or_else(|_| panic!("{wanted}: {seen:?}"));
+            seen.push(word(answer.unwrap().unwrap().response_types.unwrap()));
+        }
+    };
+    until("b 1000").await;
+    b.server = None;
+    until("b NODE_UNAVAILABLE").await;
+    // The other goes on; what happens at the first meanwhile is not lost.
+    b.see(2001);
+    a.see(2002);
+    until("a 2002").await;
+    b.server = Some(Running::serve(&b.path, &b.node));
+    until("b NODE_CONNECTED").await;
+    until("b 2001").await;
+    b.see(2003);
+    until("b 2003").await;
+    let c = Running::start(folder.path(), "c");
+    c.see(3000);
+    targets.send_modify(|targets| targets.extend([c.target()]));
+    until("c NODE_CONNECTED").await;
+    targets.send_modify(|targets| drop(targets.remove("c")));
+    until("c NODE_GONE").await;
+    assert_eq!(seen.iter().filter(|word| *word == "b 1000").count(), 1, "nothing is told twice");
+}
+
+#[tokio::test]
+async fn the_relay_tells_how_its_nodes_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_a, _b, relay, _targets, _deaf) = cluster(folder.path());
+    let path = folder.path().join("relay.sock");
+    tokio::spawn(serve_observer(Way::Socket(bind(&path).unwrap()), relay, std::future::pending()));
+    let mut client = ObserverClient::new(connect(&path).await.unwrap());
+    let status = client.server_status(ServerStatusRequest {}).await.unwrap().into_inner();
+    assert_eq!((status.num_connected_nodes, status.num_unavailable_nodes), (Some(2), Some(2)));
+    assert_eq!((status.unavailable_nodes, status.seen_flows), (vec!["deaf".to_owned(), "gone".to_owned()], 1000));
+    let nodes = client.get_nodes(GetNodesRequest {}).await.unwrap().into_inner().nodes;
+    let states: Vec<_> = nodes.iter().map(|node| (node.name.as_str(), node.state())).collect();
+    let (here, away) = (NodeState::NodeConnected, NodeState::NodeUnavailable);
+    assert_eq!(states, [("a", here), ("b", here), ("deaf", away), ("gone", away)]);
+    assert!(nodes[0].address.starts_with("unix:///"), "{nodes:?}");
+}

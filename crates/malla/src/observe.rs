@@ -1,0 +1,267 @@
+//! `malla observe`: flows of all nodes, by name, from Hubble's API; with the flags and the output of `hubble observe`.
+
+mod flags;
+
+use crate::agents::Selection;
+use crate::relay::sockets;
+use crate::server_address::{Server, client_credentials};
+use anyhow::{Context, anyhow, bail};
+use clap::{Args, ValueEnum};
+use flags::Filters;
+use flow_api::client::Credentials;
+use flow_api::extension;
+use flow_api::observer::get_flows_response::ResponseTypes;
+use flow_api::observer::observer_client::ObserverClient;
+use flow_api::observer::{GetFlowsRequest, GetFlowsResponse};
+use flow_api::print::{Colour, Form, Options, Printer, TimeFormat};
+use flow_api::relay::NodeState;
+use flow_relay::{Relay, Targets};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use prost_types::Timestamp;
+use std::collections::BTreeSet;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use tokio::sync::watch;
+
+/// Examples under `--help`.
+pub const EXAMPLES: &str = "\
+Examples:
+  malla observe                                         The last 20 flows
+  malla observe --from-label app=monolith --to-label app=user-service --verdict forwarded
+  malla observe -f --verdict dropped -n shop            What is dropped in a namespace, as it happens
+  malla observe --since 5m --to-service shop/cart -o json | jq .flow.source.pod_name
+  malla observe --ip 10.244.1.7 --not --port 53 -o tab
+
+Exit status: 0 (also after Ctrl-C), 1 error, 2 wrong usage.";
+
+/// Arguments of `malla observe`.
+#[derive(Args, Debug)]
+pub struct ObserveArgs {
+    #[command(flatten)]
+    selection: Selection,
+    /// Ask a relay, or one node: unix:///PATH or HOST:PORT
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["node", "socket"])]
+    server: Option<Server>,
+    /// Who asks: a folder with tls.crt, tls.key and ca.crt
+    #[arg(long, value_name = "FOLDER")]
+    tls: Option<PathBuf>,
+    /// The name that the server's certificate must have
+    #[arg(long, value_name = "NAME", default_value = "*.hubble-relay.cilium.io")]
+    tls_server_name: String,
+    /// The last so many [default: 20, unless another choice is made]
+    #[arg(long, value_name = "FLOWS")]
+    last: Option<u64>,
+    /// The first so many that the nodes still have
+    #[arg(long, value_name = "FLOWS", conflicts_with_all = ["last", "follow"])]
+    first: Option<u64>,
+    /// All that the nodes still have
+    #[arg(long, conflicts_with_all = ["last", "first"])]
+    all: bool,
+    /// Go on with what comes
+    #[arg(short, long)]
+    follow: bool,
+    /// Not older than this: a time (RFC 3339) or so long ago (5m, 2h30m)
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    since: Option<Timestamp>,
+    /// Not newer than this
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    until: Option<Timestamp>,
+    /// How to print them
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Style,
+    /// Colour
+    #[arg(long, value_enum, default_value_t)]
+    color: When,
+    /// How times are written
+    #[arg(long, value_enum, default_value_t)]
+    time_format: TimeArg,
+    /// Print which node has seen it
+    #[arg(long)]
+    print_node_name: bool,
+    /// Print which policies decided
+    #[arg(long)]
+    print_policy_names: bool,
+    /// Print addresses rather than names
+    #[arg(long)]
+    numeric: bool,
+    #[command(flatten)]
+    filters: Filters,
+}
+
+/// How flows are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Style {
+    /// One line each
+    #[default]
+    Compact,
+    /// One line per field
+    Dict,
+    /// A table
+    #[value(alias = "table")]
+    Tab,
+    /// One JSON object per line, with the node and what was lost
+    #[value(alias = "json")]
+    Jsonpb,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum When {
+    /// On a terminal
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum TimeArg {
+    #[default]
+    #[value(name = "StampMilli")]
+    StampMilli,
+    #[value(name = "RFC3339")]
+    Rfc3339,
+    #[value(name = "RFC3339Milli")]
+    Rfc3339Milli,
+    #[value(name = "RFC3339Micro")]
+    Rfc3339Micro,
+    #[value(name = "RFC3339Nano")]
+    Rfc3339Nano,
+    #[value(name = "RFC1123Z")]
+    Rfc1123Z,
+}
+
+/// Prints flows until there are no more, or until interrupted.
+///
+/// # Errors
+/// When no node answers, or one refuses the request.
+pub fn run(args: &ObserveArgs) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        tokio::select! {
+            result = print(args) => result,
+            result = tokio::signal::ctrl_c() => result.context("wait for Ctrl-C"),
+        }
+    })
+}
+
+async fn print(args: &ObserveArgs) -> anyhow::Result<()> {
+    let (targets, credentials) = args.targets()?;
+    let several = targets.len() > 1 || args.server.is_some();
+    let mut printer = Printer::new(args.options(several));
+    let total = targets.len();
+    // A lab needs no relay of its own: this is one.
+    let (_targets, watched) = watch::channel(targets);
+    let request = args.request();
+    let mut answers: BoxStream<'_, _> = match &args.server {
+        Some(server) => {
+            let target = server.target(&args.tls_server_name);
+            let connected = target.connect(credentials.as_ref()).await;
+            let channel = connected.map_err(|why| anyhow!("{}: {why}", target.address()))?;
+            let answer = ObserverClient::new(channel).get_flows(request).await;
+            answer.map_err(|status| anyhow!("{}", status.message()))?.into_inner().boxed()
+        }
+        None => {
+            let flows = Relay::new(watched, credentials).flows(request);
+            flows.map_err(|status| anyhow!("{}", status.message()))?.boxed()
+        }
+    };
+    let (mut unavailable, mut heard) = (BTreeSet::new(), false);
+    while let Some(answer) = answers.next().await {
+        let answer = answer.map_err(|status| anyhow!("{}", status.message()))?;
+        if let Some(ResponseTypes::NodeStatus(status)) = &answer.response_types {
+            match status.state_change() {
+                NodeState::NodeConnected => heard = true,
+                NodeState::NodeGone => {}
+                _ => unavailable.extend(status.node_names.iter().cloned()),
+            }
+            // One that was there may come back.
+            if args.server.is_none() && !heard && unavailable.len() == total {
+                bail!("no node answers: {}", status.message);
+            }
+        }
+        if !show(&mut printer, &answer) {
+            return Ok(());
+        }
+    }
+    let _ = std::io::stdout().write_all(printer.finish().as_bytes());
+    Ok(())
+}
+
+/// `false`: whoever reads us has gone, which is an end like any other.
+fn show(printer: &mut Printer, answer: &GetFlowsResponse) -> bool {
+    let printed = printer.print(answer);
+    let _ = std::io::stderr().write_all(printed.err.as_bytes());
+    let mut out = std::io::stdout();
+    out.write_all(printed.out.as_bytes()).and_then(|()| out.flush()).is_ok()
+}
+
+impl ObserveArgs {
+    /// The nodes that are asked here, and who asks.
+    fn targets(&self) -> anyhow::Result<(Targets, Option<Credentials>)> {
+        let credentials = self.tls.as_deref().map(client_credentials).transpose()?;
+        let targets = if self.server.is_some() { Targets::new() } else { sockets(self.selection.agents()?) };
+        Ok((targets, credentials))
+    }
+
+    fn request(&self) -> GetFlowsRequest {
+        let chosen = self.all || self.follow || self.since.is_some() || self.until.is_some();
+        let otherwise = if chosen { 0 } else { DEFAULT_LAST };
+        GetFlowsRequest {
+            number: self.first.or(self.last).unwrap_or(otherwise),
+            first: self.first.is_some(),
+            follow: self.follow,
+            since: self.since,
+            until: self.until,
+            whitelist: self.filters.white.clone(),
+            blacklist: self.filters.black.clone(),
+            extensions: Some(extension::asked()),
+            ..GetFlowsRequest::default()
+        }
+    }
+
+    fn options(&self, several: bool) -> Options {
+        let colour = match self.color {
+            When::Always => true,
+            When::Never => false,
+            When::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+        };
+        Options {
+            form: match self.output {
+                Style::Compact => Form::Compact,
+                Style::Dict => Form::Dict,
+                Style::Tab => Form::Tab,
+                Style::Jsonpb => Form::JsonPb,
+            },
+            colour: if colour { Colour::Always } else { Colour::Never },
+            time: match self.time_format {
+                TimeArg::StampMilli => TimeFormat::StampMilli,
+                TimeArg::Rfc3339 => TimeFormat::Rfc3339,
+                TimeArg::Rfc3339Milli => TimeFormat::Rfc3339Milli,
+                TimeArg::Rfc3339Micro => TimeFormat::Rfc3339Micro,
+                TimeArg::Rfc3339Nano => TimeFormat::Rfc3339Nano,
+                TimeArg::Rfc1123Z => TimeFormat::Rfc1123Z,
+            },
+            node_name: self.print_node_name || several && self.output != Style::Jsonpb,
+            ip_translation: !self.numeric,
+            policy_names: self.print_policy_names,
+            debug: false,
+        }
+    }
+}
+
+/// A time, or so long before now.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    let time = match text.parse::<jiff::Timestamp>() {
+        Ok(time) => time,
+        Err(_) => {
+            let span: jiff::SignedDuration =
+                text.parse().map_err(|_| format!("{text:?} is neither a time (RFC 3339) nor a duration (5m)"))?;
+            jiff::Timestamp::now().checked_sub(span).map_err(|_| format!("{text:?} ago there was no time"))?
+        }
+    };
+    Ok(Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() })
+}
+
+/// As `hubble observe`.
+const DEFAULT_LAST: u64 = 20;

@@ -1,0 +1,464 @@
+//! The filters of `hubble observe` on the command line, as lists of `flow.FlowFilter`.
+//!
+//! All flags together are one filter. A flag that means either end (`--pod`) makes it two, one for each. What follows
+//! `--not` goes to the list of what is left out.
+
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+use flow_api::flow::{
+    DropReason, EventTypeFilter, FlowFilter, HttpHeader, IpVersion, NetworkInterface, TcpFlags, TrafficDirection,
+    Verdict, Workload,
+};
+
+/// What was asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Filters {
+    pub white: Vec<FlowFilter>,
+    pub black: Vec<FlowFilter>,
+}
+
+/// Puts a value into a filter.
+type Add = fn(&mut FlowFilter, &str) -> Result<(), String>;
+
+struct Flag {
+    name: &'static str,
+    short: Option<char>,
+    help: &'static str,
+    adds: Adds,
+}
+
+#[derive(Clone, Copy)]
+enum Adds {
+    /// The same to both ends' filters.
+    One(Add),
+    /// To the sender's, to the receiver's.
+    Either(Add, Add),
+}
+
+/// `--from-x`, `--to-x` and `--x`.
+macro_rules! ends {
+    ($from:literal, $to:literal, $either:literal, $short:expr, $what:literal, $source:expr, $destination:expr) => {
+        [
+            Flag { name: $from, short: None, help: concat!("Only from ", $what), adds: Adds::One($source) },
+            Flag { name: $to, short: None, help: concat!("Only to ", $what), adds: Adds::One($destination) },
+            Flag {
+                name: $either,
+                short: $short,
+                help: concat!("Only from or to ", $what),
+                adds: Adds::Either($source, $destination),
+            },
+        ]
+    };
+}
+
+/// Adds the text to a list.
+macro_rules! text {
+    ($field:ident) => {
+        |filter, value| {
+            filter.$field.push(value.to_owned());
+            Ok(())
+        }
+    };
+}
+
+fn flags() -> Vec<Flag> {
+    let mut flags: Vec<Flag> = [
+        ends!(
+            "from-pod",
+            "to-pod",
+            "pod",
+            None,
+            "this Pod: [namespace/]beginning of the name",
+            text!(source_pod),
+            text!(destination_pod)
+        ),
+        ends!(
+            "from-namespace",
+            "to-namespace",
+            "namespace",
+            Some('n'),
+            "Pods of this namespace",
+            |f, v| namespace(&mut f.source_pod, v),
+            |f, v| namespace(&mut f.destination_pod, v)
+        ),
+        ends!(
+            "from-service",
+            "to-service",
+            "service",
+            None,
+            "this Service: [namespace/]beginning of the name",
+            text!(source_service),
+            text!(destination_service)
+        ),
+        ends!(
+            "from-label",
+            "to-label",
+            "label",
+            Some('l'),
+            "Pods with these labels (a selector: k8s:app=shop,tier in (web))",
+            text!(source_label),
+            text!(destination_label)
+        ),
+        ends!("from-ip", "to-ip", "ip", None, "this address or network", text!(source_ip), text!(destination_ip)),
+        ends!(
+            "from-fqdn",
+            "to-fqdn",
+            "fqdn",
+            None,
+            "this domain name (* is anything)",
+            text!(source_fqdn),
+            text!(destination_fqdn)
+        ),
+        ends!("from-port", "to-port", "port", None, "this port", text!(source_port), text!(destination_port)),
+        ends!(
+            "from-identity",
+            "to-identity",
+            "identity",
+            None,
+            "this identity: a number or host, world, …",
+            |f, v| identity(&mut f.source_identity, v),
+            |f, v| identity(&mut f.destination_identity, v)
+        ),
+        ends!(
+            "from-workload",
+            "to-workload",
+            "workload",
+            None,
+            "this workload: [kind/]name",
+            |f, v| workload(&mut f.source_workload, v),
+            |f, v| workload(&mut f.destination_workload, v)
+        ),
+        ends!(
+            "from-cluster",
+            "to-cluster",
+            "cluster",
+            None,
+            "this cluster",
+            text!(source_cluster_name),
+            text!(destination_cluster_name)
+        ),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    flags.extend([
+        one(
+            "verdict",
+            "Only this verdict: FORWARDED, DROPPED, AUDIT, REDIRECTED, ERROR, TRACED, TRANSLATED",
+            |f, v| named(&mut f.verdict, v, |name| Verdict::from_str_name(name).map(|v| v as i32)),
+        ),
+        one("drop-reason-desc", "Only dropped for this reason: POLICY_DENIED, … or its number", |f, v| {
+            if let Ok(number) = v.parse() {
+                f.drop_reason_desc.push(number);
+                return Ok(());
+            }
+            named(&mut f.drop_reason_desc, v, |name| DropReason::from_str_name(name).map(|r| r as i32))
+        }),
+        one("traffic-direction", "Only ingress or egress", |f, v| {
+            named(&mut f.traffic_direction, v, |name| TrafficDirection::from_str_name(name).map(|d| d as i32))
+        }),
+        Flag {
+            name: "type",
+            short: Some('t'),
+            help: "Only this type of event: drop, l7, policy-verdict, trace[:to-endpoint, …]",
+            adds: Adds::One(event_type),
+        },
+        one("protocol", "Only this protocol: tcp, udp, icmp, icmpv4, icmpv6, sctp, http, dns", text!(protocol)),
+        one("tcp-flags", "Only TCP with these flags (SYN,ACK: both)", tcp_flags),
+        one("node-name", "Only seen on this node: [cluster/]name (* is anything)", text!(node_name)),
+        one("node-label", "Only seen on nodes with these labels", text!(node_labels)),
+        one("snat-ip", "Only with this source address after translation", text!(source_ip_xlated)),
+        one("interface", "Only seen on this device, by its index or name", interface),
+        one("uuid", "Only the flow with this id", text!(uuid)),
+        one("trace-id", "Only of this trace", text!(trace_id)),
+        one("http-status", "Only answers with this status (404, 4+)", text!(http_status_code)),
+        one("http-method", "Only requests with this method", text!(http_method)),
+        one("http-path", "Only requests whose path fits this expression", text!(http_path)),
+        one("http-url", "Only requests whose URL fits this expression", text!(http_url)),
+        one("http-header", "Only requests with this header (key:value)", |f, v| {
+            let (key, value) = v.split_once(':').ok_or("a header is key:value")?;
+            f.http_header.push(HttpHeader { key: key.to_owned(), value: value.trim().to_owned() });
+            Ok(())
+        }),
+    ]);
+    flags
+}
+
+/// Flags that ask by standing there.
+fn bare() -> [Flag; 3] {
+    let ipv4 = one("ipv4", "Only IPv4", |f, _| add(&mut f.ip_version, IpVersion::IPv4 as i32));
+    let ipv6 = one("ipv6", "Only IPv6", |f, _| add(&mut f.ip_version, IpVersion::IPv6 as i32));
+    let reply = one("reply", "Only replies", |f, _| add(&mut f.reply, true));
+    [Flag { short: Some('4'), ..ipv4 }, Flag { short: Some('6'), ..ipv6 }, reply]
+}
+
+fn add<T>(list: &mut Vec<T>, value: T) -> Result<(), String> {
+    list.push(value);
+    Ok(())
+}
+
+fn one(name: &'static str, help: &'static str, add: Add) -> Flag {
+    Flag { name, short: None, help, adds: Adds::One(add) }
+}
+
+impl Args for Filters {
+    fn augment_args(mut command: Command) -> Command {
+        let value = |name: &'static str| {
+            Arg::new(name).long(name).action(ArgAction::Append).value_name("WHICH").help_heading("Filters")
+        };
+        for flag in flags() {
+            let arg = value(flag.name).help(flag.help);
+            command = command.arg(match flag.short {
+                Some(short) => arg.short(short),
+                None => arg,
+            });
+        }
+        // Without a value, but several times and in their place: so a value that is left out.
+        let without =
+            |arg: Arg| arg.num_args(0..=1).require_equals(true).default_missing_value("yes").hide_possible_values(true);
+        for flag in bare() {
+            let arg = without(value(flag.name)).help(flag.help).value_name("");
+            command = command.arg(match flag.short {
+                Some(short) => arg.short(short),
+                None => arg,
+            });
+        }
+        command.arg(without(value("not")).value_name("").help("Leave out what the next filter asks for"))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Filters {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        read(matches).map_err(|why| clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{why}\n")))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+fn read(matches: &ArgMatches) -> Result<Filters, String> {
+    let mut nots: Vec<usize> = matches.indices_of("not").into_iter().flatten().collect();
+    let mut asked: Vec<(usize, &'static str, String, Adds)> = Vec::new();
+    for flag in flags().into_iter().chain(bare()) {
+        let places = matches.indices_of(flag.name).into_iter().flatten();
+        let values = matches.get_many::<String>(flag.name).into_iter().flatten();
+        for (place, value) in places.zip(values) {
+            asked.push((place, flag.name, value.clone(), flag.adds));
+        }
+    }
+    asked.sort_by_key(|(place, ..)| *place);
+    let (mut white, mut black) = (Ends::default(), Ends::default());
+    for (place, name, value, adds) in asked {
+        // The last `--not` before it, if no other filter has taken it.
+        let not = nots.iter().rposition(|not| *not < place).map(|found| nots.remove(found));
+        let list = if not.is_some() { &mut black } else { &mut white };
+        list.add(&adds, &value).map_err(|why| format!("--{name} {value}: {why}"))?;
+    }
+    if !nots.is_empty() {
+        return Err("--not stands before a filter".to_owned());
+    }
+    Ok(Filters { white: white.finish(), black: black.finish() })
+}
+
+/// One filter, or two when an end was left open.
+#[derive(Default)]
+struct Ends {
+    source: FlowFilter,
+    destination: FlowFilter,
+    is_asked: bool,
+    is_either: bool,
+}
+
+impl Ends {
+    fn add(&mut self, adds: &Adds, value: &str) -> Result<(), String> {
+        self.is_asked = true;
+        let (source, destination) = match adds {
+            Adds::One(add) => (add, add),
+            Adds::Either(source, destination) => {
+                self.is_either = true;
+                (source, destination)
+            }
+        };
+        source(&mut self.source, value)?;
+        destination(&mut self.destination, value)
+    }
+
+    fn finish(self) -> Vec<FlowFilter> {
+        match (self.is_asked, self.is_either) {
+            (false, _) => Vec::new(),
+            (true, false) => vec![self.source],
+            (true, true) => vec![self.source, self.destination],
+        }
+    }
+}
+
+fn namespace(pods: &mut Vec<String>, value: &str) -> Result<(), String> {
+    pods.push(format!("{value}/"));
+    Ok(())
+}
+
+fn identity(identities: &mut Vec<u32>, value: &str) -> Result<(), String> {
+    let reserved = || (0..=10).find(|n| datapath_layouts::identity::reserved_name(*n) == Some(value));
+    identities.push(value.parse().ok().or_else(reserved).ok_or("no identity has this name")?);
+    Ok(())
+}
+
+fn workload(workloads: &mut Vec<Workload>, value: &str) -> Result<(), String> {
+    let (kind, name) = value.split_once('/').unwrap_or(("", value));
+    workloads.push(Workload { name: name.to_owned(), kind: kind.to_owned() });
+    Ok(())
+}
+
+fn named(numbers: &mut Vec<i32>, value: &str, number: fn(&str) -> Option<i32>) -> Result<(), String> {
+    let name = value.replace('-', "_").to_uppercase();
+    numbers.push(number(&name).ok_or("there is none of this name")?);
+    Ok(())
+}
+
+fn event_type(filter: &mut FlowFilter, value: &str) -> Result<(), String> {
+    let (kind, sub) = value.split_once(':').map_or((value, None), |(kind, sub)| (kind, Some(sub)));
+    let number = match kind {
+        "drop" => 1,
+        "debug" => 2,
+        "capture" => 3,
+        "trace" => 4,
+        "policy-verdict" => 5,
+        "trace-sock" => 8,
+        "l7" => 129,
+        "agent" => 130,
+        other => other.parse().map_err(|_| "no such type of event")?,
+    };
+    let points = [
+        "to-endpoint",
+        "to-proxy",
+        "to-host",
+        "to-stack",
+        "to-overlay",
+        "from-endpoint",
+        "from-proxy",
+        "from-host",
+        "from-stack",
+        "from-overlay",
+        "from-network",
+        "to-network",
+        "from-crypto",
+        "to-crypto",
+    ];
+    let sub_type = match sub {
+        None => None,
+        Some(sub) => {
+            let point = points.iter().position(|point| number == 4 && *point == sub).map(|p| p as i32);
+            Some(point.or_else(|| sub.parse().ok()).ok_or("no such sub type")?)
+        }
+    };
+    filter.event_type.push(EventTypeFilter {
+        r#type: number,
+        match_sub_type: sub_type.is_some(),
+        sub_type: sub_type.unwrap_or(0),
+    });
+    Ok(())
+}
+
+fn tcp_flags(filter: &mut FlowFilter, value: &str) -> Result<(), String> {
+    let mut flags = TcpFlags::default();
+    for name in value.split(',') {
+        match name.to_uppercase().as_str() {
+            "FIN" => flags.fin = true,
+            "SYN" => flags.syn = true,
+            "RST" => flags.rst = true,
+            "PSH" => flags.psh = true,
+            "ACK" => flags.ack = true,
+            "URG" => flags.urg = true,
+            "ECE" => flags.ece = true,
+            "CWR" => flags.cwr = true,
+            "NS" => flags.ns = true,
+            _ => return Err(format!("TCP has no flag {name}")),
+        }
+    }
+    filter.tcp_flags.push(flags);
+    Ok(())
+}
+
+fn interface(filter: &mut FlowFilter, value: &str) -> Result<(), String> {
+    filter.interface.push(match value.parse() {
+        Ok(index) => NetworkInterface { index, name: String::new() },
+        Err(_) => NetworkInterface { index: 0, name: value.to_owned() },
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filters(line: &str) -> Result<Filters, String> {
+        let command = Filters::augment_args(Command::new("observe").no_binary_name(true));
+        let matches = command.try_get_matches_from(line.split_whitespace()).map_err(|error| error.to_string())?;
+        Filters::from_arg_matches(&matches).map_err(|error| error.to_string())
+    }
+
+    fn text(text: &str) -> Vec<String> {
+        vec![text.to_owned()]
+    }
+
+    #[test]
+    fn the_command_of_the_manual_works() {
+        let found = filters("--from-label app=monolith --to-label app=user-service --verdict forwarded").unwrap();
+        let expected = FlowFilter {
+            source_label: text("app=monolith"),
+            destination_label: text("app=user-service"),
+            verdict: vec![Verdict::Forwarded as i32],
+            ..FlowFilter::default()
+        };
+        assert_eq!(found, Filters { white: vec![expected], black: vec![] });
+    }
+
+    #[test]
+    fn either_end_makes_two_filters_and_not_a_list_of_its_own() {
+        let found = filters("--pod shop/web --not --to-port 53 --protocol tcp --port 80").unwrap();
+        let tcp = || FlowFilter { protocol: text("tcp"), ..FlowFilter::default() };
+        let white = vec![
+            FlowFilter { source_pod: text("shop/web"), source_port: text("80"), ..tcp() },
+            FlowFilter { destination_pod: text("shop/web"), destination_port: text("80"), ..tcp() },
+        ];
+        let black = vec![FlowFilter { destination_port: text("53"), ..FlowFilter::default() }];
+        assert_eq!(found, Filters { white, black });
+        assert_eq!(filters("").unwrap(), Filters::default());
+    }
+
+    #[test]
+    fn words_become_numbers() {
+        let found =
+            filters("-4 --to-identity world --from-identity 300 --type trace:to-network --tcp-flags SYN,ACK -n shop")
+                .unwrap();
+        let filter = &found.white[0];
+        assert_eq!((filter.ip_version.as_slice(), filter.destination_identity.as_slice()), (&[1][..], &[2][..]));
+        assert_eq!(
+            (filter.source_identity.as_slice(), filter.source_pod.as_slice()),
+            (&[300][..], &["shop/".to_owned()][..])
+        );
+        assert_eq!(filter.event_type, [EventTypeFilter { r#type: 4, match_sub_type: true, sub_type: 11 }]);
+        assert!(filter.tcp_flags[0].syn && filter.tcp_flags[0].ack && !filter.tcp_flags[0].fin);
+        assert_eq!(filters("--drop-reason-desc policy-denied").unwrap().white[0].drop_reason_desc, [133]);
+    }
+
+    #[test]
+    fn mistakes_name_the_flag() {
+        for (line, part) in [
+            ("--verdict maybe", "--verdict maybe"),
+            ("--to-identity nobody", "--to-identity nobody"),
+            ("--type trace:to-nowhere", "--type"),
+            ("--tcp-flags FYN", "FYN"),
+            ("--from-pod a --not", "--not"),
+            ("--nonsense", "nonsense"),
+        ] {
+            let error = filters(line).unwrap_err();
+            assert!(error.contains(part), "{line}: {error}");
+        }
+    }
+}

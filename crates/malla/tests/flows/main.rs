@@ -1,0 +1,116 @@
+//! Flows as they are told afterwards: who, whom, by which rule, and how it ended. Real sockets in Pods of a real lab.
+//!
+//! Needs root, `malla-cni` beside `malla`, and kubectl.
+#![forbid(unsafe_code)]
+
+#[path = "../traffic/cluster.rs"]
+#[allow(dead_code, reason = "the tests of traffic use the rest")]
+mod cluster;
+mod endings;
+mod pods;
+mod relay;
+
+use cluster::{Cluster, From, malla_path, text, wait_until};
+use serde_json::{Value, json};
+use std::process::Command;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What `malla observe` says.
+fn observe(cluster: &Cluster, arguments: &[&str]) -> String {
+    let mut command = Command::new(malla_path());
+    command.args(["observe", "--lab", &cluster.name]).args(arguments).env_remove("MALLA_LAB");
+    text(&command.output().unwrap())
+}
+
+/// The same as JSON: one answer per line.
+fn flows(cluster: &Cluster, arguments: &[&str]) -> Vec<Value> {
+    let said = observe(cluster, &[&["--all", "-o", "json"], arguments].concat());
+    let read = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    said.lines().map(read).map(|answer: Value| answer["flow"].clone()).filter(|flow| !flow.is_null()).collect()
+}
+
+fn up() -> Cluster {
+    let cluster = Cluster::up(&[]);
+    cluster.apply(include_str!("pods.yaml"));
+    cluster.kubectl(&["wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s"]);
+    cluster.kubectl(&["rollout", "status", "deployment/user-service", "--timeout=60s"]);
+    cluster
+}
+
+#[test]
+fn everything_that_is_known_of_a_flow_is_told() {
+    let cluster = up();
+    let [service, _] = cluster.cluster_ips("user-service");
+    let url = format!("http://{service}/");
+    // The question as people put it.
+    let asked = ["--from-label", "app=monolith", "--to-label", "app=user-service", "--verdict", "forwarded"];
+    let on_worker_1 = [&asked[..], &["--node-name", "worker-1", "--type", "trace"]].concat();
+    let begins = |flow: &Value| flow["trace_reason"] == "NEW";
+    let mut found = Value::Null;
+    wait_until("the flow with its rule", PATIENCE, || {
+        let _ = cluster.ask(From::Pod("monolith"), &["http", &url, "--count", "1", "--timeout", "700ms"]);
+        found = flows(&cluster, &on_worker_1).into_iter().rfind(begins).unwrap_or_default();
+        found["ingress_allowed_by"].is_array()
+    });
+    assert!(observe(&cluster, &asked).contains("default/monolith"), "{}", observe(&cluster, &asked));
+    let (source, destination) = (&found["source"], &found["destination"]);
+    assert_eq!((&source["namespace"], &source["pod_name"]), (&json!("default"), &json!("monolith")), "{found:#}");
+    for (end, label) in [(source, "k8s:app=monolith"), (destination, "k8s:app=user-service")] {
+        assert!(end["labels"].as_array().unwrap().contains(&label.into()), "{found:#}");
+        assert!(end["identity"].as_u64().unwrap() >= 256, "{found:#}");
+        assert_eq!(end["cluster_name"], "default");
+    }
+    assert!(destination["pod_name"].as_str().unwrap().starts_with("user-service-"), "{found:#}");
+    assert_eq!(destination["workloads"], json!([{"name": "user-service", "kind": "Deployment"}]), "{found:#}");
+    assert!(destination["ID"].as_u64().unwrap() > 0, "{found:#}");
+    assert_eq!(source["ID"], Value::Null, "it is on another node");
+    assert_eq!((&found["traffic_direction"], &found["is_reply"]), (&json!("INGRESS"), &json!(false)));
+    assert_eq!((&found["trace_observation_point"], &found["node_name"]), (&json!("TO_ENDPOINT"), &json!("worker-1")));
+    assert_eq!(found["l4"]["TCP"]["flags"], json!({"SYN": true}));
+    assert_eq!((&found["tunnel"]["protocol"], &found["policy_match_type"]), (&json!("VXLAN"), &json!(2)));
+    assert!(found["interface"]["name"].as_str().is_some_and(|name| !name.is_empty()), "{found:#}");
+    let hostname = json!("kubernetes.io/hostname=worker-1");
+    assert!(found["node_labels"].as_array().unwrap().contains(&hostname), "{found:#}");
+    let rule = json!([{"name": "only-monolith", "namespace": "default", "labels": ["malla:rule=spec.ingress[0]"], "kind": "NetworkPolicy"}]);
+    assert_eq!(found["ingress_allowed_by"], rule);
+
+    // What begins at the monolith is told where it is, with what it belongs to.
+    let begun = flows(&cluster, &[&asked[..], &["--node-name", "worker-2"]].concat());
+    let begun = begun.iter().find(|flow| begins(flow)).expect("the same flow on its own node");
+    assert_eq!(begun["source"]["workloads"], json!([{"name": "monolith", "kind": "Pod"}]), "{begun:#}");
+    assert_eq!((&begun["traffic_direction"], &begun["egress_allowed_by"]), (&json!("EGRESS"), &Value::Null));
+
+    denied(&cluster);
+    let others = ["--from-label", "app=monolith", "--to-label", "app=nobody"];
+    assert_eq!(observe(&cluster, &others), "");
+}
+
+/// Nobody but the monolith may.
+fn denied(cluster: &Cluster) {
+    let [service, _] = cluster.cluster_ips("user-service");
+    let url = format!("http://{service}/");
+    let mut told = Vec::new();
+    wait_until("the drop", PATIENCE, || {
+        let answered = cluster.ask(From::Pod("near"), &["http", &url, "--count", "1", "--timeout", "500ms"]);
+        assert!(answered.is_ok_and(|report| report.errors == 1));
+        told = flows(cluster, &["--from-pod", "default/near", "--verdict", "dropped"]);
+        told.last().is_some_and(|flow| flow["ingress_denied_by"].is_array())
+    });
+    let flow = told.last().unwrap();
+    assert_eq!((&flow["drop_reason_desc"], &flow["traffic_direction"]), (&json!("POLICY_DENIED"), &json!("INGRESS")));
+    assert_eq!(flow["ingress_denied_by"][0]["name"], "only-monolith", "{flow:#}");
+    assert_eq!((&flow["egress_denied_by"], &flow["ingress_allowed_by"]), (&Value::Null, &Value::Null), "{flow:#}");
+    assert!(flows(cluster, &["--from-pod", "default/near", "--to-port", "8080", "--verdict", "forwarded"]).is_empty());
+}
+
+#[test]
+fn every_end_is_told_as_what_it_was() {
+    endings::all(&up());
+}
+
+#[test]
+fn a_relay_merges_three_nodes_and_tells_which_is_missing() {
+    relay::all(&up());
+}
