@@ -3,7 +3,7 @@
 //!
 //! Encodings: Parquet's `Encodings.md`, "Plain", "Dictionary Encoding" and "Run Length Encoding / Bit-Packing Hybrid".
 
-use parquet::basic::{Encoding, PageType};
+use parquet::basic::Encoding;
 use parquet::column::page::Page;
 use parquet::errors::ParquetError;
 use parquet::file::reader::RowGroupReader;
@@ -20,10 +20,9 @@ pub fn hold(
     let mut pages = group.get_column_page_reader(column)?;
     let mut dictionary = Vec::new();
     // Where a dictionary became too large, the writer went on without.
-    let is_by_dictionary = group.metadata().column(column).page_encoding_stats().is_some_and(|pages| {
-        pages
-            .iter()
-            .all(|page| page.page_type == PageType::DICTIONARY_PAGE || page.encoding == Encoding::RLE_DICTIONARY)
+    let data_pages = group.metadata().column(column).page_encoding_stats_mask();
+    let is_by_dictionary = data_pages.is_some_and(|encodings| {
+        encodings.is_only(Encoding::RLE_DICTIONARY) || encodings.is_only(Encoding::PLAIN_DICTIONARY)
     });
     let mut at = 0;
     while let Some(page) = pages.get_next_page()? {

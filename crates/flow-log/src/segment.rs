@@ -61,7 +61,11 @@ impl Segment {
         };
         self.sound.get_or_init(|| self.check(&file)).clone()?;
         let properties = ReaderProperties::builder().set_read_bloom_filter(true).build();
-        let options = ReadOptionsBuilder::new().with_page_index().with_reader_properties(properties).build();
+        let options = ReadOptionsBuilder::new()
+            .with_page_index()
+            .with_encoding_stats_as_mask(true)
+            .with_reader_properties(properties)
+            .build();
         SerializedFileReader::new_with_options(file, options).map(Some).map_err(|error| damage(&error))
     }
 

@@ -63,7 +63,10 @@ fn what_comes_too_fast_is_counted_and_told_at_its_place() {
     assert_eq!((status.taken, status.behind, status.refused), (20_001 - lost, lost, 0));
     // What no reader could hold is counted as well.
     let huge = flow_api::flow::Flow { summary: "x".repeat(2 << 20), ..flow(2) };
-    assert_eq!(small.append([&huge]), 1);
+    assert_eq!(small.append([&flow(40_000), &huge, &flow(40_001)]), 1);
+    small.sync().unwrap();
+    let newest = Query { number: 2, order: Order::NewestFirst, ..Query::default() };
+    assert_eq!(told(&small.reader(), newest), (vec![40_001, 40_000], 1, Vec::new()));
 }
 
 #[test]
@@ -116,6 +119,27 @@ fn a_spoilt_segment_is_named_and_the_others_answer() {
             let name = path.file_name().unwrap().to_str().unwrap();
             assert!(damaged.iter().any(|damage| damage.starts_with(name)), "{name} in {damaged:?}");
         }
+    }
+}
+
+#[test]
+fn no_byte_of_a_segment_changes_unnoticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = Store::open(settings(folder.path()), 0).unwrap().0;
+    for part in 0..2 {
+        store.append(&frames(part * 100..(part + 1) * 100), 0).unwrap();
+        store.close().unwrap();
+    }
+    store.keep(200 * SECOND).unwrap();
+    let flows = folder.path().join("flows");
+    let path = segments(&flows).remove(0);
+    let whole = std::fs::read(&path).unwrap();
+    for at in (0..whole.len()).step_by(41) {
+        let mut spoilt = whole.clone();
+        spoilt[at] ^= 4;
+        std::fs::write(&path, spoilt).unwrap();
+        let (found, _, damaged) = told(&Reader::open(&flows).unwrap(), Query::default());
+        assert_eq!((found, damaged.len()), ((100..200).collect(), 1), "byte {at}");
     }
 }
 
