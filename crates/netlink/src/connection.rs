@@ -134,7 +134,7 @@ impl Subscription {
     }
 
     /// Waits for one datagram. What can't be read in it is left out: a later kernel may tell more.
-    pub(crate) fn next(&mut self) -> Result<Vec<RouteNetlinkMessage>> {
+    pub(crate) fn wait(&mut self) -> Result<Vec<RouteNetlinkMessage>> {
         let datagram = receive(&self.socket, self.request)?;
         let mut rest = &datagram[..];
         let mut messages = Vec::new();

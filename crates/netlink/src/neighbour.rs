@@ -92,8 +92,8 @@ impl NeighbourWatch {
 
     /// Waits for what is told next: new entries, and what changed in old ones. `None`: more happened than the socket could
     /// hold, and only the table itself knows what.
-    pub fn next(&mut self) -> Result<Option<Vec<Neighbour>>> {
-        match self.0.next() {
+    pub fn wait(&mut self) -> Result<Option<Vec<Neighbour>>> {
+        match self.0.wait() {
             Ok(messages) => Ok(Some(messages.into_iter().filter_map(decode).collect())),
             Err(error) if error.errno() == Some(libc::ENOBUFS) => Ok(None),
             Err(error) => Err(error),

@@ -309,7 +309,7 @@ fn a_neighbour_is_found_and_what_changes_is_told() {
     }
     let mut watch = p.here.run(NeighbourWatch::open).unwrap().unwrap();
     let mut told = |mac: MacAddress| {
-        while !watch.next().unwrap().is_some_and(|all| {
+        while !watch.wait().unwrap().is_some_and(|all| {
             all.iter().any(|n| (n.interface, n.address, n.mac, n.valid) == (p.index, ip("10.9.0.2"), Some(mac), true))
         }) {}
     };

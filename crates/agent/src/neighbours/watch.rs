@@ -13,7 +13,7 @@ const MOST: usize = 65_536;
 pub fn watch(mut watch: NeighbourWatch, device: u32, changed: &Notify) {
     let mut known: HashMap<IpAddr, MacAddress> = HashMap::new();
     loop {
-        let news = match watch.next() {
+        let news = match watch.wait() {
             Ok(Some(told)) => told
                 .into_iter()
                 .filter(|neighbour| neighbour.interface == device && neighbour.valid)
