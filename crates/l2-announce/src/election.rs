@@ -152,7 +152,11 @@ impl Election {
                 // Nothing was won by it, and the next attempt need not wait if the Lease is ours or nobody's.
                 self.tried = None;
             }
-            Written::Unknown => self.alone = self.answers(now),
+            Written::Unknown => {
+                self.alone = self.answers(now);
+                // Its time may be out before the next tick.
+                self.tick(now);
+            }
         }
     }
 
