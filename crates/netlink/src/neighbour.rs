@@ -28,6 +28,8 @@ pub struct Neighbour {
     pub valid: bool,
     /// Never ages, never asked for (NUD_PERMANENT).
     pub permanent: bool,
+    /// The kernel looks after it (NTF_EXT_MANAGED).
+    pub managed: bool,
 }
 
 impl Netlink {
@@ -113,11 +115,12 @@ fn decode(message: RouteNetlinkMessage) -> Option<Neighbour> {
     use NeighbourState::{Delay, Noarp, Permanent, Probe, Reachable, Stale};
     let RouteNetlinkMessage::NewNeighbour(message) = message else { return None };
     let mut address = None;
-    let mut mac = None;
+    let (mut mac, mut managed) = (None, false);
     for attribute in &message.attributes {
         match attribute {
             NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => address = Some(IpAddr::V4(*v4)),
             NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => address = Some(IpAddr::V6(*v6)),
+            NeighbourAttribute::ExtFlags(flags) => managed = flags.contains(NeighbourExtFlags::Managed),
             NeighbourAttribute::LinkLayerAddress(bytes) => mac = <[u8; 6]>::try_from(bytes.as_slice()).ok(),
             _ => {}
         }
@@ -128,5 +131,6 @@ fn decode(message: RouteNetlinkMessage) -> Option<Neighbour> {
         mac: mac.map(MacAddress),
         valid: matches!(message.header.state, Permanent | Noarp | Reachable | Probe | Stale | Delay),
         permanent: message.header.state == NeighbourState::Permanent,
+        managed,
     })
 }

@@ -315,6 +315,9 @@ fn a_neighbour_is_found_and_what_changes_is_told() {
     };
     p.nl.ensure_managed_neighbour(p.index, ip("10.9.0.2")).unwrap();
     told(MacAddress([2, 0, 0, 0, 0, 2]));
+    let managed =
+        |p: &Pair| p.nl.neighbours(Some(p.index)).unwrap().iter().any(|n| n.address == ip("10.9.0.2") && n.managed);
+    assert!(managed(&p));
     p.nl.ensure_managed_neighbour(p.index, ip("10.9.0.2")).unwrap();
 
     p.nl.ensure_neighbour(p.index, ip("10.9.0.2"), MacAddress([2, 0, 0, 0, 0, 9])).unwrap();

@@ -6,26 +6,25 @@
 mod plan;
 mod watch;
 
-pub use plan::{Answering, Entries, Origins, entries, on_the_link, origins};
+pub use plan::{Entries, Origins};
 pub use watch::watch;
 
 use crate::error::Error;
-use crate::facts::Facts;
 use crate::table::Table;
 use crate::topology::difference;
 use datapath_layouts::{AddressKey, Neighbour};
+use ipnet::IpNet;
 use model::{Node, NodeName};
 use netlink::Netlink;
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// The kernel's table of one device.
 pub trait Link {
-    /// Who answers.
+    /// What is in it.
     ///
     /// # Errors
     /// The kernel's.
-    fn answering(&self, device: u32) -> Result<Answering, Error>;
+    fn neighbours(&self, device: u32) -> Result<Vec<netlink::Neighbour>, Error>;
     /// Has the kernel look after an address.
     ///
     /// # Errors
@@ -39,10 +38,8 @@ pub trait Link {
 }
 
 impl Link for Netlink {
-    fn answering(&self, device: u32) -> Result<Answering, Error> {
-        let all = self.neighbours(Some(device)).map_err(Error::facts("read the neighbours"))?;
-        let valid = all.into_iter().filter(|neighbour| neighbour.valid);
-        Ok(valid.filter_map(|neighbour| Some((neighbour.address, neighbour.mac?.0))).collect())
+    fn neighbours(&self, device: u32) -> Result<Vec<netlink::Neighbour>, Error> {
+        self.neighbours(Some(device)).map_err(Error::facts("read the neighbours"))
     }
 
     fn look_after(&self, device: u32, address: IpAddr) -> Result<(), Error> {
@@ -55,19 +52,18 @@ impl Link for Netlink {
     }
 }
 
-/// What is done for which nodes.
+/// How far it is known who is who.
 #[derive(Debug, Default)]
 pub struct Neighbours {
-    looked_after: BTreeSet<IpAddr>,
-    /// Something was told since.
-    fresh: bool,
+    /// Nothing was told since the map was brought to what is known.
+    settled: bool,
     origins: Origins,
 }
 
 impl Neighbours {
     /// Nodes, the node's own network or the kernel's table may have changed.
     pub fn look_again(&mut self) {
-        self.fresh = false;
+        self.settled = false;
     }
 
     /// How far it is known who is who.
@@ -76,7 +72,8 @@ impl Neighbours {
         &self.origins
     }
 
-    /// Brings the map to what is known. `all_nodes`: who is not among the nodes is none, and its entry goes.
+    /// Brings the map to what is known. `prefixes`: of this node on the link. `all_nodes`: who is not among the nodes is none,
+    /// and its entry goes.
     ///
     /// # Errors
     /// The kernel's; the next attempt goes on from there.
@@ -84,37 +81,30 @@ impl Neighbours {
         &mut self,
         (own, nodes): (&'a NodeName, impl Iterator<Item = &'a Node> + Clone),
         all_nodes: bool,
-        facts: &Facts,
+        (device, prefixes): (u32, &[IpNet]),
         link: &dyn Link,
         map: &dyn Table<AddressKey, Neighbour>,
     ) -> Result<(), Error> {
-        if self.fresh {
+        if self.settled {
             return Ok(());
         }
-        let device = facts.network.index;
-        let wanted = plan::on_the_link(own, nodes.clone(), facts);
-        for address in &wanted {
-            if !self.looked_after.contains(address) {
-                link.look_after(device, *address)?;
-                self.looked_after.insert(*address);
-            }
+        let wanted = plan::on_the_link(own, nodes.clone(), prefixes);
+        let table = link.neighbours(device)?;
+        for address in plan::to_look_after(&wanted, &table) {
+            link.look_after(device, address)?;
         }
         let written: Entries = map.entries()?.into_iter().collect();
-        let desired = plan::entries(&wanted, &link.answering(device)?, &written);
+        let desired = plan::entries(&wanted, &table, &written);
         let (write, remove) = difference(&desired, &written);
         for (key, entry) in &write {
             map.insert(key, entry)?;
         }
-        if all_nodes {
-            for key in remove {
-                let address = key.address.to_ip();
-                self.looked_after.remove(&address);
-                link.forget(device, address)?;
-                map.remove(&key)?;
-            }
+        for key in remove.iter().filter(|_| all_nodes) {
+            link.forget(device, key.address.to_ip())?;
+            map.remove(key)?;
         }
         self.origins = plan::origins(own, nodes, &desired);
-        self.fresh = true;
+        self.settled = true;
         Ok(())
     }
 }

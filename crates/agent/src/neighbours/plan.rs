@@ -1,14 +1,12 @@
 //! Nodes and what the kernel knows of its neighbours → by which device each node is known. Pure.
 
-use crate::facts::Facts;
 use datapath_layouts::{Address, AddressKey, Neighbour};
+use ipnet::IpNet;
 use model::{Node, NodeName};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
-/// MAC addresses of neighbours that answer.
-pub type Answering = HashMap<IpAddr, [u8; 6]>;
 /// What the map `neighbours` holds.
 pub type Entries = HashMap<AddressKey, Neighbour>;
 
@@ -23,23 +21,33 @@ pub struct Origins {
     pub by_address: Vec<NodeName>,
 }
 
-/// The other nodes' addresses that are reached without a router.
+/// The other nodes' addresses that are reached without a router: in a prefix of this node's, and not its own.
 #[must_use]
 pub fn on_the_link<'a>(
     own: &'a NodeName,
-    nodes: impl Iterator<Item = &'a Node> + Clone,
-    facts: &Facts,
+    nodes: impl Iterator<Item = &'a Node>,
+    prefixes: &[IpNet],
 ) -> BTreeSet<IpAddr> {
-    let ours = |address: &IpAddr| facts.addresses.iter().any(|prefix| prefix.addr() == *address);
-    let near = |address: &IpAddr| facts.addresses.iter().any(|prefix| prefix.contains(address));
+    let ours = |address: &IpAddr| prefixes.iter().any(|prefix| prefix.addr() == *address);
+    let near = |address: &IpAddr| prefixes.iter().any(|prefix| prefix.contains(address));
     let others = nodes.filter(|node| node.name != *own).flat_map(|node| node.addresses.iter().copied());
     others.filter(|address| near(address) && !ours(address)).collect()
+}
+
+/// Those of them that the kernel does not look after. It forgets that when the device goes down.
+#[must_use]
+pub fn to_look_after(on_the_link: &BTreeSet<IpAddr>, table: &[netlink::Neighbour]) -> BTreeSet<IpAddr> {
+    let managed = table.iter().filter(|neighbour| neighbour.managed).map(|neighbour| neighbour.address).collect();
+    on_the_link.difference(&managed).copied().collect()
 }
 
 /// What the map is to hold. Who answered once keeps its device until another answers: when a node is down, nobody takes its
 /// place by having its address.
 #[must_use]
-pub fn entries(on_the_link: &BTreeSet<IpAddr>, answering: &Answering, written: &Entries) -> Entries {
+pub fn entries(on_the_link: &BTreeSet<IpAddr>, table: &[netlink::Neighbour], written: &Entries) -> Entries {
+    let answering = table.iter().filter(|neighbour| neighbour.valid);
+    let answering: HashMap<IpAddr, [u8; 6]> =
+        answering.filter_map(|neighbour| Some((neighbour.address, neighbour.mac?.0))).collect();
     let entry = |address: &IpAddr| {
         let key = AddressKey::local(Address::from_ip(*address));
         let before = written.get(&key).map_or([0; 6], |entry| entry.mac);

@@ -1,32 +1,47 @@
 use super::*;
-use crate::facts::Device;
 use crate::table::memory::MemoryTable;
 use datapath_layouts::Address;
+use netlink::MacAddress;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
+/// What a kernel has for each address: who answers, and whether it looks after it.
 #[derive(Default)]
 struct Fake {
-    answering: RefCell<Answering>,
-    looked_after: RefCell<BTreeSet<IpAddr>>,
+    table: RefCell<BTreeMap<IpAddr, (Option<MacAddress>, bool)>>,
     deaf: bool,
 }
 
 impl Link for Fake {
-    fn answering(&self, _: u32) -> Result<Answering, Error> {
-        Ok(self.answering.borrow().clone())
+    fn neighbours(&self, interface: u32) -> Result<Vec<netlink::Neighbour>, Error> {
+        let one = |(address, (mac, managed)): (&IpAddr, &(Option<MacAddress>, bool))| netlink::Neighbour {
+            interface,
+            address: *address,
+            mac: *mac,
+            valid: mac.is_some(),
+            permanent: false,
+            managed: *managed,
+        };
+        Ok(self.table.borrow().iter().map(one).collect())
     }
 
     fn look_after(&self, _: u32, address: IpAddr) -> Result<(), Error> {
         if self.deaf {
             return Err(Error::NotEthernet { device: "eth0".into() });
         }
-        self.looked_after.borrow_mut().insert(address);
+        self.table.borrow_mut().entry(address).or_default().1 = true;
         Ok(())
     }
 
     fn forget(&self, _: u32, address: IpAddr) -> Result<(), Error> {
-        self.looked_after.borrow_mut().remove(&address);
+        self.table.borrow_mut().remove(&address);
         Ok(())
+    }
+}
+
+impl Fake {
+    fn looks_after(&self) -> Vec<IpAddr> {
+        self.table.borrow().iter().filter(|(_, (_, managed))| *managed).map(|(address, _)| *address).collect()
     }
 }
 
@@ -42,12 +57,6 @@ fn node(name: &str, addresses: &[&str]) -> Node {
         zone: None,
         labels: Default::default(),
     }
-}
-
-fn facts() -> Facts {
-    let device = |name: &str, index| Device { name: name.into(), index, mac: [2; 6], mtu: 1500 };
-    let addresses = ["172.18.0.3/16", "fc00::3/64"].map(|prefix| prefix.parse().unwrap()).to_vec();
-    Facts { network: device("eth0", 2), overlay: device("malla.vxlan", 3), addresses, gateways: Vec::new() }
 }
 
 fn mac_of(map: &MemoryTable<AddressKey, Neighbour>, address: &str) -> Option<[u8; 6]> {
@@ -74,11 +83,13 @@ impl Fixture {
 
     fn settle(&mut self, all_nodes: bool) -> Result<(), Error> {
         self.neighbours.look_again();
-        self.neighbours.settle((&"a".into(), self.nodes.iter()), all_nodes, &facts(), &self.link, &self.map)
+        let prefixes = ["172.18.0.3/16", "fc00::3/64"].map(|prefix| prefix.parse().unwrap());
+        let nodes = (&"a".into(), self.nodes.iter());
+        self.neighbours.settle(nodes, all_nodes, (2, &prefixes), &self.link, &self.map)
     }
 
     fn answers(&self, address: &str, last: u8) {
-        self.link.answering.borrow_mut().insert(ip(address), [2, 0, 0, 0, 0, last]);
+        self.link.table.borrow_mut().entry(ip(address)).or_default().0 = Some(MacAddress([2, 0, 0, 0, 0, last]));
     }
 }
 
@@ -89,7 +100,7 @@ fn who_has_not_answered_is_nobody_and_who_is_far_is_not_judged() {
     assert_eq!(mac_of(&f.map, "172.18.0.4"), Some([0; 6]));
     assert_eq!(mac_of(&f.map, "172.18.0.3"), None, "this node's frames don't come by the network");
     assert_eq!(mac_of(&f.map, "10.1.1.1"), None, "its frames are the router's");
-    assert_eq!(f.link.looked_after.borrow().len(), 3);
+    assert_eq!(f.link.looks_after().len(), 3);
     let expected = Origins { by_device: 0, unknown: vec!["b".into()], by_address: vec!["far".into()] };
     assert_eq!(*f.neighbours.origins(), expected);
 
@@ -108,8 +119,10 @@ fn who_is_silent_keeps_its_device_until_another_answers() {
     let mut f = Fixture::new();
     f.answers("172.18.0.4", 4);
     f.settle(true).unwrap();
-    f.link.answering.borrow_mut().clear();
+    // The device went down and came back: the kernel has forgotten everything, and is asked again.
+    f.link.table.borrow_mut().clear();
     f.settle(true).unwrap();
+    assert_eq!(f.link.looks_after().len(), 3);
     assert_eq!(mac_of(&f.map, "172.18.0.4"), Some([2, 0, 0, 0, 0, 4]));
     // Also for the next agent, which finds no more than the map.
     f.neighbours = Neighbours::default();
@@ -129,7 +142,7 @@ fn a_node_that_left_is_forgotten_once_all_are_known() {
     assert!(mac_of(&f.map, "172.18.0.4").is_some(), "it may not have been told yet");
     f.settle(true).unwrap();
     assert_eq!(mac_of(&f.map, "172.18.0.4"), None);
-    assert_eq!(f.link.looked_after.borrow().iter().copied().collect::<Vec<_>>(), [ip("172.18.0.9")]);
+    assert_eq!(f.link.looks_after(), [ip("172.18.0.9")]);
 }
 
 #[test]

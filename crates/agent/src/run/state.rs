@@ -90,7 +90,7 @@ pub struct Parts {
     /// Who listens to events.
     pub hub: Arc<Hub>,
     /// Names for events.
-    pub names: Arc<RwLock<Names>>,
+    pub names: Arc<RwLock<Arc<Names>>>,
     /// Who tells a Service's owner what is wrong with it.
     pub complaints: mpsc::Sender<Complaint>,
     /// Who writes it into the Service's status.
@@ -129,7 +129,7 @@ pub struct State {
     cleared: bool,
     pub(super) names_are_old: bool,
     host_ports_are_old: bool,
-    pub(super) names_since: Instant,
+    pub(super) names_due: Instant,
     /// What the Pods of this node belong to.
     pub(super) workloads: Watched<ObjectName, Workload>,
     /// Pods that have gone a moment ago: what still happens to their addresses is about them.
@@ -173,7 +173,7 @@ impl State {
             cleared: false,
             names_are_old: true,
             host_ports_are_old: true,
-            names_since: Instant::now(),
+            names_due: Instant::now() + NAMES,
             workloads: Watched::default(),
             departed: HashMap::new(),
             started: Instant::now(),
@@ -325,11 +325,12 @@ impl State {
 
     fn settle_neighbours(&mut self) -> Result<(), Error> {
         let Some(netlink) = &self.parts.netlink else { return Ok(()) };
-        let none = Facts { addresses: Vec::new(), ..self.parts.facts.clone() };
-        // Without addresses nothing is on the link.
-        let facts = if self.parts.verify_node_mac { &self.parts.facts } else { &none };
+        let facts = &self.parts.facts;
+        // Without prefixes nothing is on the link.
+        let prefixes: &[IpNet] = if self.parts.verify_node_mac { &facts.addresses } else { &[] };
         let nodes = (&self.parts.own.name, self.nodes.values());
-        self.neighbours.settle(nodes, self.nodes.is_synced(), facts, netlink, &*self.parts.maps.neighbours)
+        let link = (facts.network.index, prefixes);
+        self.neighbours.settle(nodes, self.nodes.is_synced(), link, netlink, &*self.parts.maps.neighbours)
     }
 
     /// The kernel has found a neighbour, or another in its place.
@@ -451,7 +452,7 @@ impl State {
             }
             Question::Listening => {
                 self.attempt("tracing", Self::adjust_tracing);
-                self.names_since = Instant::now().checked_sub(NAMES).unwrap_or(self.names_since);
+                self.names_due = Instant::now();
                 self.freshen_names();
             }
         }
