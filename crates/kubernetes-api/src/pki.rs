@@ -25,17 +25,8 @@ impl Pki {
         let mut names = names.to_vec();
         names.sort();
         names.dedup();
-        let fresh_ca = !(pki.ca().exists() && pki.ca_key().exists());
-        let ca_key = if fresh_ca {
-            KeyPair::generate()?
-        } else {
-            KeyPair::from_pem(&fs::read_to_string(pki.ca_key())?).context("read ca.key")?
-        };
-        let issuer = Issuer::new(ca_params(), &ca_key);
-        if fresh_ca {
-            write_private(&pki.ca_key(), ca_key.serialize_pem().as_bytes())?;
-            write_atomic(&pki.ca(), ca_params().self_signed(&ca_key)?.pem().as_bytes(), 0o644)?;
-        }
+        let (ca_key, fresh_ca) = authority(&pki.ca(), &pki.ca_key(), "malla-ca")?;
+        let issuer = Issuer::new(ca_params("malla-ca"), &ca_key);
         let listed = names.join("\n");
         let same_names = fs::read_to_string(folder.join("server.names")).is_ok_and(|old| old == listed);
         if fresh_ca || !same_names || !pki.server_key().exists() {
@@ -54,40 +45,27 @@ impl Pki {
             write_private(&pki.admin_key(), key.serialize_pem().as_bytes())?;
             write_atomic(&pki.admin(), params.signed_by(&key, &issuer)?.pem().as_bytes(), 0o644)?;
         }
-        // Flows between nodes, as Hubble has it: one name for all nodes of the cluster, and one for who gathers from them.
-        for (folder, name, usages) in [
-            ("hubble-server", HUBBLE_SERVERS, vec![ExtendedKeyUsagePurpose::ServerAuth]),
-            (
-                "hubble-relay",
-                HUBBLE_RELAY,
-                vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth],
-            ),
-        ] {
-            let folder = pki.folder.join(folder);
-            if fresh_ca || !folder.join("tls.crt").exists() {
-                pki.issue_secret(&folder, name, usages, &issuer)?;
-            }
-        }
+        pki.ensure_hubble()?;
         Ok(pki)
     }
 
-    /// A certificate in a folder that looks like a mounted Secret of type `kubernetes.io/tls`; the certificate comes last.
-    fn issue_secret(
-        &self,
-        folder: &Path,
-        name: &str,
-        usages: Vec<ExtendedKeyUsagePurpose>,
-        issuer: &Issuer<'_, &KeyPair>,
-    ) -> Result<()> {
-        fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
-        let mut params = leaf_params(name, None);
-        params.subject_alt_names = CertificateParams::new(vec![name.to_owned()])?.subject_alt_names;
-        params.extended_key_usages = usages;
-        let key = KeyPair::generate()?;
-        let authority = fs::read(self.ca()).context("read ca.crt")?;
-        write_atomic(&folder.join("ca.crt"), &authority, 0o644)?;
-        write_private(&folder.join("tls.key"), key.serialize_pem().as_bytes())?;
-        write_atomic(&folder.join("tls.crt"), params.signed_by(&key, issuer)?.pem().as_bytes(), 0o644)
+    /// What flows are served with between nodes, as Hubble has it: one name for all nodes of the cluster, and one for who gathers
+    /// from them. By an authority of its own: who may ask for flows may not ask the API for anything.
+    fn ensure_hubble(&self) -> Result<()> {
+        let (server, client) = (ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth);
+        let ca = self.folder.join("hubble-ca.crt");
+        let (key, fresh) = authority(&ca, &self.folder.join("hubble-ca.key"), "hubble-ca")?;
+        let issuer = Issuer::new(ca_params("hubble-ca"), &key);
+        for (folder, name, usages) in [
+            ("hubble-server", "*.default.hubble-grpc.cilium.io", vec![server.clone()]),
+            ("hubble-relay", "*.hubble-relay.cilium.io", vec![client, server]),
+        ] {
+            let folder = self.folder.join(folder);
+            if fresh || !folder.join("tls.crt").exists() {
+                issue_secret(&folder, name, usages, &ca, &issuer)?;
+            }
+        }
+        Ok(())
     }
 
     /// The authority's certificate.
@@ -138,9 +116,36 @@ impl Pki {
     }
 }
 
-/// What Hubble's certificates are called, in the cluster that Cilium calls `default`.
-const HUBBLE_SERVERS: &str = "*.default.hubble-grpc.cilium.io";
-const HUBBLE_RELAY: &str = "*.hubble-relay.cilium.io";
+/// The key of an authority, and whether it was made just now.
+fn authority(certificate: &Path, key: &Path, name: &str) -> Result<(KeyPair, bool)> {
+    if certificate.exists() && key.exists() {
+        let pem = fs::read_to_string(key).with_context(|| format!("read {}", key.display()))?;
+        return Ok((KeyPair::from_pem(&pem).with_context(|| format!("read {}", key.display()))?, false));
+    }
+    let fresh = KeyPair::generate()?;
+    write_private(key, fresh.serialize_pem().as_bytes())?;
+    write_atomic(certificate, ca_params(name).self_signed(&fresh)?.pem().as_bytes(), 0o644)?;
+    Ok((fresh, true))
+}
+
+/// A certificate in a folder that looks like a mounted Secret of type `kubernetes.io/tls`; the certificate comes last.
+fn issue_secret(
+    folder: &Path,
+    name: &str,
+    usages: Vec<ExtendedKeyUsagePurpose>,
+    authority: &Path,
+    issuer: &Issuer<'_, &KeyPair>,
+) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    let mut params = leaf_params(name, None);
+    params.subject_alt_names = CertificateParams::new(vec![name.to_owned()])?.subject_alt_names;
+    params.extended_key_usages = usages;
+    let key = KeyPair::generate()?;
+    let authority = fs::read(authority).with_context(|| format!("read {}", authority.display()))?;
+    write_atomic(&folder.join("ca.crt"), &authority, 0o644)?;
+    write_private(&folder.join("tls.key"), key.serialize_pem().as_bytes())?;
+    write_atomic(&folder.join("tls.crt"), params.signed_by(&key, issuer)?.pem().as_bytes(), 0o644)
+}
 
 fn named(common_name: &str, organization: Option<&str>) -> DistinguishedName {
     let mut name = DistinguishedName::new();
@@ -152,9 +157,9 @@ fn named(common_name: &str, organization: Option<&str>) -> DistinguishedName {
 }
 
 /// Always the same, so that the issuer can be rebuilt from the stored key alone.
-fn ca_params() -> CertificateParams {
+fn ca_params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
-    params.distinguished_name = named("malla-ca", None);
+    params.distinguished_name = named(name, None);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
     validity(&mut params);

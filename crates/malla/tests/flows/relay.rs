@@ -68,6 +68,34 @@ pub fn all(cluster: &Cluster) {
     one_is_killed(cluster, &socket);
 }
 
+/// The status with which the API answers to a certificate; `000` where it does not.
+fn api_answers(cluster: &Cluster, certificate: &str, key: &str) -> String {
+    let file = |name: &str| cluster.folder().join("pki").join(name).to_str().unwrap().to_owned();
+    let mut command = Command::new("ip");
+    command.args([
+        "netns",
+        "exec",
+        &format!("{}-worker-2", cluster.name),
+        "curl",
+        "--noproxy",
+        "*",
+        "-s",
+        "-o",
+        "/dev/null",
+    ]);
+    command.args([
+        "-w",
+        "%{http_code}",
+        "--cacert",
+        &file("ca.crt"),
+        "--cert",
+        &file(certificate),
+        "--key",
+        &file(key),
+    ]);
+    String::from_utf8(command.arg("https://172.18.0.2:6443/api/v1/namespaces").output().unwrap().stdout).unwrap()
+}
+
 /// Whoever has a certificate for it, and believes that of the other side.
 fn who_may_ask(cluster: &Cluster) {
     let pki = cluster.folder().join("pki");
@@ -92,6 +120,9 @@ fn who_may_ask(cluster: &Cluster) {
             text(&output)
         );
     }
+    // And who may ask for flows may not ask the API for anything.
+    assert_eq!(api_answers(cluster, "admin.crt", "admin.key"), "200");
+    assert_ne!(api_answers(cluster, "hubble-relay/tls.crt", "hubble-relay/tls.key"), "200");
     let in_clear = on_node(cluster, "worker-1", &["relay", "--lab", &cluster.name, "--listen", "127.0.0.1:4246"])
         .output()
         .unwrap();
