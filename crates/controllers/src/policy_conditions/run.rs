@@ -9,7 +9,9 @@ use crate::{
     worker::Again,
     write::{Cluster, Kind},
 };
-use custom_resources::{CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy, ClusterNetworkPolicy};
+use custom_resources::{
+    CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy, ClusterNetworkPolicy, cilium_policy::PolicyRule,
+};
 use k8s_openapi::{
     api::{core::v1::Service, networking::v1::NetworkPolicy},
     apimachinery::pkg::apis::meta::v1::Time,
@@ -50,35 +52,27 @@ pub(crate) fn wake(cluster: &Arc<Cluster>, inbox: &UnboundedSender<Subject>) {
     on::<CiliumNetworkPolicy>(cluster, inbox, Subject::Cilium);
     on::<CiliumClusterwideNetworkPolicy>(cluster, inbox, Subject::Clusterwide);
     let (sender, all) = (inbox.clone(), Arc::downgrade(cluster));
-    let of_cilium = move || {
+    let of_cilium = move |which: fn(&Option<PolicyRule>, &Option<Vec<PolicyRule>>) -> bool| {
         let Some(cluster) = all.upgrade() else { return };
-        for key in keys::<CiliumNetworkPolicy>(&cluster) {
-            let _ = sender.send(Subject::Cilium(key));
+        for object in cluster.caches.cilium_policies.all().iter().filter(|one| which(&one.spec, &one.specs)) {
+            let _ = sender.send(Subject::Cilium(Key::of(&object.metadata)));
         }
-        for key in keys::<CiliumClusterwideNetworkPolicy>(&cluster) {
-            let _ = sender.send(Subject::Clusterwide(key));
+        for object in cluster.caches.clusterwide_policies.all().iter().filter(|one| which(&one.spec, &one.specs)) {
+            let _ = sender.send(Subject::Clusterwide(Key::of(&object.metadata)));
         }
     };
     let woken = of_cilium.clone();
-    cluster.caches.cidr_groups.on_change(move |_, _| woken());
-    let (sender, all) = (inbox.clone(), Arc::downgrade(cluster));
+    cluster.caches.cidr_groups.on_change(move |_, _| woken(|_, _| true));
+    let woken = of_cilium.clone();
     cluster.caches.services.on_change(move |old, new| {
         let facts = |object: Option<&Arc<Service>>| object.map(|object| ServiceFacts::of(object));
-        let Some(cluster) = all.upgrade().filter(|_| facts(old) != facts(new)) else { return };
-        for object in cluster.caches.cilium_policies.all() {
-            if cilium::names_services(&object.spec, &object.specs) {
-                let _ = sender.send(Subject::Cilium(Key::of(&object.metadata)));
-            }
-        }
-        for object in cluster.caches.clusterwide_policies.all() {
-            if cilium::names_services(&object.spec, &object.specs) {
-                let _ = sender.send(Subject::Clusterwide(Key::of(&object.metadata)));
-            }
+        if facts(old) != facts(new) {
+            woken(cilium::names_services);
         }
     });
     let (sender, all) = (inbox.clone(), Arc::downgrade(cluster));
     cluster.leadership.on_gain(move || {
-        of_cilium();
+        of_cilium(|_, _| true);
         let Some(cluster) = all.upgrade() else { return };
         for key in keys::<NetworkPolicy>(&cluster) {
             let _ = sender.send(Subject::Network(key));
