@@ -58,7 +58,7 @@ maps! {
     /// `u64` (network namespace, `SO_NETNS_COOKIE`) → `u8`; hash. Pods whose sockets the socket hooks leave alone.
     UNTRANSLATED = "untranslated", v 1, lab 1024, node 4096;
     /// [`crate::Event`]s; ring buffer, size in bytes.
-    EVENTS = "events", v 1, lab 1 << 20, node 8 << 20;
+    EVENTS = "events", v 2, lab 1 << 20, node 8 << 20;
     /// `u32` → [`crate::StatsValue`]; per-CPU array.
     STATS = "stats", v 1, lab 512, node 512;
     /// [`crate::PolicyKey`] → [`crate::Policy`]; hash.

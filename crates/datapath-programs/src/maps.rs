@@ -5,9 +5,9 @@ use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use datapath_layouts::maps as info;
 use datapath_layouts::{
     AddressKey, Affinity, AffinityKey, AffinityMemberKey, Backend, BackendKey, CidrId, Endpoint, Flow, FlowKey, Followed,
-    FragmentKey, FragmentPorts, Frontend, FrontendKey, IdentityInfo, MaglevTable, NatKey, NatMapping, Neighbour, PeerKey, Policy,
-    PolicyKey, PrefixKey, RangeKey, Route, Row, RowKey, ServiceFlow, SocketReverse, SocketReverseKey, SourceRangeKey,
-    StatsValue,
+    FragmentKey, FragmentPorts, Frontend, FrontendKey, IdentityInfo, MaglevTable, NatKey, NatMapping, Neighbour, PeerKey,
+    Policy, PolicyKey, PrefixKey, RangeKey, Route, Row, RowKey, ServiceFlow, SocketReverse, SocketReverseKey,
+    SourceRangeKey, StatsValue,
 };
 
 use crate::scratch::Scratch;
