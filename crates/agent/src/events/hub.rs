@@ -5,6 +5,7 @@ use super::record::{Line, Loss, Party, Record};
 use bytes::Bytes;
 use flow_api::server::Node;
 use model::NodeName;
+use std::cell::LazyCell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
@@ -34,11 +35,14 @@ struct Outlet {
 }
 
 impl Outlet {
-    fn wants(&self, record: &Record) -> bool {
-        match self.follows {
+    fn wants(&self, line: &Line) -> bool {
+        match (line, self.follows) {
+            (Line::Lost(_), _) => true,
             // Where its address is translated, the program has said that the packet is followed.
-            Some(end) => record.followed || is(&record.source, end) || is(&record.destination, end),
-            None => self.traces || record.kind != super::Kind::Trace,
+            (Line::Flow(record), Some(end)) => {
+                record.followed || is(&record.source, end) || is(&record.destination, end)
+            }
+            (Line::Flow(record), None) => self.traces || record.kind != super::Kind::Trace,
         }
     }
 }
@@ -140,8 +144,7 @@ impl Hub {
 
     /// Tells an event to those who listen now.
     pub fn tell(&self, record: Record) {
-        let line = Line::Flow(Box::new(record));
-        self.send(&line, |outlet| if let Line::Flow(record) = &line { outlet.wants(record) } else { true });
+        self.send(&Line::Flow(Box::new(record)));
     }
 
     /// Tells that the kernel's ring was full.
@@ -149,15 +152,17 @@ impl Hub {
         if let Some(recent) = &self.recent {
             recent.lost(events, None);
         }
-        self.send(&Line::Lost(Loss { node: self.node.clone(), events, place: "ring".to_owned() }), |_| true);
+        self.send(&Line::Lost(Loss { node: self.node.clone(), events, place: "ring".to_owned() }));
     }
 
-    fn send(&self, line: &Line, wanted: impl Fn(&Outlet) -> bool) {
-        let Some(bytes) = encode(line) else { return };
+    fn send(&self, line: &Line) {
+        // Written once, and only if anybody wants it.
+        let encoded = LazyCell::new(|| encode(line));
         self.lock().retain_mut(|outlet| {
-            if !wanted(outlet) {
+            if !outlet.wants(line) {
                 return !outlet.sender.is_closed();
             }
+            let Some(bytes) = encoded.as_ref() else { return true };
             self.confess(outlet);
             match outlet.sender.try_send(bytes.clone()) {
                 Ok(()) => true,

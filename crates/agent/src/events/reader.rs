@@ -51,7 +51,7 @@ impl Pace {
 }
 
 /// Reads until told to stop.
-pub fn read(mut ring: impl Drain, hub: &Arc<Hub>, names: &RwLock<Names>, node: &NodeName, stop: &AtomicBool) {
+pub fn read(mut ring: impl Drain, hub: &Arc<Hub>, names: &RwLock<Arc<Names>>, node: &NodeName, stop: &AtomicBool) {
     let mut pace = Pace::start();
     let mut lost = 0;
     let mut was_heard = false;
@@ -64,7 +64,7 @@ pub fn read(mut ring: impl Drain, hub: &Arc<Hub>, names: &RwLock<Names>, node: &
             lost = ring.lost(); // what was lost before anybody listened is in the statistics only
         }
         was_heard = heard;
-        let names = names.read().unwrap_or_else(PoisonError::into_inner);
+        let names = names.read().unwrap_or_else(PoisonError::into_inner).clone();
         let found = ring.drain(&mut |event| {
             if heard && let Some(record) = enrich(event, &names, node, &clock) {
                 if let Some(recent) = hub.recent() {
@@ -75,7 +75,6 @@ pub fn read(mut ring: impl Drain, hub: &Arc<Hub>, names: &RwLock<Names>, node: &
                 }
             }
         });
-        drop(names);
         hub.count(found as u64);
         // The counter is one system call over all CPUs: look now and then, and always after a large batch.
         looked_at_loss += 1;

@@ -7,15 +7,16 @@ use datapath_layouts::Address;
 use datapath_layouts::identity::HOST;
 use model::ObjectName;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 impl State {
-    /// Names cost a walk over everything: only while somebody reads them, and not for every change.
+    /// Names cost a walk over everything: only while somebody reads them, not for every change, and never more than a
+    /// hundredth of the loop's time, so that in a large cluster changes don't wait for names.
     pub(super) fn freshen_names(&mut self) {
         let since = Instant::now();
         self.names_are_old |= self.departed.values().any(|(_, at)| since.duration_since(*at) > REMEMBERED);
-        if !self.names_are_old || !self.parts.hub.is_heard() || self.names_since.elapsed() < NAMES {
+        if !self.names_are_old || !self.parts.hub.is_heard() || since < self.names_due {
             return;
         }
         let mut names = Names { pods: self.pod_names(), ..Names::default() };
@@ -49,15 +50,14 @@ impl State {
         names.labels = self.identities.objects().map(|(number, labels)| (number, labels.clone())).collect();
         let workload = |pod: &ObjectName| Some((pod.clone(), self.workloads.get(pod)?.clone()));
         names.workloads = self.workloads.keys().filter_map(workload).collect();
-        let mut told = self.parts.names.write().unwrap_or_else(PoisonError::into_inner);
+        let told = self.parts.names.read().unwrap_or_else(PoisonError::into_inner).clone();
         depart(&mut self.departed, &told.pods, &mut names.pods, since);
         for (pod, _) in self.departed.values() {
             names.workloads.extend(told.workloads.get(pod).map(|workload| (pod.clone(), workload.clone())));
         }
-        *told = names;
-        drop(told);
+        *self.parts.names.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(names);
         self.names_are_old = false;
-        self.names_since = since;
+        self.names_due = since + NAMES.max(since.elapsed() * 100);
     }
 
     fn pod_names(&self) -> HashMap<Address, ObjectName> {

@@ -85,7 +85,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     let node = own.name.clone();
     let recent = Arc::new(flow_server::Node::new(serving_flows::about(&own, args), flow_api::ring::DEFAULT_CAPACITY));
     let hub = Arc::new(Hub::new(node.clone()).keeping(recent.clone()));
-    let names = Arc::new(RwLock::new(Names::default()));
+    let names = Arc::<RwLock<Arc<Names>>>::default();
     read_events(ring, &hub, &names, node)?;
     let neighbours_changed = watch_neighbours(facts.network.index)?;
     serve_cni(args, &network)?;
@@ -231,7 +231,7 @@ fn recover_pods(network: &PodNetwork, pods: &Pods, sockets: &PodSockets) -> anyh
 fn read_events(
     ring: impl events::Drain + Send + 'static,
     hub: &Arc<Hub>,
-    names: &Arc<RwLock<Names>>,
+    names: &Arc<RwLock<Arc<Names>>>,
     node: NodeName,
 ) -> Result<(), Error> {
     let (hub, names) = (hub.clone(), names.clone());

@@ -73,7 +73,7 @@ struct Fixture {
     policies: Twin<PolicyKey, Policy>,
     fake: Arc<Fake>,
     hub: Arc<Hub>,
-    names: Arc<RwLock<Names>>,
+    names: Arc<RwLock<Arc<Names>>>,
     reports: mpsc::UnboundedReceiver<(ObjectName, Report)>,
 }
 
