@@ -3,8 +3,9 @@
 use crate::merge::Arrived;
 use crate::target::{AGAIN, LIMIT, Target};
 use flow_api::client::Credentials;
-use flow_api::observer::GetFlowsRequest;
+use flow_api::observer::get_flows_response::ResponseTypes;
 use flow_api::observer::observer_client::ObserverClient;
+use flow_api::observer::{GetFlowsRequest, GetFlowsResponse};
 use prost_types::Timestamp;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -25,17 +26,20 @@ pub enum News {
 }
 
 /// Asks until all is told, or for ever if the request follows: then a node that was away is asked again, from where it was
-/// left. Ends when nobody reads.
+/// left; as it was asked at first as long as it has told nothing. Ends when nobody reads.
 pub async fn run(
     target: Target,
     credentials: Option<Arc<Credentials>>,
-    mut request: GetFlowsRequest,
+    request: GetFlowsRequest,
+    mut from: Option<Timestamp>,
     news: mpsc::Sender<News>,
 ) {
-    let begun = Timestamp::from(SystemTime::now());
-    let mut last = None;
     loop {
-        let said = ask(&target, credentials.as_deref(), &request, &news, &mut last).await;
+        let asked = match from {
+            Some(since) => GetFlowsRequest { number: 0, since: Some(since), ..request.clone() },
+            None => request.clone(),
+        };
+        let said = ask(&target, credentials.as_deref(), &asked, &news, &mut from).await;
         let report = match said {
             Ok(()) if !request.follow => return,
             // It has stopped as it should.
@@ -47,7 +51,6 @@ pub async fn run(
             return;
         }
         tokio::time::sleep(AGAIN).await;
-        request = GetFlowsRequest { number: 0, since: Some(last.map_or(begun, after)), ..request };
     }
 }
 
@@ -56,7 +59,7 @@ async fn ask(
     credentials: Option<&Credentials>,
     request: &GetFlowsRequest,
     news: &mpsc::Sender<News>,
-    last: &mut Option<Timestamp>,
+    from: &mut Option<Timestamp>,
 ) -> Result<(), News> {
     let channel = target.connect(credentials).await.map_err(News::Unavailable)?;
     let mut client = ObserverClient::new(channel);
@@ -68,7 +71,7 @@ async fn ask(
         return Ok(());
     }
     while let Some(answer) = stream.message().await.map_err(failed)? {
-        *last = answer.time.or(*last);
+        *from = behind(&answer).or(*from);
         // A reader that takes its time holds the node's stream back, and nothing else of the node.
         if news.send(News::Answer(Box::new(Arrived { answer, at: Instant::now() }))).await.is_err() {
             return Ok(());
@@ -89,6 +92,12 @@ fn failed(status: tonic::Status) -> News {
 fn is_over(request: &GetFlowsRequest) -> bool {
     let now = Timestamp::from(SystemTime::now());
     request.until.is_some_and(|until| (until.seconds, until.nanos) < (now.seconds, now.nanos))
+}
+
+/// Where to go on after this answer. A loss does not say where it was.
+pub fn behind(answer: &GetFlowsResponse) -> Option<Timestamp> {
+    let is_flow = matches!(answer.response_types, Some(ResponseTypes::Flow(_)));
+    answer.time.filter(|_| is_flow).map(after)
 }
 
 /// The next nanosecond.

@@ -56,6 +56,9 @@ impl Relay {
             merge: Merge::default(),
             lanes: BTreeMap::new(),
             number: 0,
+            nodes: BTreeMap::new(),
+            expected: 0,
+            begun: Timestamp::from(SystemTime::now()),
             sender,
         };
         tokio::spawn(gathering.run());
@@ -87,7 +90,20 @@ struct Gathering {
     /// By their number in `merge`.
     lanes: BTreeMap<usize, Lane>,
     number: usize,
+    /// Of each node that ever was one.
+    nodes: BTreeMap<String, Known>,
+    /// Nodes that there were when it began.
+    expected: usize,
+    begun: Timestamp,
     sender: mpsc::Sender<Result<GetFlowsResponse, Status>>,
+}
+
+/// What was told of a node.
+#[derive(Default)]
+struct Known {
+    state: Option<NodeState>,
+    /// Where to go on, wherever the node is by then.
+    from: Option<Timestamp>,
 }
 
 struct Lane {
@@ -116,6 +132,7 @@ impl Gathering {
     async fn run(mut self) {
         let mut targets = self.relay.targets.clone();
         let now = targets.borrow_and_update().clone();
+        self.expected = now.len();
         let mut goes_on = self.follow_targets(&now).await;
         while goes_on && !self.trim.is_done() {
             let now = Instant::now();
@@ -185,6 +202,8 @@ impl Gathering {
         let node = lane.node.clone();
         match news {
             Some(News::Answer(arrived)) => {
+                let known = self.nodes.entry(node).or_default();
+                known.from = lane::behind(&arrived.answer).or(known.from);
                 self.merge.arrive(number, *arrived);
                 true
             }
@@ -229,7 +248,8 @@ impl Gathering {
         for (node, target) in targets.iter().filter(|(node, _)| !known.contains(*node)) {
             let (sender, news) = mpsc::channel(lane::WAITING);
             let credentials = self.relay.credentials.clone();
-            let task = tokio::spawn(lane::run(target.clone(), credentials, self.request.clone(), sender));
+            let from = self.from(node);
+            let task = tokio::spawn(lane::run(target.clone(), credentials, self.request.clone(), from, sender));
             let (node, target, task) = (node.clone(), target.clone(), task.abort_handle());
             self.lanes.insert(self.number, Lane { node, target, news, task, is_open: true });
             self.merge.open(self.number, Instant::now());
@@ -238,7 +258,22 @@ impl Gathering {
         true
     }
 
+    /// Where a node is to begin; `None`: as the request says. Who joins while a request follows is asked for no more of its
+    /// past than others have told by then.
+    fn from(&self, node: &str) -> Option<Timestamp> {
+        if !self.request.follow {
+            return None;
+        }
+        let is_late = self.number >= self.expected;
+        let looks_back = self.request.since.is_some() || self.request.number > 0 && !is_late;
+        self.nodes.get(node).and_then(|known| known.from).or((!looks_back).then_some(self.begun))
+    }
+
+    /// Only what is new.
     async fn tell_state(&mut self, state: NodeState, node: String, message: String) -> bool {
+        if self.nodes.entry(node.clone()).or_default().state.replace(state) == Some(state) {
+            return true;
+        }
         let status = NodeStatusEvent { state_change: state as i32, node_names: vec![node.clone()], message };
         self.tell(GetFlowsResponse {
             node_name: node,

@@ -87,18 +87,25 @@ async fn read_peers(
     let channel = of.connect(credentials).await?;
     let answer = PeerClient::new(channel).notify(NotifyRequest {}).await;
     let mut changes = answer.map_err(|status| status.message().to_owned())?.into_inner();
-    // A stream begins with all that there are: what an earlier one named and this one does not is gone, as soon as it has
-    // gone on.
+    // A stream begins with all that there are, one after the other: what an earlier one named and this one does not is gone.
+    // While they come, the rest is not gone yet.
     let mut known = Targets::new();
     loop {
-        let change = changes.message().await.map_err(|status| status.message().to_owned())?;
-        let Some(change) = change else { return Ok(()) };
+        let change = match tokio::time::timeout(QUIET, changes.message()).await {
+            Ok(change) => change,
+            Err(_) => {
+                targets.send_if_modified(|now| {
+                    let changed = *now != known && !known.is_empty();
+                    if changed {
+                        now.clone_from(&known);
+                    }
+                    changed
+                });
+                changes.message().await
+            }
+        };
+        let Some(change) = change.map_err(|status| status.message().to_owned())? else { return Ok(()) };
         apply(&mut known, change);
-        targets.send_if_modified(|now| {
-            let changed = *now != known;
-            now.clone_from(&known);
-            changed
-        });
     }
 }
 
@@ -113,6 +120,8 @@ fn apply(known: &mut Targets, change: ChangeNotification) {
     }
 }
 
+/// Who says nothing for so long has named all nodes.
+const QUIET: Duration = Duration::from_millis(200);
 /// Longest wait for a connection, and then for the first word.
 pub const LIMIT: Duration = Duration::from_secs(2);
 /// Before a node that was away is tried again.

@@ -6,8 +6,8 @@ use flow_api::observer::get_flows_response::ResponseTypes;
 use flow_api::observer::observer_client::ObserverClient;
 use flow_api::observer::{GetFlowsRequest, GetNodesRequest, ServerStatusRequest};
 use flow_api::relay::NodeState;
-use flow_api::server::{About, Node, Way, bind, serve, serve_observer};
-use flow_relay::{Relay, Target, Targets};
+use flow_api::server::{About, Listener, Node, Peer, Peers, bind, serve, serve_observer};
+use flow_relay::{Relay, Target, Targets, follow_peers};
 use futures::StreamExt;
 use prost_types::Timestamp;
 use std::path::{Path, PathBuf};
@@ -55,7 +55,7 @@ impl Running {
             runtime.block_on(async {
                 let listener = bind(&path).unwrap();
                 ready.send(()).unwrap();
-                serve(Way::Socket(listener), node, async { drop(stopped.await) }).await.unwrap();
+                serve(Listener::Socket(listener), node, async { drop(stopped.await) }).await.unwrap();
             });
         });
         is_ready.recv().unwrap();
@@ -162,6 +162,75 @@ async fn a_node_that_is_killed_is_told_and_asked_again_from_where_it_was_left() 
     targets.send_modify(|targets| drop(targets.remove("c")));
     until("c NODE_GONE").await;
     assert_eq!(seen.iter().filter(|word| *word == "b 1000").count(), 1, "nothing is told twice");
+    assert!(!seen.contains(&"c 3000".to_owned()), "who joins is not asked for its past");
+}
+
+#[tokio::test]
+async fn a_node_that_was_away_first_tells_its_past_and_one_that_moves_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let (a, mut b, relay, targets, _deaf) = cluster(folder.path());
+    targets.send_modify(|targets| targets.retain(|name, _| name == "a" || name == "b"));
+    b.server = None;
+    let request = GetFlowsRequest {
+        since: Some(Timestamp { seconds: 998, nanos: 0 }),
+        follow: true,
+        ..GetFlowsRequest::default()
+    };
+    let mut stream = relay.flows(request).unwrap();
+    let mut seen = Vec::new();
+    let mut until = async |wanted: &str| {
+        while seen.last().is_none_or(|word| word != wanted) {
+            let answer =
+                tokio::time::timeout(PATIENCE, stream.next()).await.unwrap_or_else(|_| panic!("{wanted}: {seen:?}"));
+            seen.push(word(answer.unwrap().unwrap().response_types.unwrap()));
+        }
+        seen.clone()
+    };
+    until("b NODE_UNAVAILABLE").await;
+    tokio::time::sleep(Duration::from_secs(5)).await; // it is asked again meanwhile
+    b.server = Some(Running::serve(&b.path, &b.node));
+    let seen = until("b 1000").await;
+    assert_eq!(seen.iter().filter(|word| *word == "b NODE_UNAVAILABLE").count(), 1, "{seen:?}");
+    assert!(seen.contains(&"b 998".to_owned()), "{seen:?}");
+    // A loss has the time of its finding, and flows from before may still come.
+    b.node.lost(3, None);
+    until("lost 3").await;
+    b.see(2000);
+    until("b 2000").await;
+    // The node gets another address.
+    let moved = folder.path().join("moved").join("b.sock");
+    std::fs::create_dir(moved.parent().unwrap()).unwrap();
+    b.server = Some(Running::serve(&moved, &b.node));
+    b.see(2001);
+    targets.send_modify(|targets| drop(targets.insert("b".to_owned(), Target::Socket(moved))));
+    until("b 2001").await;
+    a.see(2002);
+    let seen = until("a 2002").await;
+    for once in ["b 998", "b 1000", "b 2000", "b 2001"] {
+        assert_eq!(seen.iter().filter(|word| *word == once).count(), 1, "{once}: {seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_peer_service_that_starts_again_takes_no_node_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut a = Running::start(folder.path(), "a");
+    let peer = |name: &str| (name.to_owned(), Peer { address: format!("{name}:1"), tls_server_name: None });
+    let all: Peers = ["a", "b", "c"].iter().map(|name| peer(name)).collect();
+    let (sender, mut targets) = watch::channel(Targets::new());
+    tokio::spawn(follow_peers(a.target().1, None, sender));
+    a.node.set_peers(all.clone());
+    let named = |targets: &Targets| targets.keys().cloned().collect::<Vec<_>>();
+    let first = tokio::time::timeout(PATIENCE, targets.changed()).await;
+    first.unwrap().unwrap();
+    assert_eq!(named(&targets.borrow_and_update()), ["a", "b", "c"], "at once, not one after the other");
+    // A new process, that does not know the nodes yet.
+    a.node = Arc::new(Node::new(About::default(), 15));
+    a.server = Some(Running::serve(&a.path, &a.node));
+    assert!(tokio::time::timeout(Duration::from_secs(4), targets.changed()).await.is_err(), "{:?}", targets.borrow());
+    a.node.set_peers(all.into_iter().filter(|(name, _)| name != "b").collect());
+    tokio::time::timeout(PATIENCE, targets.changed()).await.unwrap().unwrap();
+    assert_eq!(named(&targets.borrow_and_update()), ["a", "c"]);
 }
 
 #[tokio::test]
@@ -169,7 +238,7 @@ async fn the_relay_tells_how_its_nodes_are() {
     let folder = tempfile::tempdir().unwrap();
     let (_a, _b, relay, _targets, _deaf) = cluster(folder.path());
     let path = folder.path().join("relay.sock");
-    tokio::spawn(serve_observer(Way::Socket(bind(&path).unwrap()), relay, std::future::pending()));
+    tokio::spawn(serve_observer(Listener::Socket(bind(&path).unwrap()), relay, std::future::pending()));
     let mut client = ObserverClient::new(connect(&path).await.unwrap());
     let status = client.server_status(ServerStatusRequest {}).await.unwrap().into_inner();
     assert_eq!((status.num_connected_nodes, status.num_unavailable_nodes), (Some(2), Some(2)));
