@@ -4,7 +4,7 @@ mod flags;
 
 use crate::agents::Selection;
 use crate::relay::sockets;
-use crate::server_address::{Server, client_credentials};
+use crate::server_address::Server;
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, ValueEnum};
 use flags::Filters;
@@ -40,11 +40,11 @@ Exit status: 0 (also after Ctrl-C), 1 error, 2 wrong usage.";
 pub struct ObserveArgs {
     #[command(flatten)]
     selection: Selection,
-    /// Ask a relay, or one node: unix:///PATH or HOST:PORT
+    /// Ask a relay, or one node: unix:///PATH, or HOST:PORT (in clear, or over TLS with --tls)
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["node", "socket"])]
     server: Option<Server>,
     /// Who asks: a folder with tls.crt, tls.key and ca.crt
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", requires = "server")]
     tls: Option<PathBuf>,
     /// The name that the server's certificate must have
     #[arg(long, value_name = "NAME", default_value = "*.hubble-relay.cilium.io")]
@@ -155,7 +155,7 @@ async fn print(args: &ObserveArgs) -> anyhow::Result<()> {
     let request = args.request();
     let mut answers: BoxStream<'_, _> = match &args.server {
         Some(server) => {
-            let target = server.target(&args.tls_server_name);
+            let target = server.target(credentials.as_ref(), &args.tls_server_name)?;
             let connected = target.connect(credentials.as_ref()).await;
             let channel = connected.map_err(|why| anyhow!("{}: {why}", target.address()))?;
             let answer = ObserverClient::new(channel).get_flows(request).await;
@@ -199,7 +199,7 @@ fn show(printer: &mut Printer, answer: &GetFlowsResponse) -> bool {
 impl ObserveArgs {
     /// The nodes that are asked here, and who asks.
     fn targets(&self) -> anyhow::Result<(Targets, Option<Credentials>)> {
-        let credentials = self.tls.as_deref().map(client_credentials).transpose()?;
+        let credentials = self.tls.as_deref().map(Credentials::read).transpose()?;
         let targets = if self.server.is_some() { Targets::new() } else { sockets(self.selection.agents()?) };
         Ok((targets, credentials))
     }

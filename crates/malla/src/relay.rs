@@ -1,10 +1,11 @@
 //! `malla relay`: the flows of all nodes at one place, for `hubble`, its UI, and `malla observe --server`.
 
 use crate::agents::{Agent, LABS, Selection};
-use crate::server_address::{Server, client_credentials, read};
+use crate::server_address::Server;
 use anyhow::{Context, bail};
 use clap::Args;
-use flow_api::server::{Credentials, Way, bind, serve_observer};
+use flow_api::client;
+use flow_api::server::{Credentials, Listener, bind, serve_observer};
 use flow_relay::{Relay, Target, Targets, follow_peers};
 use std::path::{Path, PathBuf};
 use tokio::net::TcpListener;
@@ -54,36 +55,38 @@ pub fn run(args: &RelayArgs) -> anyhow::Result<()> {
 }
 
 async fn serve(args: &RelayArgs) -> anyhow::Result<()> {
-    let credentials = args.tls.as_deref().map(client_credentials).transpose()?;
+    let credentials = args.tls.as_deref().map(client::Credentials::read).transpose()?;
     let (sender, targets) = watch::channel(Targets::new());
     match &args.peer_service {
         Some(server) => {
-            let of = server.target(&args.tls_server_name);
+            let of = server.target(credentials.as_ref(), &args.tls_server_name)?;
             tokio::spawn(follow_peers(of, credentials.clone(), sender));
         }
         None => drop(sender.send_replace(sockets(args.selection.agents()?))),
     }
-    let way = listen(args).await?;
+    let listener = listen(args).await?;
     let stop = async {
         // Without signals it runs on: whoever started it can still kill it.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
     };
-    serve_observer(way, Relay::new(targets, credentials), stop).await.context("serve flows")
+    serve_observer(listener, Relay::new(targets, credentials), stop).await.context("serve flows")
 }
 
-async fn listen(args: &RelayArgs) -> anyhow::Result<Way> {
+async fn listen(args: &RelayArgs) -> anyhow::Result<Listener> {
     let of_lab = Server::Socket(Path::new(LABS).join(&args.selection.lab).join("relay.sock"));
     match args.listen.as_ref().unwrap_or(&of_lab) {
-        Server::Socket(path) => Ok(Way::Socket(bind(path).with_context(|| format!("listen at {}", path.display()))?)),
-        Server::Network(address) => {
+        Server::Socket(path) => {
+            Ok(Listener::Socket(bind(path).with_context(|| format!("listen at {}", path.display()))?))
+        }
+        Server::Network { tls: Some(false), .. } => bail!("--listen tcp://…: flows are not told in clear"),
+        Server::Network { address, .. } => {
             let Some(folder) = &args.serve_tls else {
                 bail!("--listen {address} needs --serve-tls: flows are not told to just anybody");
             };
             let listener = TcpListener::bind(address).await.with_context(|| format!("listen at {address}"))?;
-            let (certificate, key) = (read(folder, "tls.crt")?, read(folder, "tls.key")?);
-            Ok(Way::Network(listener, Credentials { certificate, key, authorities: read(folder, "ca.crt")? }))
+            Ok(Listener::Network(listener, Credentials::read(folder)?))
         }
     }
 }

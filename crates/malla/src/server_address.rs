@@ -1,18 +1,23 @@
 //! Where a server of Hubble's API is, as `hubble --server` writes it, and who asks it.
 
-use anyhow::Context;
+use anyhow::bail;
 use flow_api::client::Credentials;
 use flow_relay::Target;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
-/// `unix:///path`, or `HOST:PORT`.
+/// `unix:///path`, or `HOST:PORT`, with `tcp://` (in clear) or `tls://` before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Server {
     /// On this machine.
     Socket(PathBuf),
-    /// Anywhere.
-    Network(String),
+    /// Anywhere. Without a scheme it is spoken to over TLS if there are certificates for it.
+    Network {
+        /// With port.
+        address: String,
+        /// What the scheme says.
+        tls: Option<bool>,
+    },
 }
 
 impl FromStr for Server {
@@ -26,45 +31,35 @@ impl FromStr for Server {
                 Err("unix:// wants a path".into())
             };
         }
-        let address = ["tcp://", "tls://"].iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or(text);
+        let scheme = [("tcp://", false), ("tls://", true)];
+        let written = scheme.iter().find_map(|(scheme, tls)| Some((text.strip_prefix(scheme)?, Some(*tls))));
+        let (address, tls) = written.unwrap_or((text, None));
         let (host, port) = address.rsplit_once(':').ok_or("is neither unix:///PATH nor HOST:PORT")?;
         match port.parse::<u16>() {
-            Ok(1..) if !host.is_empty() => Ok(Self::Network(address.to_owned())),
+            Ok(1..) if !host.is_empty() => Ok(Self::Network { address: address.to_owned(), tls }),
             _ => Err("is neither unix:///PATH nor HOST:PORT".to_owned()),
         }
     }
 }
 
 impl Server {
-    /// The way there, with the name that its certificate must have. One that has a star is that of any node.
-    #[must_use]
-    pub fn target(&self, server_name: &str) -> Target {
-        match self {
-            Self::Socket(path) => Target::Socket(path.clone()),
-            Self::Network(address) => {
-                let server_name = server_name.replacen('*', "any", 1);
-                Target::Network { address: address.clone(), server_name: Some(server_name) }
-            }
+    /// The way there for who has certificates or none, with the name that its certificate must have. One that has a star is
+    /// that of any node.
+    ///
+    /// # Errors
+    /// When the certificates would not be asked for, or are missing.
+    pub fn target(&self, credentials: Option<&Credentials>, server_name: &str) -> anyhow::Result<Target> {
+        let (address, tls) = match self {
+            Self::Socket(path) => return Ok(Target::Socket(path.clone())),
+            Self::Network { address, tls } => (address.clone(), tls.unwrap_or(credentials.is_some())),
+        };
+        match (tls, credentials) {
+            (true, None) => bail!("tls://{address} wants --tls: a folder with tls.crt, tls.key and ca.crt"),
+            (false, Some(_)) => bail!("tcp://{address} is in clear: leave --tls out, or write tls://{address}"),
+            _ => {}
         }
+        Ok(Target::Network { address, server_name: tls.then(|| server_name.replacen('*', "any", 1)) })
     }
-}
-
-/// From a folder that looks like a mounted Secret.
-///
-/// # Errors
-/// When a file can't be read.
-pub fn client_credentials(folder: &Path) -> anyhow::Result<Credentials> {
-    let own = Some((read(folder, "tls.crt")?, read(folder, "tls.key")?));
-    Ok(Credentials { authorities: read(folder, "ca.crt")?, own })
-}
-
-/// A file of such a folder.
-///
-/// # Errors
-/// When it can't be read.
-pub fn read(folder: &Path, name: &str) -> anyhow::Result<Vec<u8>> {
-    let path = folder.join(name);
-    std::fs::read(&path).with_context(|| format!("read {}", path.display()))
 }
 
 #[cfg(test)]
@@ -74,12 +69,27 @@ mod tests {
     #[test]
     fn servers_are_written_as_hubble_has_them() {
         let socket = |path: &str| Ok(Server::Socket(path.into()));
-        let network = |address: &str| Ok(Server::Network(address.to_owned()));
+        let network = |address: &str, tls| Ok(Server::Network { address: address.to_owned(), tls });
         assert_eq!("unix:///run/x.sock".parse::<Server>(), socket("/run/x.sock"));
-        assert_eq!("10.0.0.1:4244".parse::<Server>(), network("10.0.0.1:4244"));
-        assert_eq!("tls://[fd00::1]:443".parse::<Server>(), network("[fd00::1]:443"));
+        assert_eq!("10.0.0.1:4244".parse::<Server>(), network("10.0.0.1:4244", None));
+        assert_eq!("tls://[fd00::1]:443".parse::<Server>(), network("[fd00::1]:443", Some(true)));
         for wrong in ["unix://x.sock", "relay", "relay:", "relay:0", ":4244", "relay:http"] {
             assert!(wrong.parse::<Server>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_is_secret_is_never_spoken_in_clear_and_nothing_is_ignored() {
+        let credentials = Credentials { authorities: Vec::new(), own: None };
+        let target = |text: &str, with: bool| {
+            let target = text.parse::<Server>().unwrap().target(with.then_some(&credentials), "*.x");
+            target.map(|target| target.server_name().map(str::to_owned)).map_err(|error| error.to_string())
+        };
+        assert_eq!(target("relay:80", false), Ok(None));
+        assert_eq!(target("relay:80", true), Ok(Some("any.x".to_owned())));
+        assert_eq!(target("tcp://relay:80", false), Ok(None));
+        assert_eq!(target("tls://relay:80", true), Ok(Some("any.x".to_owned())));
+        assert!(target("tls://relay:80", false).unwrap_err().contains("--tls"));
+        assert!(target("tcp://relay:80", true).unwrap_err().contains("in clear"));
     }
 }

@@ -185,14 +185,29 @@ fn flags() -> Vec<Flag> {
 
 /// Flags that ask by standing there.
 fn bare() -> [Flag; 3] {
-    let ipv4 = one("ipv4", "Only IPv4", |f, _| add(&mut f.ip_version, IpVersion::IPv4 as i32));
-    let ipv6 = one("ipv6", "Only IPv6", |f, _| add(&mut f.ip_version, IpVersion::IPv6 as i32));
-    let reply = one("reply", "Only replies", |f, _| add(&mut f.reply, true));
+    let ipv4 = one("ipv4", "Only IPv4", |f, v| add_if(v, &mut f.ip_version, IpVersion::IPv4 as i32));
+    let ipv6 = one("ipv6", "Only IPv6", |f, v| add_if(v, &mut f.ip_version, IpVersion::IPv6 as i32));
+    let reply = one("reply", "Only replies (=false: only what is none)", |f, v| {
+        f.reply.push(yes(v)?);
+        Ok(())
+    });
     [Flag { short: Some('4'), ..ipv4 }, Flag { short: Some('6'), ..ipv6 }, reply]
 }
 
-fn add<T>(list: &mut Vec<T>, value: T) -> Result<(), String> {
-    list.push(value);
+/// As Go's flags have it, and as it reads in words.
+fn yes(value: &str) -> Result<bool, String> {
+    match value {
+        "yes" | "true" | "1" => Ok(true),
+        "no" | "false" | "0" => Ok(false),
+        _ => Err("is neither true nor false".to_owned()),
+    }
+}
+
+/// `--ipv4=false` asks for nothing.
+fn add_if<T>(yes_or_no: &str, list: &mut Vec<T>, value: T) -> Result<(), String> {
+    if yes(yes_or_no)? {
+        list.push(value);
+    }
     Ok(())
 }
 
@@ -242,7 +257,13 @@ impl FromArgMatches for Filters {
 }
 
 fn read(matches: &ArgMatches) -> Result<Filters, String> {
-    let mut nots: Vec<usize> = matches.indices_of("not").into_iter().flatten().collect();
+    let mut nots = Vec::new();
+    let written = matches.get_many::<String>("not").into_iter().flatten();
+    for (place, value) in matches.indices_of("not").into_iter().flatten().zip(written) {
+        if yes(value).map_err(|why| format!("--not {value}: {why}"))? {
+            nots.push(place);
+        }
+    }
     let mut asked: Vec<(usize, &'static str, String, Adds)> = Vec::new();
     for flag in flags().into_iter().chain(bare()) {
         let places = matches.indices_of(flag.name).into_iter().flatten();
@@ -270,13 +291,11 @@ fn read(matches: &ArgMatches) -> Result<Filters, String> {
 struct Ends {
     source: FlowFilter,
     destination: FlowFilter,
-    is_asked: bool,
     is_either: bool,
 }
 
 impl Ends {
     fn add(&mut self, adds: &Adds, value: &str) -> Result<(), String> {
-        self.is_asked = true;
         let (source, destination) = match adds {
             Adds::One(add) => (add, add),
             Adds::Either(source, destination) => {
@@ -289,10 +308,11 @@ impl Ends {
     }
 
     fn finish(self) -> Vec<FlowFilter> {
-        match (self.is_asked, self.is_either) {
-            (false, _) => Vec::new(),
-            (true, false) => vec![self.source],
-            (true, true) => vec![self.source, self.destination],
+        match self.is_either {
+            true => vec![self.source, self.destination],
+            // What asks for nothing is no filter: in the list of what is left out it would be everything.
+            false if self.source == FlowFilter::default() => Vec::new(),
+            false => vec![self.source],
         }
     }
 }
@@ -445,6 +465,17 @@ mod tests {
         assert_eq!(filter.event_type, [EventTypeFilter { r#type: 4, match_sub_type: true, sub_type: 11 }]);
         assert!(filter.tcp_flags[0].syn && filter.tcp_flags[0].ack && !filter.tcp_flags[0].fin);
         assert_eq!(filters("--drop-reason-desc policy-denied").unwrap().white[0].drop_reason_desc, [133]);
+    }
+
+    #[test]
+    fn a_switch_that_is_off_asks_for_nothing_or_for_the_contrary() {
+        assert_eq!(filters("--reply").unwrap().white[0].reply, [true]);
+        assert_eq!(filters("--reply=false").unwrap().white[0].reply, [false]);
+        for nothing in ["--ipv4=false", "--not --ipv6=false", "--not=false --ipv4=false"] {
+            assert_eq!(filters(nothing).unwrap(), Filters::default(), "{nothing}");
+        }
+        assert_eq!(filters("--not=false --port 53").unwrap().black, []);
+        assert!(filters("--reply=perhaps").unwrap_err().contains("--reply"));
     }
 
     #[test]
