@@ -48,11 +48,16 @@ fn everything_that_is_known_of_a_flow_is_told() {
     let asked = ["--from-label", "app=monolith", "--to-label", "app=user-service", "--verdict", "forwarded"];
     let on_worker_1 = [&asked[..], &["--node-name", "worker-1", "--type", "trace"]].concat();
     let begins = |flow: &Value| flow["trace_reason"] == "NEW";
-    let mut found = Value::Null;
-    wait_until("the flow with its rule", PATIENCE, || {
+    let (mut found, mut begun) = (Value::Null, Value::Null);
+    // Names follow what they name by up to half a second, rules and Pods of other nodes by what the API takes.
+    wait_until("the flow with its rule and its names", PATIENCE, || {
         let _ = cluster.ask(From::Pod("monolith"), &["http", &url, "--count", "1", "--timeout", "700ms"]);
-        found = flows(&cluster, &on_worker_1).into_iter().rfind(begins).unwrap_or_default();
-        found["ingress_allowed_by"].is_array()
+        let last = |asked: &[&str]| flows(&cluster, asked).into_iter().rfind(begins).unwrap_or_default();
+        found = last(&on_worker_1);
+        begun = last(&[&asked[..], &["--node-name", "worker-2"]].concat());
+        let is_named =
+            |flow: &Value| flow["source"]["pod_name"].is_string() && flow["destination"]["pod_name"].is_string();
+        found["ingress_allowed_by"].is_array() && is_named(&found) && is_named(&begun)
     });
     assert!(observe(&cluster, &asked).contains("default/monolith"), "{}", observe(&cluster, &asked));
     let (source, destination) = (&found["source"], &found["destination"]);
@@ -77,8 +82,6 @@ fn everything_that_is_known_of_a_flow_is_told() {
     assert_eq!(found["ingress_allowed_by"], rule);
 
     // What begins at the monolith is told where it is, with what it belongs to.
-    let begun = flows(&cluster, &[&asked[..], &["--node-name", "worker-2"]].concat());
-    let begun = begun.iter().find(|flow| begins(flow)).expect("the same flow on its own node");
     assert_eq!(begun["source"]["workloads"], json!([{"name": "monolith", "kind": "Pod"}]), "{begun:#}");
     assert_eq!((&begun["traffic_direction"], &begun["egress_allowed_by"]), (&json!("EGRESS"), &Value::Null));
 
