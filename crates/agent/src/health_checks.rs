@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 
-/// What could not be listened at, in words, for status. Cheap to clone.
+/// What can't be served, in words, for status. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Trouble(Arc<Mutex<Vec<String>>>);
 
@@ -27,7 +27,7 @@ impl Trouble {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn set(&self, all: Vec<String>) {
+    pub(crate) fn set(&self, all: Vec<String>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = all;
     }
 }

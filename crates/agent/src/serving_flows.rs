@@ -3,12 +3,12 @@
 use crate::cli::AgentArgs;
 use crate::error::Error;
 use crate::events::CLUSTER;
-use flow_api::server::{self, About, Credentials, Peer, Peers, Way};
+use crate::health_checks::Trouble;
+use flow_api::server::{self, About, Listener, Peer, Peers};
 use model::{Node, NodeName};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
-use tokio::net::TcpListener;
+use tokio::net::UnixListener;
 
 /// What Hubble's clients are told about this node. There is one cluster, and it has Kubernetes' name for it.
 #[must_use]
@@ -34,43 +34,53 @@ pub fn peers<'a>(nodes: impl Iterator<Item = &'a Node>, port: u16) -> Peers {
     nodes.filter_map(peer).collect()
 }
 
-/// Starts to serve.
+/// Starts to serve, on a thread of its own: who reads flows does not hold the network up.
 ///
 /// # Errors
-/// When the socket or the certificates can't be had.
-pub fn start(args: &AgentArgs, own: &Node, node: &Arc<server::Node>) -> Result<(), Error> {
+/// When the socket can't be had. What keeps flows from the network is told in `trouble` and tried again.
+pub fn start(args: &AgentArgs, own: &Node, node: &Arc<server::Node>, trouble: &Trouble) -> Result<(), Error> {
+    let system = |source| Error::System { operation: "start a thread", source };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
     let path = args.state_dir.join("hubble.sock");
-    let listener = server::bind(&path).map_err(Error::file("listen at", &path))?;
-    serve(Way::Socket(listener), node.clone());
-    let (Some(folder), Some(address)) = (&args.hubble_tls, own.underlay()) else { return Ok(()) };
-    let credentials = Credentials {
-        certificate: read(folder, "tls.crt")?,
-        key: read(folder, "tls.key")?,
-        authorities: read(folder, "ca.crt")?,
+    let listener = {
+        let _inside = runtime.enter();
+        server::bind(&path).map_err(Error::file("listen at", &path))?
     };
-    let (address, node) = (SocketAddr::new(address, args.hubble_port), node.clone());
-    tokio::spawn(async move {
-        // The flows of a node are worth less than its network: it works on without.
-        match TcpListener::bind(address).await {
-            Ok(listener) => serve(Way::Network(listener, credentials), node),
-            Err(error) => tracing::error!("flows are not served at {address}: {error}"),
-        }
-    });
-    Ok(())
+    let (node, trouble) = (node.clone(), trouble.clone());
+    let network = args
+        .hubble_tls
+        .clone()
+        .zip(own.underlay())
+        .map(|(folder, address)| (folder, SocketAddr::new(address, args.hubble_port)));
+    let body = move || {
+        runtime.block_on(async {
+            tokio::join!(serve_socket(listener, node.clone()), async {
+                let Some((folder, address)) = network else { return };
+                server::serve_at(address, &folder, node, |why| tell(&trouble, why)).await;
+            })
+        });
+    };
+    let spawned = std::thread::Builder::new().name("hubble".to_owned()).stack_size(STACK).spawn(body);
+    spawned.map(drop).map_err(system)
 }
 
-fn serve(way: Way, node: Arc<server::Node>) {
-    tokio::spawn(async move {
-        if let Err(error) = server::serve(way, node, std::future::pending()).await {
-            tracing::error!("flows are not served any more: {error}");
-        }
-    });
+async fn serve_socket(listener: UnixListener, node: Arc<server::Node>) {
+    if let Err(error) = server::serve(Listener::Socket(listener), node, std::future::pending()).await {
+        tracing::error!("flows are not served any more: {error}");
+    }
 }
 
-fn read(folder: &Path, name: &str) -> Result<Vec<u8>, Error> {
-    let path = folder.join(name);
-    std::fs::read(&path).map_err(Error::file("read", &path))
+/// Once, not at each try.
+fn tell(trouble: &Trouble, why: Option<String>) {
+    let why = Vec::from_iter(why);
+    if trouble.now() != why {
+        why.iter().for_each(|why| tracing::warn!("{why}"));
+        trouble.set(why);
+    }
 }
+
+/// Bytes: TLS and the flows' filters go deeper than the agent's other threads.
+const STACK: usize = 2 * 1024 * 1024;
 
 /// Hubble's name for a node's certificate.
 fn server_name(node: &NodeName) -> String {

@@ -1,5 +1,6 @@
 //! The ways to a node or a relay, for those who ask.
 
+use crate::secret_file;
 use hyper_util::rt::TokioIo;
 use std::error::Error as _;
 use std::path::Path;
@@ -14,6 +15,17 @@ pub struct Credentials {
     pub authorities: Vec<u8>,
     /// The own certificate and its key; without one only those are asked who answer anybody.
     pub own: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Credentials {
+    /// From a folder that looks like a mounted Secret: `tls.crt`, `tls.key`, `ca.crt`.
+    ///
+    /// # Errors
+    /// When one of them can't be read; the error names it.
+    pub fn read(folder: &Path) -> std::io::Result<Self> {
+        let own = Some((secret_file(folder, "tls.crt")?, secret_file(folder, "tls.key")?));
+        Ok(Self { authorities: secret_file(folder, "ca.crt")?, own })
+    }
 }
 
 impl std::fmt::Debug for Credentials {

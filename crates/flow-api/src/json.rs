@@ -43,10 +43,14 @@ fn write_message(out: &mut String, message: &DynamicMessage) {
     out.push('}');
 }
 
-/// What is in an `Any`, if its type is one of ours; otherwise it is printed as the two fields that it is.
+/// What is in an `Any`, if its type is one of package `malla`: these hold no `Any` themselves, so that nobody can send one in
+/// one in one. Anything else is printed as the two fields that it is.
 fn unpacked(any: &DynamicMessage) -> Option<(String, DynamicMessage)> {
     let url = any.get_field_by_name("type_url")?.as_str()?.to_owned();
     let descriptor = pool().get_message_by_name(url.rsplit('/').next()?)?;
+    if descriptor.package_name() != "malla" {
+        return None;
+    }
     let value = any.get_field_by_name("value")?;
     let inner = DynamicMessage::decode(descriptor, value.as_bytes()?.clone()).ok()?;
     Some((url, inner))

@@ -10,7 +10,7 @@ use flow_api::observer::*;
 use flow_api::peer::peer_client::PeerClient;
 use flow_api::peer::{ChangeNotificationType, NotifyRequest};
 use flow_api::ring::{DEFAULT_CAPACITY, Event, What};
-use flow_api::server::{About, Node, Peer, Peers, Way, bind, serve};
+use flow_api::server::{About, Listener, Node, Peer, Peers, bind, serve};
 use prost_types::{FieldMask, Timestamp};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -48,7 +48,7 @@ fn start(capacity: usize) -> Running {
     let listener = bind(&folder.path().join("hubble.sock")).unwrap();
     let server = tokio::spawn({
         let node = node.clone();
-        async move { serve(Way::Socket(listener), node, std::future::pending()).await.unwrap() }
+        async move { serve(Listener::Socket(listener), node, std::future::pending()).await.unwrap() }
     });
     Running { node, folder, server }
 }

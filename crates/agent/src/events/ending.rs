@@ -7,7 +7,7 @@ use datapath_layouts::flow::{flow_flags, flow_state, half_state};
 use datapath_layouts::{DropReason, Event, EventKind, Flow, FlowKey};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use tokio::sync::mpsc;
 
 /// How the event's flow ended with it; `None`: it goes on, or nobody knows.
 #[must_use]
@@ -94,14 +94,14 @@ pub fn forgotten(key: &FlowKey, flow: &Flow, now_ns: u64, why: u8) -> Option<Eve
 /// Where the collector tells of what it forgets. Cheap to clone; never waits.
 #[derive(Clone, Debug)]
 pub struct Forgotten {
-    sender: SyncSender<Event>,
+    sender: mpsc::Sender<Event>,
     untold: Arc<AtomicU64>,
 }
 
 impl Forgotten {
     /// And the ring with these ends among its events.
     pub fn beside<R: Drain>(ring: R) -> (Self, Beside<R>) {
-        let (sender, receiver) = sync_channel(WAITING);
+        let (sender, receiver) = mpsc::channel(WAITING);
         let untold = Arc::new(AtomicU64::new(0));
         (Self { sender, untold: untold.clone() }, Beside { ring, receiver, untold })
     }
@@ -117,14 +117,15 @@ impl Forgotten {
 /// A ring, and what the collector tells beside it.
 pub struct Beside<R> {
     ring: R,
-    receiver: Receiver<Event>,
+    receiver: mpsc::Receiver<Event>,
     untold: Arc<AtomicU64>,
 }
 
 impl<R: Drain> Drain for Beside<R> {
     fn drain(&mut self, take: &mut dyn FnMut(&Event)) -> usize {
         let found = self.ring.drain(take);
-        found + self.receiver.try_iter().take(WAITING).map(|event| take(&event)).count()
+        let told = std::iter::from_fn(|| self.receiver.try_recv().ok()).take(WAITING);
+        found + told.map(|event| take(&event)).count()
     }
 
     fn lost(&mut self) -> u64 {
@@ -132,7 +133,8 @@ impl<R: Drain> Drain for Beside<R> {
     }
 }
 
-/// Ends that wait for the reader; about 5 MB when all are used, which one look of the collector may do.
+/// Ends that wait for the reader; about 6 MB when all are used, which one look of the collector may do. The memory is had
+/// only then.
 const WAITING: usize = 32 * 1024;
 
 const TCP: u8 = 6;

@@ -58,6 +58,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
                 state.tick();
                 ticked = Instant::now();
             }
+            () = tokio::time::sleep_until(state.names_due().into()) => state.freshen_names(),
         }
         if !ready && state.is_synced() {
             ready = true;

@@ -37,9 +37,6 @@ impl State {
         for node in self.nodes.values() {
             names.nodes.extend(node.addresses.iter().map(|a| (Address::from_ip(*a), node.name.clone())));
         }
-        if let (Some(port), Some(recent)) = (self.parts.hubble_port, self.parts.hub.recent()) {
-            recent.set_peers(serving_flows::peers(self.nodes.values(), port));
-        }
         let by_id: BTreeMap<u32, _> = self.services.balancer().ports().map(|(key, id)| (id, &key.service)).collect();
         for (key, frontend) in self.services.balancer().tables().frontends() {
             if let Some(service) = by_id.get(&frontend.service_id) {
@@ -58,6 +55,20 @@ impl State {
         *self.parts.names.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(names);
         self.names_are_old = false;
         self.names_due = since + NAMES.max(since.elapsed() * 100);
+    }
+
+    /// When names are made anew; far away while they are as they should be.
+    pub(super) fn names_due(&self) -> Instant {
+        if self.names_are_old && self.parts.hub.is_heard() { self.names_due } else { Instant::now() + FAR }
+    }
+
+    /// Where the flows of all nodes are, once all nodes are known: half of them would be taken for the cluster.
+    pub(super) fn tell_peers(&self) {
+        if let (Some(port), Some(recent), true) =
+            (self.parts.hubble_port, self.parts.hub.recent(), self.nodes.is_synced())
+        {
+            recent.set_peers(serving_flows::peers(self.nodes.values(), port));
+        }
     }
 
     fn pod_names(&self) -> HashMap<Address, ObjectName> {
@@ -92,6 +103,9 @@ fn depart(
     departed.retain(|address, (_, since)| !now.contains_key(address) && at.duration_since(*since) <= REMEMBERED);
     now.extend(departed.iter().map(|(address, (name, _))| (*address, name.clone())));
 }
+
+/// Something else happens before.
+const FAR: Duration = Duration::from_secs(3600);
 
 /// Longer than a flow of one voice lives, so that its end is told with the name.
 const REMEMBERED: Duration = Duration::from_secs(90);

@@ -89,7 +89,8 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     read_events(ring, &hub, &names, node)?;
     let neighbours_changed = watch_neighbours(facts.network.index)?;
     serve_cni(args, &network)?;
-    serving_flows::start(args, &own, &recent)?;
+    let flows_trouble = Trouble::default();
+    serving_flows::start(args, &own, &recent, &flows_trouble)?;
     let followers = Followers::new(followed(&datapath))?;
     let questions = serve_agent(server::bind(&args.state_dir.join("agent.sock"))?, &hub, followers);
     let (health, health_trouble) = (watch::Sender::default(), Trouble::default());
@@ -123,6 +124,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
         policy_room_told: node_conditions::start(client.clone(), args.node_name.clone()),
         health,
         health_trouble,
+        flows_trouble,
         hubble_port: args.hubble_tls.as_ref().map(|_| args.hubble_port),
         watches,
     })?;

@@ -101,6 +101,8 @@ pub struct Parts {
     pub health: watch::Sender<HealthChecks>,
     /// And where it can't.
     pub health_trouble: Trouble,
+    /// What keeps flows from the network.
+    pub flows_trouble: Trouble,
     /// Where nodes serve their flows to each other.
     pub hubble_port: Option<u16>,
     /// How the watches do.
@@ -196,6 +198,7 @@ impl State {
                         self.services.plan_again_where(|service| service.reported.contains_key(&difference.key));
                     }
                 }
+                self.tell_peers();
                 if listed {
                     // Who is named in a status may have gone while nobody looked.
                     self.services.plan_again_where(|service| !service.reported.is_empty());
@@ -458,10 +461,10 @@ impl State {
         }
     }
 
-    /// Whether something is to be tried again soon: what failed, or names that somebody waits for.
+    /// Whether something is to be tried again soon.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        !self.failures.is_empty() || self.names_are_old && self.parts.hub.is_heard()
+        !self.failures.is_empty()
     }
 
     /// Whether the API has told everything once, and it was planned.

@@ -168,6 +168,7 @@ fn fixture(backends: usize) -> Fixture {
         policy_room_told: watch::Sender::default(),
         health: watch::Sender::default(),
         health_trouble: Trouble::default(),
+        flows_trouble: Trouble::default(),
         hubble_port: None,
         watches: Watches::default(),
         adoption: Adoption::default(),

@@ -1,14 +1,17 @@
 //! What a node answers: `observer.Observer`, `peer.Peer`, gRPC health and reflection, over a unix socket, and over TCP to who
 //! has a certificate.
 
+mod admission;
 mod answers;
+mod network;
 mod observer;
 mod peer;
 mod socket;
 
+pub use network::serve_at;
 pub use observer::check;
 pub use peer::{Peer, Peers};
-pub use socket::{Credentials, Way, bind, serve, serve_observer};
+pub use socket::{Credentials, Listener, bind, serve, serve_observer};
 
 use crate::flow::{Flow, LostEvent, LostEventSource};
 use crate::ring::{Event, Ring, What};
@@ -38,7 +41,8 @@ pub struct About {
 pub struct Node {
     about: About,
     ring: Arc<Ring>,
-    peers: watch::Sender<Peers>,
+    /// `None`: not known yet.
+    peers: watch::Sender<Option<Peers>>,
     /// When a flow of each namespace was seen last: seconds since 1970.
     namespaces: Mutex<BTreeMap<String, i64>>,
     started: Instant,
@@ -51,7 +55,7 @@ impl Node {
         Self {
             about,
             ring: Arc::new(Ring::new(capacity)),
-            peers: watch::Sender::new(Peers::default()),
+            peers: watch::Sender::new(None),
             namespaces: Mutex::default(),
             started: Instant::now(),
         }
@@ -85,8 +89,8 @@ impl Node {
     /// The nodes of the cluster are these, from now on.
     pub fn set_peers(&self, peers: Peers) {
         self.peers.send_if_modified(|before| {
-            let changed = *before != peers;
-            *before = peers;
+            let changed = before.as_ref() != Some(&peers);
+            *before = Some(peers);
             changed
         });
     }

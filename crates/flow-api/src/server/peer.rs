@@ -32,15 +32,16 @@ impl PeerService for Service {
     async fn notify(&self, _: Request<NotifyRequest>) -> Result<Response<Self::NotifyStream>, Status> {
         // A slow client skips what lies between: it is told the difference to what it knows.
         let mut peers = self.0.peers.subscribe();
-        let known = peers.borrow_and_update().clone();
-        let told: VecDeque<_> = changes(&Peers::new(), &known).into();
+        peers.mark_changed();
+        let (known, told) = (Peers::new(), VecDeque::new());
         let stream = futures::stream::unfold((peers, known, told), |(mut peers, mut known, mut told)| async move {
             loop {
                 if let Some(change) = told.pop_front() {
                     return Some((Ok(change), (peers, known, told)));
                 }
                 peers.changed().await.ok()?;
-                let now = peers.borrow_and_update().clone();
+                // Nothing is told before it is known: an empty list would say that there is no node.
+                let Some(now) = peers.borrow_and_update().clone() else { continue };
                 told = changes(&known, &now).into();
                 known = now;
             }

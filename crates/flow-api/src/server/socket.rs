@@ -1,16 +1,16 @@
 //! The socket and the port, and all services on them.
 
-use super::{Node, observer, peer};
-use crate::DESCRIPTORS;
+use super::{Node, admission, observer, peer};
 use crate::observer::observer_server::{Observer, ObserverServer};
 use crate::peer::peer_server::PeerServer;
+use crate::{DESCRIPTORS, secret_file};
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
-use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
 /// Listens at the path, for root alone (mode 0600). A socket that an earlier process left is replaced in one step.
@@ -31,7 +31,7 @@ pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
 }
 
 /// Who serves over the network, and who may ask: whoever has a certificate of one of the authorities. All PEM.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// The own certificate.
     pub certificate: Vec<u8>,
@@ -39,6 +39,32 @@ pub struct Credentials {
     pub key: Vec<u8>,
     /// Certificates of authorities.
     pub authorities: Vec<u8>,
+}
+
+impl Credentials {
+    /// From a folder that looks like a mounted Secret: `tls.crt`, `tls.key`, `ca.crt`.
+    ///
+    /// # Errors
+    /// When one of them can't be read; the error names it.
+    pub fn read(folder: &Path) -> std::io::Result<Self> {
+        let file = |name| secret_file(folder, name);
+        Ok(Self { certificate: file("tls.crt")?, key: file("tls.key")?, authorities: file("ca.crt")? })
+    }
+
+    /// Whether they can be served with.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub(super) fn check(&self) -> Result<(), tonic::transport::Error> {
+        Server::builder().tls_config(self.tls()).map(drop)
+    }
+
+    fn tls(&self) -> ServerTlsConfig {
+        ServerTlsConfig::new()
+            .identity(Identity::from_pem(&self.certificate, &self.key))
+            .client_ca_root(Certificate::from_pem(&self.authorities))
+            .timeout(HANDSHAKE)
+    }
 }
 
 impl std::fmt::Debug for Credentials {
@@ -50,7 +76,7 @@ impl std::fmt::Debug for Credentials {
 
 /// Where clients come in.
 #[derive(Debug)]
-pub enum Way {
+pub enum Listener {
     /// At a socket that the file system guards.
     Socket(UnixListener),
     /// Over the network, with certificates on both sides.
@@ -61,9 +87,13 @@ pub enum Way {
 ///
 /// # Errors
 /// When clients can't be listened for any more, or the certificates can't be read.
-pub async fn serve(way: Way, node: Arc<Node>, stop: impl Future<Output = ()>) -> Result<(), tonic::transport::Error> {
+pub async fn serve(
+    listener: Listener,
+    node: Arc<Node>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), tonic::transport::Error> {
     let peers = PeerServer::new(peer::Service(node.clone())).max_decoding_message_size(LARGEST_REQUEST);
-    run(way, observer::Service(node), Some(peers), stop).await
+    run(listener, observer::Service(node), Some(peers), stop).await
 }
 
 /// The same for an observer of many nodes.
@@ -71,15 +101,15 @@ pub async fn serve(way: Way, node: Arc<Node>, stop: impl Future<Output = ()>) ->
 /// # Errors
 /// As for [`serve`].
 pub async fn serve_observer(
-    way: Way,
+    listener: Listener,
     observer: impl Observer,
     stop: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
-    run(way, observer, None, stop).await
+    run(listener, observer, None, stop).await
 }
 
 async fn run(
-    way: Way,
+    listener: Listener,
     observer: impl Observer,
     peers: Option<PeerServer<peer::Service>>,
     stop: impl Future<Output = ()>,
@@ -91,11 +121,8 @@ async fn run(
     }
     // One client can't have more than this at work at once.
     let mut server = Server::builder().max_concurrent_streams(128);
-    if let Way::Network(_, credentials) = &way {
-        let tls = ServerTlsConfig::new()
-            .identity(Identity::from_pem(&credentials.certificate, &credentials.key))
-            .client_ca_root(Certificate::from_pem(&credentials.authorities));
-        server = server.tls_config(tls)?.http2_keepalive_interval(Some(KEEP_ALIVE));
+    if let Listener::Network(_, credentials) = &listener {
+        server = server.tls_config(credentials.tls())?.http2_keepalive_interval(Some(KEEP_ALIVE));
     }
     let router = server
         .add_service(health)
@@ -104,9 +131,9 @@ async fn run(
         .add_service(ObserverServer::new(observer).max_decoding_message_size(LARGEST_REQUEST))
         .add_optional_service(peers);
     let served = async {
-        match way {
-            Way::Socket(listener) => router.serve_with_incoming(UnixListenerStream::new(listener)).await,
-            Way::Network(listener, _) => router.serve_with_incoming(TcpListenerStream::new(listener)).await,
+        match listener {
+            Listener::Socket(listener) => router.serve_with_incoming(UnixListenerStream::new(listener)).await,
+            Listener::Network(listener, _) => router.serve_with_incoming(admission::admit(listener)).await,
         }
     };
     // A client that follows never ends by itself: no graceful end.
@@ -131,6 +158,9 @@ const LARGEST_REQUEST: usize = 1 << 20;
 
 /// What Hubble calls its observer in health checks.
 const HUBBLES_NAME: &str = "hubble.server.Observer";
+
+/// Whoever connects and says nothing is not waited for.
+const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// A client whose machine has gone says nothing: it is asked now and then.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
