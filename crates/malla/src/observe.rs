@@ -1,6 +1,7 @@
 //! `malla observe`: flows of all nodes, by name, from Hubble's API; with the flags and the output of `hubble observe`.
 
 mod flags;
+mod why;
 
 use crate::agents::Selection;
 use crate::relay::sockets;
@@ -10,10 +11,10 @@ use clap::{Args, ValueEnum};
 use flags::Filters;
 use flow_api::client::Credentials;
 use flow_api::extension;
+use flow_api::observer::GetFlowsRequest;
 use flow_api::observer::get_flows_response::ResponseTypes;
 use flow_api::observer::observer_client::ObserverClient;
-use flow_api::observer::{GetFlowsRequest, GetFlowsResponse};
-use flow_api::print::{Colour, Form, Options, Printer, TimeFormat};
+use flow_api::print::{Colour, Form, Options, Printed, Printer, TimeFormat};
 use flow_api::relay::NodeState;
 use flow_relay::{Relay, Targets};
 use futures::StreamExt;
@@ -23,6 +24,7 @@ use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use tokio::sync::watch;
+use why::{Explained, Why};
 
 /// Examples under `--help`.
 pub const EXAMPLES: &str = "\
@@ -32,6 +34,7 @@ Examples:
   malla observe -f --verdict dropped -n shop            What is dropped in a namespace, as it happens
   malla observe --since 5m --to-service shop/cart -o json | jq .flow.source.pod_name
   malla observe --ip 10.244.1.7 --not --port 53 -o tab
+  malla observe -f --verdict dropped --why              And which rules that was, and what the maps say
 
 Exit status: 0 (also after Ctrl-C), 1 error, 2 wrong usage.";
 
@@ -82,6 +85,9 @@ pub struct ObserveArgs {
     /// Print which policies decided
     #[arg(long)]
     print_policy_names: bool,
+    /// Explain what policy dropped: by the rules and the real maps as they are now (see `malla policy explain`)
+    #[arg(long, conflicts_with = "server")]
+    why: bool,
     /// Print addresses rather than names
     #[arg(long)]
     numeric: bool,
@@ -166,6 +172,8 @@ async fn print(args: &ObserveArgs) -> anyhow::Result<()> {
             flows.map_err(|status| anyhow!("{}", status.message()))?.boxed()
         }
     };
+    let mut why = args.why.then(|| Why::new(args.selection.clone()));
+    let mut after_table = String::new();
     let (mut unavailable, mut heard) = (BTreeSet::new(), false);
     while let Some(answer) = answers.next().await {
         let answer = answer.map_err(|status| anyhow!("{}", status.message()))?;
@@ -180,17 +188,47 @@ async fn print(args: &ObserveArgs) -> anyhow::Result<()> {
                 bail!("no node answers: {}", status.message);
             }
         }
-        if !show(&mut printer, &answer) {
+        let explained = match (why.take(), &answer.response_types) {
+            (Some(mut asking), Some(ResponseTypes::Flow(flow))) => {
+                let flow = flow.clone();
+                // It asks agents and maps, and may wait for a change to settle.
+                let asked = tokio::task::spawn_blocking(move || (asking.explain(&flow), asking));
+                let (explained, asking) = asked.await.context("explain a drop")?;
+                why = Some(asking);
+                explained
+            }
+            (asking, _) => {
+                why = asking;
+                None
+            }
+        };
+        let mut printed = printer.print(&answer);
+        if let Some(explained) = explained {
+            match args.output {
+                Style::Jsonpb => add_to_json(&mut printed.out, &explained),
+                Style::Tab if explained.is_known => {}
+                Style::Tab => after_table.push_str(&explained.text),
+                _ if explained.is_known => printed.out.push_str("  why: as above\n"),
+                _ => printed.out.push_str(&explained.text),
+            }
+        }
+        if !show(&printed) {
             return Ok(());
         }
     }
-    let _ = std::io::stdout().write_all(printer.finish().as_bytes());
+    let _ = std::io::stdout().write_all((printer.finish() + &after_table).as_bytes());
     Ok(())
 }
 
+/// As a field of its own beside Hubble's.
+fn add_to_json(line: &mut String, explained: &Explained) {
+    if let Some(end) = line.rfind('}') {
+        line.insert_str(end, &format!(",\"why\":{}", explained.json));
+    }
+}
+
 /// `false`: whoever reads us has gone, which is an end like any other.
-fn show(printer: &mut Printer, answer: &GetFlowsResponse) -> bool {
-    let printed = printer.print(answer);
+fn show(printed: &Printed) -> bool {
     let _ = std::io::stderr().write_all(printed.err.as_bytes());
     let mut out = std::io::stdout();
     out.write_all(printed.out.as_bytes()).and_then(|()| out.flush()).is_ok()

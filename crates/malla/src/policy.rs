@@ -3,14 +3,14 @@
 mod check;
 mod cluster;
 mod document;
-mod explain;
+pub mod explain;
 mod finding;
 mod kinds;
 mod load;
 mod matrix;
 mod overlap;
 mod place;
-mod port;
+pub mod port;
 mod prove;
 mod real;
 mod report;

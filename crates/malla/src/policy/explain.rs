@@ -111,6 +111,7 @@ fn once(selection: &Selection, question: &Question<'_>) -> anyhow::Result<Answer
         Some(service) => endpoints(&all, &names, service, question.port)?,
         None => match names.find(question.to)? {
             Some(places) => places,
+            None if question.to.starts_with("pod:") => bail!("there is no Pod {:?} any more", question.to),
             None => endpoints(&all, &names, question.to, question.port)?,
         },
     };

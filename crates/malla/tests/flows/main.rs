@@ -26,9 +26,14 @@ fn observe(cluster: &Cluster, arguments: &[&str]) -> String {
 
 /// The same as JSON: one answer per line.
 fn flows(cluster: &Cluster, arguments: &[&str]) -> Vec<Value> {
+    flows_with(cluster, arguments).iter().map(|answer| answer["flow"].clone()).collect()
+}
+
+/// With what stands beside the flow.
+fn flows_with(cluster: &Cluster, arguments: &[&str]) -> Vec<Value> {
     let said = observe(cluster, &[&["--all", "-o", "json"], arguments].concat());
     let read = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-    said.lines().map(read).map(|answer: Value| answer["flow"].clone()).filter(|flow| !flow.is_null()).collect()
+    said.lines().map(read).filter(|answer: &Value| !answer["flow"].is_null()).collect()
 }
 
 fn up() -> Cluster {
@@ -106,6 +111,20 @@ fn denied(cluster: &Cluster) {
     assert_eq!(flow["ingress_denied_by"][0]["name"], "only-monolith", "{flow:#}");
     assert_eq!((&flow["egress_denied_by"], &flow["ingress_allowed_by"]), (&Value::Null, &Value::Null), "{flow:#}");
     assert!(flows(cluster, &["--from-pod", "default/near", "--to-port", "8080", "--verdict", "forwarded"]).is_empty());
+
+    // And why, by the rules and by the maps.
+    let asked = ["--from-pod", "default/near", "--verdict", "dropped", "--why"];
+    let said = observe(cluster, &[&["--all"], &asked[..]].concat());
+    let pod = flow["destination"]["pod_name"].as_str().unwrap();
+    for part in [&format!("why: default/near -> default/{pod} tcp/8080: DENIED"), "only-monolith", "(agree)"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(said.matches("DENIED").count() <= 2, "the same is not told for every packet: {said}");
+    let said = flows_with(cluster, &asked);
+    let why = &said.last().unwrap()["why"];
+    assert_eq!((&why["allowed"], &why["drift"]), (&json!(false), &json!(false)), "{why:#}");
+    let forwarded = flows_with(cluster, &["--from-pod", "default/monolith", "--verdict", "forwarded", "--why"]);
+    assert!(!forwarded.is_empty() && forwarded.iter().all(|answer| answer["why"].is_null()), "{forwarded:#?}");
 }
 
 #[test]
