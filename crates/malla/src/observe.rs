@@ -8,9 +8,10 @@ use crate::relay::sockets;
 use crate::server_address::Server;
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, ValueEnum};
-use flags::Filters;
+pub use flags::Filters;
 use flow_api::client::Credentials;
 use flow_api::extension;
+use flow_api::flow::Flow;
 use flow_api::observer::GetFlowsRequest;
 use flow_api::observer::get_flows_response::ResponseTypes;
 use flow_api::observer::observer_client::ObserverClient;
@@ -288,8 +289,62 @@ impl ObserveArgs {
     }
 }
 
+/// What all nodes still have.
+pub struct Told {
+    pub flows: Vec<Flow>,
+    /// Events that nobody can tell.
+    pub lost: u64,
+    /// Nodes that could not be asked, and why.
+    pub missing: Vec<String>,
+}
+
+/// Asks all nodes for what they still have of a time, with how flows ended.
+///
+/// # Errors
+/// When no node answers, or one refuses the request.
+pub fn all(
+    selection: &Selection,
+    (since, until): (Option<Timestamp>, Option<Timestamp>),
+    filters: &Filters,
+) -> anyhow::Result<Told> {
+    let targets = sockets(selection.agents()?);
+    let total = targets.len();
+    let request = GetFlowsRequest {
+        since,
+        until,
+        whitelist: filters.white.clone(),
+        blacklist: filters.black.clone(),
+        extensions: Some(extension::asked()),
+        ..GetFlowsRequest::default()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (_targets, watched) = watch::channel(targets);
+        let flows = Relay::new(watched, None).flows(request);
+        let mut answers = flows.map_err(|status| anyhow!("{}", status.message()))?;
+        let mut told = Told { flows: Vec::new(), lost: 0, missing: Vec::new() };
+        while let Some(answer) = answers.next().await {
+            match answer.map_err(|status| anyhow!("{}", status.message()))?.response_types {
+                Some(ResponseTypes::Flow(flow)) => told.flows.push(flow),
+                Some(ResponseTypes::LostEvents(lost)) => told.lost += lost.num_events_lost,
+                Some(ResponseTypes::NodeStatus(status)) if status.state_change() != NodeState::NodeConnected => {
+                    told.missing.push(format!("{}: {}", status.node_names.join(", "), status.message));
+                }
+                _ => {}
+            }
+        }
+        if told.missing.len() >= total {
+            bail!("no node answers: {}", told.missing.join("; "));
+        }
+        Ok(told)
+    })
+}
+
 /// A time, or so long before now.
-fn moment(text: &str) -> Result<Timestamp, String> {
+///
+/// # Errors
+/// In words: it is neither.
+pub fn moment(text: &str) -> Result<Timestamp, String> {
     let time = match text.parse::<jiff::Timestamp>() {
         Ok(time) => time,
         Err(_) => {

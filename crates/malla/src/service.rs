@@ -2,6 +2,7 @@
 
 mod explain;
 mod maglev;
+mod map;
 mod maps;
 pub mod tables;
 
@@ -23,7 +24,9 @@ Examples:
   malla service backends -o json                       Every endpoint of every Service
   malla service maglev spink                           How a Maglev table shares the flows, and whether nodes agree
   malla service explain 203.0.113.2:40000 172.18.0.3:30080 --node worker-1
-                                                       Which backend that flow gets there, by the real maps";
+                                                       Which backend that flow gets there, by the real maps
+  malla service map --since 5m                         Who talks to whom, from the flows that the nodes have seen
+  malla service map -n shop -o svg > shop.svg          The same of a namespace, as a picture";
 
 /// Arguments of `malla service`.
 #[derive(Args, Debug)]
@@ -44,6 +47,8 @@ enum What {
     Maglev(Named),
     /// Which backend a client gets on a node, and why: read from the real maps
     Explain(Explain),
+    /// Who talks to whom, from the flows that the nodes have seen
+    Map(map::MapArgs),
 }
 
 #[derive(Args, Debug)]
@@ -109,6 +114,7 @@ pub fn run(args: &ServiceArgs) -> anyhow::Result<()> {
             let report = maglev::report(&named.ask()?, |node| maps::open(&folders, node))?;
             print(named.common.output, &report, || maglev::table(&report))
         }
+        What::Map(args) => map::run(args),
         What::Explain(explain) => {
             let mut all = Vec::new();
             for (node, folder) in folders(&explain.common.selection)? {

@@ -91,6 +91,7 @@ fn everything_that_is_known_of_a_flow_is_told() {
     assert_eq!((&begun["traffic_direction"], &begun["egress_allowed_by"]), (&json!("EGRESS"), &Value::Null));
 
     denied(&cluster);
+    mapped(&cluster);
     let others = ["--from-label", "app=monolith", "--to-label", "app=nobody"];
     assert_eq!(observe(&cluster, &others), "");
 }
@@ -125,6 +126,34 @@ fn denied(cluster: &Cluster) {
     assert_eq!((&why["allowed"], &why["drift"]), (&json!(false), &json!(false)), "{why:#}");
     let forwarded = flows_with(cluster, &["--from-pod", "default/monolith", "--verdict", "forwarded", "--why"]);
     assert!(!forwarded.is_empty() && forwarded.iter().all(|answer| answer["why"].is_null()), "{forwarded:#?}");
+}
+
+/// Who has talked to whom by now.
+fn mapped(cluster: &Cluster) {
+    let map = |arguments: &[&str]| {
+        let mut command = Command::new(malla_path());
+        command.args(["service", "map", "--lab", &cluster.name]).args(arguments).env_remove("MALLA_LAB");
+        text(&command.output().unwrap())
+    };
+    let graph: Value = serde_json::from_str(&map(&["-o", "json"])).unwrap();
+    let edges = graph["edges"].as_array().unwrap();
+    let between = |from: &str, to: &str| {
+        let found = edges.iter().find(|edge| edge["from"]["name"] == from && edge["to"]["name"] == to);
+        found.unwrap_or_else(|| panic!("{from} -> {to}: {graph:#}"))
+    };
+    let called = between("default/monolith", "default/user-service");
+    assert_eq!((&called["port"], &called["to"]["kind"]), (&json!("tcp/8080"), &json!("Deployment")), "{called:#}");
+    assert!(called["begun"].as_u64().unwrap() > 0 && called["dropped"] == 0, "{called:#}");
+    let denied = between("default/near", "default/user-service");
+    assert_eq!(denied["reasons"], json!(["POLICY_DENIED"]), "{denied:#}");
+    assert!(
+        edges.iter().all(|edge| edge["from"]["name"] != "default/user-service"),
+        "answers begin nothing: {graph:#}"
+    );
+    // Filters narrow it.
+    let narrowed: Value = serde_json::from_str(&map(&["-o", "json", "--verdict", "dropped"])).unwrap();
+    assert!(narrowed["edges"].as_array().unwrap().iter().all(|edge| edge["begun"] == 0), "{narrowed:#}");
+    assert!(map(&[]).contains("default/monolith") && map(&["-o", "svg"]).starts_with("<svg"));
 }
 
 #[test]
