@@ -211,13 +211,13 @@ pub(super) mod tests {
             flows.push(flow(pod(front), own("back-1"), 8080, into));
         }
         let ended = Ended { forward_bytes: 100, reply_bytes: 900, ..Ended::default() };
-        let end = |from, to, direction| Flow {
-            trace_reason: 0,
-            extensions: Some(extension::pack(&ended)),
-            ..flow(from, to, 8080, direction)
-        };
-        flows.push(end(own("front-1"), pod("back-1"), out));
-        flows.push(end(pod("front-1"), own("back-1"), into));
+        let end = |flow: Flow| Flow { trace_reason: 0, extensions: Some(extension::pack(&ended)), ..flow };
+        flows.push(end(flow(own("front-1"), pod("back-1"), 8080, out)));
+        // The other node tells it by the last packet, which was an answer.
+        let back = |tcp| Layer4 { protocol: Some(Protocol::Tcp(tcp)) };
+        let answered = back(Tcp { source_port: 8080, destination_port: 40_000, ..Tcp::default() });
+        let answer = |from, to| Flow { is_reply: Some(true), l4: Some(answered.clone()), ..flow(from, to, 0, into) };
+        flows.push(end(answer(own("back-1"), pod("front-1"))));
         let denied = Flow {
             verdict: Verdict::Dropped as i32,
             drop_reason_desc: DropReason::PolicyDenied as i32,
@@ -226,11 +226,7 @@ pub(super) mod tests {
         };
         flows.extend([denied.clone(), denied]);
         // An answer begins nothing, and leads nowhere else.
-        let mut answer = flow(own("back-1"), pod("front-1"), 40_000, out);
-        answer.is_reply = Some(true);
-        let tcp = Tcp { source_port: 8080, destination_port: 40_000, ..Tcp::default() };
-        answer.l4 = Some(Layer4 { protocol: Some(Protocol::Tcp(tcp)) });
-        flows.push(answer);
+        flows.push(answer(own("back-1"), pod("front-1")));
         Graph::of(&flows)
     }
 
