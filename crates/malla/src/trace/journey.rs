@@ -223,7 +223,7 @@ fn end(gathered: &Gathered, ways: &[Way]) -> End {
         (_, _) if refused.is_some() => refusal(refused),
         (None, Some(_)) => answered(ended, dropped),
         (Some(Err(_)), Some(_)) if dropped.is_some() => died(dropped),
-        (Some(Err(why)), Some(_)) => unheard(why, replies().last()),
+        (Some(Err(why)), Some(_)) => unheard(why, replies().next_back()),
         (_, None) => unanswered(gathered, ways),
     }
 }
