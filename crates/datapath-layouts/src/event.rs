@@ -89,8 +89,6 @@ pub mod event_flags {
     pub const FRAGMENT: u8 = 16;
     /// The program's direction: into a Pod (ingress at the endpoint).
     pub const INGRESS: u8 = 32;
-    /// Told because somebody follows this packet.
-    pub const FOLLOWED: u8 = 64;
 }
 
 /// How an end of a flow is known: [`Event::reason`] of [`EventKind::EndOfFlow`].
@@ -173,7 +171,7 @@ layout! {
         pub tcp_flags_forward: u8,
         /// End of flow: every TCP flag of the responder.
         pub tcp_flags_reply: u8,
-        /// Zero.
-        pub reserved: [u8; 2],
+        /// Who follows this packet: one bit per place in [`crate::Followed`]; 0 = nobody.
+        pub followed: u16,
     }
 }

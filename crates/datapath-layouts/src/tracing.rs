@@ -36,7 +36,7 @@ layout! {
     pub struct Followed, 328 {
         /// One bit per end, [`Followed::bit`] of its port: what no bit speaks for costs one comparison.
         pub ports: u64,
-        /// The ends; the first empty place ends the list.
+        /// The ends, each at its own place for as long as it is followed; places between them may be empty.
         pub ends: [FollowedEnd; FOLLOWED_ENDS],
     }
 }
@@ -49,36 +49,36 @@ impl Followed {
         1 << (port & 63)
     }
 
-    /// The value for these ends; those that find no place are left out.
+    /// The value with these ends at these places; those that find no place are left out.
     #[must_use]
     pub fn of(ends: &[FollowedEnd]) -> Self {
         let mut all = Self::ZERO;
-        for (place, end) in all.ends.iter_mut().zip(ends) {
+        for (place, end) in all.ends.iter_mut().zip(ends).filter(|(_, end)| end.protocol != 0) {
             all.ports |= Self::bit(end.port);
             *place = *end;
         }
         all
     }
 
-    /// Whether this end is followed.
+    /// At which places this end is followed: one bit each, the first place's the lowest. Whoever follows hears of his own
+    /// bit alone, so that two who follow at the same time are not told each other's packets.
     #[must_use]
     #[inline(always)]
-    pub fn holds(&self, address: &Address, port: u16, protocol: u8) -> bool {
-        if self.ports & Self::bit(port) == 0 {
-            return false;
+    pub fn places(&self, address: &Address, port: u16, protocol: u8) -> u16 {
+        let mut places = 0;
+        // Protocol 0 is that of an empty place.
+        if protocol == 0 || self.ports & Self::bit(port) == 0 {
+            return places;
         }
         let mut at = 0;
         while at < FOLLOWED_ENDS {
             let end = &self.ends[at];
-            if end.protocol == 0 {
-                return false;
-            }
             if end.port == port && end.protocol == protocol && end.address.same(address) {
-                return true;
+                places |= 1 << at;
             }
             at += 1;
         }
-        false
+        places
     }
 }
 
@@ -91,17 +91,27 @@ mod tests {
     #[test]
     fn an_end_is_its_address_port_and_protocol() {
         let followed = Followed::of(&[FollowedEnd::new(CLIENT, 40_000, 6), FollowedEnd::new(CLIENT, 40_001, 17)]);
-        assert!(followed.holds(&CLIENT, 40_000, 6) && followed.holds(&CLIENT, 40_001, 17));
-        assert!(!followed.holds(&CLIENT, 40_000, 17) && !followed.holds(&CLIENT, 40_001, 6));
-        assert!(!followed.holds(&CLIENT, 40_064, 6), "the same bit, another port");
-        assert!(!followed.holds(&Address::from_v4([172, 18, 0, 2]), 40_000, 6));
-        assert!(!Followed::ZERO.holds(&Address::ZERO, 0, 0), "nobody is followed");
+        let places = |address: &Address, port, protocol| followed.places(address, port, protocol);
+        assert_eq!((places(&CLIENT, 40_000, 6), places(&CLIENT, 40_001, 17)), (1, 2));
+        assert_eq!((places(&CLIENT, 40_000, 17), places(&CLIENT, 40_001, 6)), (0, 0));
+        assert_eq!(places(&CLIENT, 40_064, 6), 0, "the same bit, another port");
+        assert_eq!(places(&Address::from_v4([172, 18, 0, 2]), 40_000, 6), 0);
+        assert_eq!(Followed::ZERO.places(&Address::ZERO, 0, 0), 0, "nobody is followed");
+    }
+
+    #[test]
+    fn an_end_keeps_its_place_and_may_have_two() {
+        let end = FollowedEnd::new(CLIENT, 64, 6);
+        let followed = Followed::of(&[FollowedEnd::ZERO, end, FollowedEnd::ZERO, end]);
+        assert_eq!(followed.places(&CLIENT, 64, 6), 0b1010);
+        assert_eq!(followed.places(&Address::ZERO, 0, 0), 0, "an empty place is nobody's");
+        assert_eq!(followed.ports, 1, "and no port's");
     }
 
     #[test]
     fn what_finds_no_place_is_left_out() {
         let many: [FollowedEnd; 20] = core::array::from_fn(|at| FollowedEnd::new(CLIENT, at as u16, 6));
         let followed = Followed::of(&many);
-        assert!(followed.holds(&CLIENT, 15, 6) && !followed.holds(&CLIENT, 16, 6));
+        assert_eq!((followed.places(&CLIENT, 15, 6), followed.places(&CLIENT, 16, 6)), (1 << 15, 0));
     }
 }

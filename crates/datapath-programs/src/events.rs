@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use datapath_layouts::event::event_flags;
-use datapath_layouts::{Address, DropReason, Event, EventKind, Flow, Followed, ObservationPoint, stats};
+use datapath_layouts::{Address, DropReason, Event, EventKind, Flow, ObservationPoint, stats};
 use packet_headers::flags;
 
 use crate::config::config;
@@ -38,9 +38,6 @@ fn emit(skb: Skb, s: &Scratch, kind: EventKind, reason: u32, flow: Option<&Flow>
     }
     if s.original_port != 0 {
         marks |= event_flags::TRANSLATED;
-    }
-    if s.followed != 0 {
-        marks |= event_flags::FOLLOWED;
     }
     let event = entry.as_mut_ptr();
     // SAFETY: the ring gave room for one whole event, and every field is written; in place, because a copy of it
@@ -92,16 +89,26 @@ fn emit(skb: Skb, s: &Scratch, kind: EventKind, reason: u32, flow: Option<&Flow>
         (*event).icmp_code = h.icmp_code;
         (*event).flags = marks;
         (*event).cpu = bpf_get_smp_processor_id() as u16;
-        (*event).reserved = [0; 2];
+        (*event).followed = s.followed;
     }
     // The reader polls by time; a wake-up per event would cost more than the event.
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
     count(stats::EVENTS_WRITTEN, 1, 0);
 }
 
+/// A call to a service that a socket hook refused.
+pub struct Call {
+    pub netns_cookie: u64,
+    pub to: Address,
+    pub port: u16,
+    /// The socket's own port, where it has one already; otherwise 0.
+    pub own_port: u16,
+    pub transport: u8,
+}
+
 /// A socket hook refused a call to a service: no packet will tell of it.
 #[inline(never)]
-pub fn call_refused(netns_cookie: u64, to: &Address, port: u16, transport: u8, reason: u32) {
+pub fn call_refused(call: &Call, reason: u32) {
     count(reason, 1, 0);
     let Some(mut entry) = EVENTS.reserve::<Event>(0) else {
         count(stats::EVENTS_LOST, 1, 0);
@@ -117,13 +124,14 @@ pub fn call_refused(netns_cookie: u64, to: &Address, port: u16, transport: u8, r
             i += 1;
         }
         (*event).time_ns = bpf_ktime_get_ns();
-        (*event).destination = *to;
-        (*event).netns_cookie = netns_cookie;
-        (*event).destination_port = port;
+        (*event).destination = call.to;
+        (*event).netns_cookie = call.netns_cookie;
+        (*event).source_port = call.own_port;
+        (*event).destination_port = call.port;
         (*event).kind = EventKind::Drop as u8;
         (*event).point = ObservationPoint::FromEndpoint as u8;
         (*event).reason = reason as u8;
-        (*event).protocol = transport;
+        (*event).protocol = call.transport;
         (*event).cpu = bpf_get_smp_processor_id() as u16;
     }
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
@@ -170,26 +178,30 @@ pub fn end_of_flow(skb: Skb, s: &mut Scratch, flow: &Flow, reset: bool) {
     emit(skb, s, EventKind::EndOfFlow, 0, Some(flow));
 }
 
-/// Whether somebody follows the packet at hand, by one of its ends as they now stand (for an ICMP error: of the packet that
-/// it quotes).
+/// Who follows the packet at hand, by one of its ends as they now stand (for an ICMP error: of the packet that it quotes).
 #[inline(always)]
 pub fn follow(s: &mut Scratch) {
     // SAFETY: a map value; a change of it by the agent at the same time may miss this packet, or tell one too many.
     let Some(followed) = FOLLOWED.get_ptr(0).map(|f| unsafe { &*f }) else { return };
     if followed.ports != 0 {
-        s.followed |= is_followed(s, followed);
+        s.followed |= followed_at() as u16;
     }
 }
 
+/// At which places. A global function, which the verifier goes through once: each end may or may not be one of sixteen.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn is_followed(s: &Scratch, followed: &Followed) -> u8 {
-    let h = &s.headers;
-    let own = followed.holds(&h.source, h.source_port, h.protocol)
-        || followed.holds(&h.destination, h.destination_port, h.protocol);
-    let quoted = h.is(flags::ICMP_ERROR)
-        && (followed.holds(&h.inner_source, h.inner_source_port, h.inner_protocol)
-            || followed.holds(&h.inner_destination, h.inner_destination_port, h.inner_protocol));
-    u8::from(own || quoted)
+pub extern "C" fn followed_at() -> u32 {
+    let (Some(s), Some(followed)) = (Scratch::current(), FOLLOWED.get_ptr(0)) else { return 0 };
+    // SAFETY: as above.
+    let (h, followed) = (&s.headers, unsafe { &*followed });
+    let mut places = followed.places(&h.source, h.source_port, h.protocol)
+        | followed.places(&h.destination, h.destination_port, h.protocol);
+    if h.is(flags::ICMP_ERROR) {
+        places |= followed.places(&h.inner_source, h.inner_source_port, h.inner_protocol)
+            | followed.places(&h.inner_destination, h.inner_destination_port, h.inner_protocol);
+    }
+    u32::from(places)
 }
 
 /// A packet that somebody follows came to this program, as it was.

@@ -69,8 +69,8 @@ pub struct Scratch {
     pub source_kind: u8,
     /// 1: a service's address, but not one of its ports.
     pub unused_port: u8,
-    /// 1: somebody follows this packet.
-    pub followed: u8,
+    /// Who follows this packet: bits as in `Event::followed`.
+    pub followed: u16,
 }
 
 impl Scratch {

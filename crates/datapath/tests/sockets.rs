@@ -18,7 +18,9 @@ use datapath_layouts::service::{
     FRONTEND_LOCAL_EXTERNAL, FRONTEND_LOCAL_INTERNAL, FRONTEND_MAGLEV, FRONTEND_MAGLEV_EXTERNAL,
     FRONTEND_SOURCE_RANGES, MAGLEV_SIZE,
 };
-use datapath_layouts::{AffinityKey, AffinityMemberKey, Frontend, FrontendKey, MaglevTable, Routing, SourceRangeKey};
+use datapath_layouts::{
+    AffinityKey, AffinityMemberKey, DropReason, Frontend, FrontendKey, MaglevTable, Routing, SourceRangeKey,
+};
 use netlink::{AddressOptions, Netlink};
 use network_namespace::NetNs;
 
@@ -269,15 +271,21 @@ fn several_backends(datapath: &Datapath) {
     }
 }
 
-/// "Connection refused" at once, for TCP and UDP, and without anything being sent.
+/// "Connection refused" at once, for TCP and UDP, and without anything being sent. It is told with the socket's own port.
 fn without_backends(datapath: &Datapath) {
+    let mut events = datapath.events().unwrap();
     for f in BOTH {
         put_service(datapath.maps(), f, &[]);
         let service = SocketAddr::from((f.service(), SERVICE_PORT));
         assert_eq!(TcpStream::connect(service).unwrap_err().kind(), ErrorKind::ConnectionRefused);
         let client = UdpSocket::bind(any_port(f)).unwrap();
         assert_eq!(client.send_to(b"?", service).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        events.drain(|_| {});
         assert_eq!(client.connect(service).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        let mut told = Vec::new();
+        events.drain(|event| told.push((event.reason, event.source_port, event.netns_cookie)));
+        let port = client.local_addr().unwrap().port();
+        assert_eq!(told, [(DropReason::NoBackend as u8, port, netns_cookie())]);
     }
 }
 

@@ -18,7 +18,7 @@ use bench::world::{
 };
 use datapath::{XdpMode, sys};
 use datapath_layouts::service::FRONTEND_DSR;
-use datapath_layouts::{Frontend, FrontendKey, identity, stats};
+use datapath_layouts::{EventKind, Followed, FollowedEnd, Frontend, FrontendKey, ObservationPoint, identity, stats};
 use netlink::Netlink;
 
 /// A node whose XDP program runs in the driver. The other end's lives as long as what is given back.
@@ -80,7 +80,7 @@ fn in_the_driver_of_a_veth() {
     let other = socket_in(&t.wire, (V4.other_node(), VXLAN_PORT));
     for f in BOTH {
         datagrams(&t, f, &other);
-        a_connection(&t, f, &other);
+        a_connection(&mut t, f, &other);
     }
     // The next agent takes the program over in place.
     t.kill_agent();
@@ -116,7 +116,7 @@ fn datagrams(t: &Topology, f: Family, other: &UdpSocket) {
 }
 
 /// Back through the entry node: tc opens the connection, XDP sends its data on, translated.
-fn a_connection(t: &Topology, f: Family, other: &UdpSocket) {
+fn a_connection(t: &mut Topology, f: Family, other: &UdpSocket) {
     serve(t, f, 0);
     let connecting = t.wire.run(|| spawn_connect(f)).unwrap();
     let syn = receive(other);
@@ -142,9 +142,20 @@ fn a_connection(t: &Topology, f: Family, other: &UdpSocket) {
         answer(ACK, 5001, word(&data, 4).wrapping_add(text.len() as u32));
     }
     assert!(sent_on(t) - before >= 2, "the data went by XDP: {}", sent_on(t) - before);
+    // What somebody follows XDP leaves to tc, which tells of it.
+    let (before, maps) = (sent_on(t), t.datapath().maps());
+    let end = FollowedEnd::new(f.world().into(), client_port, TCP);
+    maps.followed.insert(&0, &Followed::of(&[FollowedEnd::ZERO, end])).unwrap();
+    t.forget_events();
+    client.write_all(b"followed").unwrap();
+    receive(other);
+    assert_eq!(sent_on(t), before, "not by XDP");
+    let told = t.event(|e| e.kind == EventKind::Trace as u8 && e.source_port == client_port).expect("it is told");
+    assert_eq!((told.followed, told.point), (1 << 1, ObservationPoint::FromNetwork as u8));
+    t.datapath().maps().followed.insert(&0, &Followed::ZERO).unwrap();
     // A reset ends it, by tc; the client hears it from the address that it called.
     let packet = Packet::tcp((f.remote(), TARGET_PORT), (f.world(), client_port), RST | ACK);
-    send_frame(other, V4.node(), REMOTE_IDENTITY, &packet.numbers(5001, word(&ack, 4).wrapping_add(26)));
+    send_frame(other, V4.node(), REMOTE_IDENTITY, &packet.numbers(5001, word(&ack, 4).wrapping_add(34)));
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     assert_eq!(client.read(&mut [0; 9]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
 }

@@ -5,6 +5,7 @@
 use std::{
     io::{self, ErrorKind},
     net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::PermissionsExt,
     time::Duration,
 };
 
@@ -238,7 +239,8 @@ async fn a_connection_waits_for_whoever_follows_it_and_is_told_to_its_end() {
     let inside = Inside::new();
     let server = inside.tcp_server();
     let folder = tempfile::tempdir().unwrap();
-    let _tap = inside.tap.serve(&folder.path().join("tap")).unwrap();
+    let listener = Tap::listen(&folder.path().join("tap")).unwrap();
+    let tap = tokio::spawn(inside.tap.clone().serve(listener));
     let (lines, mut answers) = UnixStream::connect(folder.path().join("tap")).await.unwrap().into_split();
     let mut lines = BufReader::new(lines).lines();
     assert_eq!(soon(lines.next_line()).await.unwrap().unwrap(), "", "the tap says when it listens");
@@ -258,6 +260,24 @@ async fn a_connection_waits_for_whoever_follows_it_and_is_told_to_its_end() {
         steps.push(next().await.step);
     }
     assert_eq!(steps, [Step::Begun, Step::Connected, Step::Closed]);
+    // When the tap is no more, those who listen are let go, and connections wait for nobody.
+    tap.abort();
+    assert!(soon(lines.next_line()).await.unwrap().is_none());
+    let _alone = TcpStream::connect(listen).await.unwrap();
+    soon(server.accept()).await.unwrap();
+}
+
+#[tokio::test]
+async fn only_root_listens_to_the_tap_and_the_next_forwarder_takes_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tap");
+    for _ in 0..2 {
+        let listener = Tap::listen(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        tokio::spawn(Tap::default().serve(listener));
+        let mut stream = UnixStream::connect(&path).await.unwrap();
+        assert_eq!(soon(stream.read_u8()).await.unwrap(), b'\n');
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -265,7 +285,8 @@ async fn a_listener_that_does_not_answer_holds_up_nobody_for_long() {
     let inside = Inside::new();
     let server = inside.tcp_server();
     let folder = tempfile::tempdir().unwrap();
-    let _tap = inside.tap.serve(&folder.path().join("tap")).unwrap();
+    let listener = Tap::listen(&folder.path().join("tap")).unwrap();
+    tokio::spawn(inside.tap.clone().serve(listener));
     let mut silent = UnixStream::connect(folder.path().join("tap")).await.unwrap();
     soon(silent.read_u8()).await.unwrap();
     let (listen, _tasks) = inside.forward(Protocol::Tcp, server.local_addr().unwrap()).await;

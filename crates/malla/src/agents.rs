@@ -133,7 +133,9 @@ impl Agent {
         let response = sender.send_request(request).await.context("ask")?;
         let status = response.status();
         if !status.is_success() {
-            bail!("the agent answered {status}");
+            let why = Limited::new(response.into_body(), LONGEST_REASON).collect().await;
+            let why = why.map(|body| String::from_utf8_lossy(&body.to_bytes()).trim().to_owned()).unwrap_or_default();
+            bail!("the agent answered {status}{}{why}", if why.is_empty() { "" } else { ": " });
         }
         Ok(response.into_body())
     }
@@ -141,6 +143,8 @@ impl Agent {
 
 /// An agent that needs longer than this has a problem.
 const LIMIT: Duration = Duration::from_secs(5);
+/// What an agent says of its refusal is a line; bytes.
+const LONGEST_REASON: usize = 4096;
 /// Largest answer, bytes.
 const LARGEST: usize = 64 << 20;
 

@@ -44,8 +44,12 @@ impl Transport {
 pub struct ConnectedSocket {
     /// `SO_COOKIE`: its number, which no other socket gets until the machine is booted again.
     pub cookie: u64,
-    /// Its peer. Of an IPv6 socket that speaks IPv4, the IPv4 address.
+    /// Its own end, and its peer's. Of an IPv6 socket that speaks IPv4, the IPv4 addresses.
+    pub local: SocketAddr,
+    /// See `local`.
     pub peer: SocketAddr,
+    /// By which `/proc/<pid>/fd` names it (`socket:[inode]`, proc(5)); 0 = no process has it open.
+    pub inode: u32,
     transport: Transport,
     family: u8,
     /// `struct inet_diag_sockid`: what the kernel finds it by.
@@ -177,15 +181,22 @@ fn read(transport: Transport, body: &[u8]) -> Option<ConnectedSocket> {
     let family = *body.first()?;
     // sport, dport, src, dst, interface, cookie (low word first).
     let id: [u8; ID] = body.get(4..4 + ID)?.try_into().ok()?;
-    let port = u16::from_be_bytes([id[2], id[3]]);
-    let address: [u8; 16] = id[20..36].try_into().ok()?;
-    let peer = match i32::from(family) {
+    let (local, peer) =
+        (end(family, id[0..2].try_into().ok()?, &id[4..20])?, end(family, id[2..4].try_into().ok()?, &id[20..36])?);
+    let cookie = u64::from(word(&id, 40)?) | u64::from(word(&id, 44)?) << 32;
+    // Behind the id: expires, both queues, uid, inode.
+    let inode = word(body, 4 + ID + 16)?;
+    Some(ConnectedSocket { cookie, local, peer, inode, transport, family, id })
+}
+
+fn end(family: u8, port: [u8; 2], address: &[u8]) -> Option<SocketAddr> {
+    let address: [u8; 16] = address.try_into().ok()?;
+    let ip = match i32::from(family) {
         libc::AF_INET => IpAddr::from(Ipv4Addr::new(address[0], address[1], address[2], address[3])),
         libc::AF_INET6 => IpAddr::from(Ipv6Addr::from(address)).to_canonical(),
         _ => return None,
     };
-    let cookie = u64::from(word(&id, 40)?) | u64::from(word(&id, 44)?) << 32;
-    Some(ConnectedSocket { cookie, peer: SocketAddr::new(peer, port), transport, family, id })
+    Some(SocketAddr::new(ip, u16::from_be_bytes(port)))
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
@@ -218,8 +229,11 @@ mod tests {
         body[24..40].copy_from_slice(&Ipv4Addr::new(10, 96, 0, 7).to_ipv6_mapped().octets());
         body[44..48].copy_from_slice(&5_u32.to_ne_bytes());
         body[48..52].copy_from_slice(&1_u32.to_ne_bytes());
+        body[8..24].copy_from_slice(&Ipv4Addr::new(10, 244, 1, 2).to_ipv6_mapped().octets());
+        body[68..72].copy_from_slice(&4711_u32.to_ne_bytes());
         let socket = read(Transport::Udp, &body).unwrap();
         assert_eq!((socket.peer, socket.cookie), ("10.96.0.7:80".parse().unwrap(), 1 << 32 | 5));
+        assert_eq!((socket.local, socket.inode), ("10.244.1.2:40000".parse().unwrap(), 4711));
         assert_eq!(
             request(socket.family, Transport::Udp, &socket.id)[8..],
             body[4..52],
@@ -229,7 +243,7 @@ mod tests {
 
     #[test]
     fn what_is_too_short_is_no_socket() {
-        for length in 0..52 {
+        for length in 0..72 {
             let mut body = vec![0; length];
             if let Some(first) = body.first_mut() {
                 *first = libc::AF_INET as u8;

@@ -66,10 +66,12 @@ pub fn enrich(event: &Event, names: &Names, node: &NodeName, clock: &Clock) -> O
         rule: event.rule,
         decided_by: names.rules.get(&event.rule).cloned(),
         default_deny: default_deny(event, kind, names),
+        egress_rule: event.egress_rule,
         egress_allowed_by: names.rules.get(&event.egress_rule).cloned(),
+        ingress_rule: event.ingress_rule,
         ingress_allowed_by: names.rules.get(&event.ingress_rule).cloned(),
         cpu: event.cpu,
-        followed: flag(event_flags::FOLLOWED),
+        followed: event.followed,
         ended: way(event),
         totals: (kind == Kind::End).then_some(Totals {
             reset: flag(event_flags::RESET),

@@ -1,7 +1,7 @@
 //! Who listens, and what each has missed.
 
 use super::follow::End;
-use super::record::{Line, Loss, Party, Record};
+use super::record::{Line, Loss, Record};
 use bytes::Bytes;
 use flow_api::server::Node;
 use model::NodeName;
@@ -30,8 +30,8 @@ struct Outlet {
     sender: mpsc::Sender<Bytes>,
     missed: u64,
     traces: bool,
-    /// Only what is about this end.
-    follows: Option<End>,
+    /// Only what is about this end, or bears this bit of [`Record::followed`].
+    follows: Option<(End, u16)>,
 }
 
 impl Outlet {
@@ -39,16 +39,13 @@ impl Outlet {
         match (line, self.follows) {
             (Line::Lost(_), _) => true,
             // Where its address is translated, the program has said that the packet is followed.
-            (Line::Flow(record), Some(end)) => {
-                record.followed || is(&record.source, end) || is(&record.destination, end)
+            (Line::Flow(record), Some((end, bit))) => {
+                let is = |party| end.is(party, &record.protocol);
+                record.followed & bit != 0 || is(&record.source) || is(&record.destination)
             }
             (Line::Flow(record), None) => self.traces || record.kind != super::Kind::Trace,
         }
     }
-}
-
-fn is(party: &Party, end: End) -> bool {
-    party.address == end.address.ip() && party.port == end.address.port()
 }
 
 /// One listener's end. Dropping it ends the listening.
@@ -99,13 +96,14 @@ impl Hub {
         self.outlet(traces, None)
     }
 
-    /// Listens to what is told about one end, packets included. Asking the programs for them is somebody else's task.
+    /// Listens to what is told about one end, packets included; `bit` is [`super::Following::bit`]. Asking the programs for
+    /// them is somebody else's task.
     #[must_use]
-    pub fn follow(self: &Arc<Self>, end: End) -> Listener {
-        self.outlet(false, Some(end))
+    pub fn follow(self: &Arc<Self>, end: End, bit: u16) -> Listener {
+        self.outlet(false, Some((end, bit)))
     }
 
-    fn outlet(self: &Arc<Self>, traces: bool, follows: Option<End>) -> Listener {
+    fn outlet(self: &Arc<Self>, traces: bool, follows: Option<(End, u16)>) -> Listener {
         let (sender, lines) = mpsc::channel(BUFFER);
         self.lock().push(Outlet { sender, missed: 0, traces, follows });
         self.number.fetch_add(1, Relaxed);
@@ -245,17 +243,26 @@ mod tests {
     #[test]
     fn who_follows_gets_what_is_about_that_end_and_nothing_else() {
         let hub = Arc::new(Hub::new("n".into()));
-        let (mut plain, mut follower) = (hub.listen(false), hub.follow("tcp,10.0.0.1:7".parse().unwrap()));
-        let mut own = record(EventKind::Drop);
-        (own.destination.address, own.destination.port) = ([10, 0, 0, 1].into(), 7);
-        hub.tell(own);
-        hub.tell(record(EventKind::Drop));
-        let mut translated = record(EventKind::Trace);
-        translated.followed = true;
-        hub.tell(translated);
+        let follow = |end: &str, bit| hub.follow(end.parse().unwrap(), bit);
+        let (mut plain, mut one, mut two) =
+            (hub.listen(false), follow("tcp,10.0.0.1:7", 1 << 3), follow("tcp,10.0.0.1:8", 1 << 4));
+        let about = |port, protocol: &str| {
+            let mut record = record(EventKind::Drop);
+            (record.destination.address, record.destination.port) = ([10, 0, 0, 1].into(), port);
+            Record { protocol: protocol.into(), ..record }
+        };
+        let seen = |listener: &mut Listener| std::iter::from_fn(|| read(listener)).count();
+        hub.tell(about(7, "TCP"));
+        assert_eq!((seen(&mut one), seen(&mut two)), (1, 0));
+        hub.tell(about(7, "UDP"));
+        assert_eq!((seen(&mut one), seen(&mut two)), (0, 0), "another protocol is another end");
+        // Where addresses are translated, only the bit says whose packet it is.
+        hub.tell(Record { followed: 1 << 4, ..record(EventKind::Trace) });
+        assert_eq!((seen(&mut one), seen(&mut two)), (0, 1));
+        hub.tell(Record { followed: 1 << 4 | 1 << 3, ..record(EventKind::Trace) });
+        assert_eq!((seen(&mut one), seen(&mut two)), (1, 1), "one packet may be both's");
         hub.tell(record(EventKind::Trace));
-        assert!(read(&mut follower).is_some() && read(&mut follower).is_some() && read(&mut follower).is_none());
-        assert!(read(&mut plain).is_some() && read(&mut plain).is_some() && read(&mut plain).is_none());
+        assert_eq!((seen(&mut one), seen(&mut two), seen(&mut plain)), (0, 0, 2));
         assert_eq!(hub.tracers(), 0, "no program is replaced for it");
     }
 

@@ -3,7 +3,7 @@
 use model::{NodeName, ObjectName};
 use policy::told::Named;
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// One line of a monitor stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,23 +83,49 @@ pub struct Record {
     /// No rule allowed it, and these policies have default deny.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub default_deny: Vec<Named>,
-    /// The rule that let the flow out of its initiator, where it begins or ends.
+    /// The rule that let the flow out of its initiator, where it begins or ends; 0 = none, or that end is not here.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub egress_rule: u32,
+    /// The same by its name.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub egress_allowed_by: Option<Named>,
     /// And the one that let it into its responder.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub ingress_rule: u32,
+    /// The same by its name.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ingress_allowed_by: Option<Named>,
     /// CPU.
     pub cpu: u16,
-    /// Told because somebody follows the packet.
-    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
-    pub followed: bool,
+    /// Who follows the packet: one bit each, as in [`datapath_layouts::Event::followed`].
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub followed: u16,
     /// How the flow ended, with this packet or without one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ended: Option<Way>,
     /// How the flow was, at its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub totals: Option<Totals>,
+}
+
+impl Record {
+    /// Which rule denied it, or whose default deny it was; `None` where no policy did.
+    #[must_use]
+    pub fn blame(&self) -> Option<String> {
+        match (&self.decided_by, &*self.default_deny, self.rule) {
+            (Some(rule), ..) => Some(rule.to_string()),
+            (None, [], 0) => None,
+            (None, [], number) => Some(format!("rule {number}, which is not there any more")),
+            (None, policies, _) => {
+                let policies: Vec<String> = policies.iter().map(ToString::to_string).collect();
+                Some(format!("default deny of {}", policies.join(", ")))
+            }
+        }
+    }
+}
+
+fn is_zero<N: Default + PartialEq>(number: &N) -> bool {
+    *number == N::default()
 }
 
 /// What happened.
@@ -181,6 +207,14 @@ pub struct Party {
     /// The Service, where the address and port are one's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<ObjectName>,
+}
+
+impl Party {
+    /// Address and port.
+    #[must_use]
+    pub const fn socket(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
 }
 
 /// A Service's address that was translated.

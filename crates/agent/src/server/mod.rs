@@ -16,14 +16,10 @@ use model::ObjectName;
 use policy::snapshot::Snapshot;
 use serde::Deserialize;
 use std::net::IpAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
-
-/// Only root.
-const MODE: u32 = 0o600;
 
 /// A question to the loop that has the state.
 #[derive(Debug)]
@@ -55,22 +51,12 @@ pub struct Context {
     pub followers: Arc<Followers>,
 }
 
-/// Listens at the path. A socket left by an earlier agent is replaced in one step.
+/// Listens at the path, for root alone. A socket left by an earlier agent is replaced in one step.
 ///
 /// # Errors
 /// When the file can't be made.
 pub fn bind(path: &Path) -> Result<UnixListener, Error> {
-    let beside = path.with_extension("sock.new");
-    match std::fs::remove_file(&beside) {
-        Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(source) => return Err(Error::file("remove", &beside)(source)),
-    }
-    let listener = UnixListener::bind(&beside).map_err(Error::file("listen at", &beside))?;
-    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(MODE))
-        .map_err(Error::file("protect", &beside))?;
-    std::fs::rename(&beside, path).map_err(Error::file("rename socket to", path))?;
-    Ok(listener)
+    flow_api::server::bind(path).map_err(Error::file("listen at", path))
 }
 
 /// Answers until the runtime ends.
@@ -181,9 +167,9 @@ async fn trace(State(context): State<Context>, Query(options): Query<TraceOption
         Ok(end) => end,
         Err(why) => return (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
     };
-    let listener = context.hub.follow(end);
     match context.followers.follow(end) {
-        Ok(following) => stream(&context, listener, Some(following)).await,
+        // What is told in between is missed by nobody: whoever asks begins when this has answered.
+        Ok(following) => stream(&context, context.hub.follow(end, following.bit()), Some(following)).await,
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", crate::error::chain(&error))).into_response(),
     }
 }

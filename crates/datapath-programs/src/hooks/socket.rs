@@ -114,9 +114,12 @@ enum Call {
 /// Ends the call as if the other end had refused, and tells why.
 #[inline(always)]
 fn refuse(ctx: *mut bpf_sock_addr, to: &Address, port: u16, transport: u8, reason: DropReason) -> i32 {
-    // SAFETY: the helper takes this context.
-    let namespace = unsafe { bpf_get_netns_cookie(ctx.cast()) };
-    events::call_refused(namespace, to, port, transport, reason as u32);
+    // SAFETY: the helper takes this context, which always has a socket; the port is in host order.
+    let (netns_cookie, own_port) = unsafe {
+        let socket = core::ptr::read_volatile(&raw const (*ctx).__bindgen_anon_1.sk);
+        (bpf_get_netns_cookie(ctx.cast()), core::ptr::read_volatile(&raw const (*socket).src_port) as u16)
+    };
+    events::call_refused(&events::Call { netns_cookie, to: *to, port, own_port, transport }, reason as u32);
     // SAFETY: plain helper call.
     unsafe { bpf_set_retval(CONNECTION_REFUSED) };
     REFUSE

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use datapath::EventReader;
-use datapath_layouts::{AffinityKey, FragmentKey, NatKey};
+use datapath_layouts::{Address, AffinityKey, Followed, FollowedEnd, FragmentKey, NatKey};
 
 use super::Bench;
 use super::packet::{ICMP, ICMPV6};
@@ -11,6 +11,7 @@ pub use super::step::{
     DROP, Device, PASS, REDIRECT, Step, at, from_network, from_overlay, from_pod, pod, to_network, to_overlay, to_pod,
 };
 pub use super::tracked::{Tracked, tracked};
+use super::world::{BOTH, Family};
 
 /// Settings of the programs that a fixture needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,7 +22,7 @@ pub enum Setting {
     OnePort,
     /// Overlay; every packet is reported.
     Traced,
-    /// Overlay; somebody follows the port [`FOLLOWED`] of the Pod.
+    /// Overlay; the ends of [`follow_all`] are followed.
     Followed,
     /// Overlay; the node has no address of its own.
     NoAddress,
@@ -29,8 +30,27 @@ pub enum Setting {
     Ipv4,
 }
 
-/// The Pod's port under [`Setting::Followed`].
-pub const FOLLOWED: u16 = 45_000;
+/// The Pod's port under [`Setting::Followed`], in the range of masquerade.
+pub const FOLLOWED: u16 = 61_300;
+/// And its neighbour's.
+pub const ALSO_FOLLOWED: u16 = 61_301;
+
+/// What is followed under [`Setting::Followed`]: three ends of each family, in this order.
+pub fn follow_all(bench: &Bench) {
+    let end = |address: IpAddr, port, protocol| FollowedEnd::new(Address::from_ip(address), port, protocol);
+    let of = |f: Family| [end(f.pod(), FOLLOWED, 6), end(f.pod(), FOLLOWED, 17), end(f.neighbour(), ALSO_FOLLOWED, 17)];
+    bench.maps.followed.insert(&0, &Followed::of(BOTH.map(of).as_flattened())).unwrap();
+}
+
+/// The bit in what is told of the Pod's end of UDP.
+pub fn of_pod(f: Family) -> u16 {
+    if f == Family::V4 { 1 << 1 } else { 1 << 4 }
+}
+
+/// And of its neighbour's.
+pub fn of_neighbour(f: Family) -> u16 {
+    of_pod(f) << 1
+}
 
 /// What a table must hold when the fixture is over.
 #[derive(Clone, Debug)]

@@ -39,6 +39,8 @@ pub struct Told {
     pub original: Option<(IpAddr, u16)>,
     /// The rule that it names, where that is not the one that all of the step's events name.
     pub rule: Option<u32>,
+    /// Who follows the packet, where the fixture cares.
+    pub followed: Option<u16>,
 }
 
 /// Writes into the tables.
@@ -114,7 +116,7 @@ pub fn from_overlay(packet: &Packet) -> Step {
 }
 
 fn told(kind: EventKind, point: Option<ObservationPoint>, reason: u8) -> Told {
-    Told { kind, point, reason, identities: None, flags: None, original: None, rule: None }
+    Told { kind, point, reason, identities: None, flags: None, original: None, rule: None, followed: None }
 }
 
 fn own_point(program: &str) -> ObservationPoint {
@@ -260,6 +262,12 @@ impl Step {
         self.told.push(told(EventKind::Trace, Some(point), 0));
         self
     }
+    /// It is reported to those who follow it, at these places.
+    #[must_use]
+    pub fn told_to(mut self, places: u16, point: ObservationPoint) -> Self {
+        self.told.push(Told { followed: Some(places), ..told(EventKind::Trace, Some(point), 0) });
+        self
+    }
     /// Identities in the last event named.
     #[must_use]
     pub fn identities(mut self, source: u32, destination: u32) -> Self {
@@ -376,6 +384,7 @@ fn tells(event: &Event, told: &Told) -> bool {
         && event.reason == told.reason
         && told.identities.is_none_or(|i| (event.source_identity, event.destination_identity) == i)
         && told.flags.is_none_or(|f| event.flags == f)
+        && told.followed.is_none_or(|f| event.followed == f)
         && told.original.is_none_or(|(a, p)| event.original == Address::from(a) && event.original_port == p)
 }
 

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 pub use self::sockets::NamespaceSockets;
-pub use self::tap::{Said, Step, Tap};
+pub use self::tap::{PATIENCE, Said, Step, Tap};
 use crate::spec::Protocol;
 
 /// One listening port and where it leads.

@@ -4,8 +4,10 @@
 //! answered by any line. While nobody listens, a connection pays for one atomic read.
 
 use std::{
+    fs::Permissions,
     io,
     net::SocketAddr,
+    os::unix::fs::PermissionsExt,
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -19,6 +21,7 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::{TcpStream, UnixListener, UnixStream},
     sync::{mpsc, oneshot},
+    task::JoinSet,
     time::timeout,
 };
 
@@ -74,6 +77,21 @@ struct Inner {
 #[derive(Debug)]
 struct Call(Said, oneshot::Sender<()>);
 
+/// Somebody who listens, until this is dropped.
+#[derive(Debug)]
+struct Listener {
+    tap: Tap,
+    calls: mpsc::Receiver<Call>,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.calls.close();
+        self.tap.0.number.fetch_sub(1, Relaxed);
+        lock(&self.tap.0.listeners).retain(|sender| !sender.is_closed());
+    }
+}
+
 /// A connection that somebody was told of.
 #[derive(Debug)]
 pub struct Told {
@@ -84,33 +102,49 @@ pub struct Told {
 }
 
 impl Tap {
-    /// Serves whoever connects to `path`, until it is dropped.
-    pub fn serve(&self, path: &Path) -> io::Result<tokio::task::JoinHandle<()>> {
-        match std::fs::remove_file(path) {
+    /// Listens at the path, for root alone (mode 0600). A socket that an earlier forwarder left is replaced in one step.
+    pub fn listen(path: &Path) -> io::Result<UnixListener> {
+        let beside = path.with_extension("new");
+        match std::fs::remove_file(&beside) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let listener = UnixListener::bind(path)?;
-        let tap = self.clone();
-        Ok(tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let tap = tap.clone();
-                tokio::spawn(async move { tap.tell(stream).await });
+        let listener = UnixListener::bind(&beside)?;
+        std::fs::set_permissions(&beside, Permissions::from_mode(0o600))?;
+        std::fs::rename(&beside, path)?;
+        Ok(listener)
+    }
+
+    /// Serves whoever connects, for ever. Cancel by dropping: those who listen are let go then.
+    pub async fn serve(self, listener: UnixListener) {
+        let mut tells = JoinSet::new();
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        let tap = self.clone();
+                        tells.spawn(async move { tap.tell(stream).await });
+                    }
+                    // Out of descriptors or memory, or the client's own: the next may be fine.
+                    Err(error) => {
+                        tracing::warn!(%error, "accept a listener of the forwarder's");
+                        tokio::time::sleep(super::tcp::ACCEPT_PAUSE).await;
+                    }
+                },
+                Some(_) = tells.join_next() => {}
             }
-        }))
+        }
     }
 
     async fn tell(&self, stream: UnixStream) {
-        let (sender, mut calls) = mpsc::channel::<Call>(CALLS);
-        lock(&self.0.listeners).push(sender);
-        self.0.number.fetch_add(1, Relaxed);
+        let mut listener = self.listener();
         let (answers, mut lines) = stream.into_split();
         let mut answers = BufReader::new(answers).lines();
         // Its first line says that it is registered: whoever waits for it misses nothing.
         let mut alive = lines.write_all(b"\n").await.is_ok();
         while alive {
             tokio::select! {
-                call = calls.recv() => {
+                call = listener.calls.recv() => {
                     let Some(Call(said, answer)) = call else { break };
                     let Ok(mut line) = serde_json::to_vec(&said) else { break };
                     line.push(b'\n');
@@ -124,9 +158,13 @@ impl Tap {
                 _ = answers.next_line() => alive = false,
             }
         }
-        calls.close();
-        self.0.number.fetch_sub(1, Relaxed);
-        lock(&self.0.listeners).retain(|sender| !sender.is_closed());
+    }
+
+    fn listener(&self) -> Listener {
+        let (sender, calls) = mpsc::channel::<Call>(CALLS);
+        lock(&self.0.listeners).push(sender);
+        self.0.number.fetch_add(1, Relaxed);
+        Listener { tap: self.clone(), calls }
     }
 
     /// Tells of a client that was accepted and waits until it may go on. `None`: nobody listens.
@@ -189,6 +227,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// A listener that needs longer to make ready is not waited for.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub const PATIENCE: Duration = Duration::from_secs(2);
 /// Steps that wait for one listener.
 const CALLS: usize = 256;

@@ -151,4 +151,4 @@ const BUFFER_SIZE: usize = 128 * 1024;
 /// Nodes are one hop away: who has not answered by then never will. A client would wait two minutes.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// Long enough not to spin, short against a client's patience.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(20);

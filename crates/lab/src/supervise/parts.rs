@@ -72,11 +72,9 @@ impl Parts {
         }
         let tap = Tap::default();
         let socket = self.folders.forwarder_socket();
-        let told = tap.serve(&socket).with_context(|| format!("listen at {}", socket.display()))?;
+        let listener = Tap::listen(&socket).with_context(|| format!("listen at {}", socket.display()))?;
         let mut tasks = serve(bound, &sockets, &tap);
-        tasks.spawn(async move {
-            let _ = told.await;
-        });
+        tasks.spawn(tap.serve(listener));
         Ok(tasks)
     }
 

@@ -46,27 +46,14 @@ fn flow(record: &Record, with_node: bool, zone: &TimeZone) -> String {
         party(right, record),
         summary(record)
     );
-    if record.kind == Kind::Drop {
-        out.push_str(&blame(record));
+    if let (Kind::Drop, Some(blame)) = (record.kind, record.blame()) {
+        out.push_str(&format!(" by {blame}"));
     }
     if let Some(service) = &record.service {
         let name = service.name.as_ref().map(|n| format!("{n} ")).unwrap_or_default();
-        out.push_str(&format!(" via service {name}{}", socket(service.address, service.port)));
+        out.push_str(&format!(" via service {name}{}", std::net::SocketAddr::new(service.address, service.port)));
     }
     out
-}
-
-/// Which rule denied, or whose default deny it was.
-fn blame(record: &Record) -> String {
-    match (&record.decided_by, &*record.default_deny, record.rule) {
-        (Some(rule), ..) => format!(" by {rule}"),
-        (None, [], 0) => String::new(),
-        (None, [], number) => format!(" by rule {number}, which is not there any more"),
-        (None, policies, _) => {
-            let policies: Vec<String> = policies.iter().map(ToString::to_string).collect();
-            format!(" by default deny of {}", policies.join(", "))
-        }
-    }
 }
 
 fn party(party: &Party, record: &Record) -> String {
@@ -76,7 +63,7 @@ fn party(party: &Party, record: &Record) -> String {
         (None, None) => match &party.service {
             Some(service) => service.to_string(),
             None if record.icmp.is_some() => party.address.to_string(),
-            None => return format!("{} ({})", socket(party.address, party.port), identity(party)),
+            None => return format!("{} ({})", party.socket(), identity(party)),
         },
     };
     let port = if record.icmp.is_some() { String::new() } else { format!(":{}", party.port) };
@@ -85,10 +72,6 @@ fn party(party: &Party, record: &Record) -> String {
 
 fn identity(party: &Party) -> String {
     party.identity_name.clone().unwrap_or_else(|| format!("ID:{}", party.identity))
-}
-
-fn socket(address: std::net::IpAddr, port: u16) -> String {
-    std::net::SocketAddr::new(address, port).to_string()
 }
 
 fn summary(record: &Record) -> String {

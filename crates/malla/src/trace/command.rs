@@ -1,28 +1,84 @@
 //! A command's connections through the lab's forwarder, each followed before its first packet is sent.
 
 use super::connection::is_of;
-use super::follow::{Followed, follow};
+use super::follow::{Account, Followed, follow};
 use super::journey::Gathered;
-use crate::agents::Selection;
+use crate::agents::{Agent, Selection};
+use agent::events::End;
 use anyhow::{Context, ensure};
 use lab::files::Folders;
 use lab::forwarder::{Said, Step};
 use std::collections::BTreeMap;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::process::Command;
+use tokio::task::JoinHandle;
 
+/// One connection of the command's.
 struct Connection {
     said: Vec<Said>,
-    followed: Followed,
+    hearing: Hearing,
+}
+
+enum Hearing {
+    /// It goes on.
+    Now(Followed),
+    /// It has ended, and the last of it is on its way; after that it takes no place on the nodes any more.
+    Ending(JoinHandle<Account>),
+    /// It can't be followed.
+    Never(String),
+}
+
+impl Connection {
+    /// Gets ready for the connection; it waits meanwhile.
+    async fn follow(agents: &[Agent], said: Said) -> Self {
+        let hearing = match follow(agents, End { address: said.from, protocol: TCP }).await {
+            Ok(followed) => Hearing::Now(followed),
+            Err(error) => Hearing::Never(format!("{error:#}")),
+        };
+        Self { said: vec![said], hearing }
+    }
+
+    fn note(&mut self, said: Said) {
+        if matches!(said.step, Step::Closed | Step::Failed) {
+            self.hearing = match std::mem::replace(&mut self.hearing, Hearing::Never(String::new())) {
+                Hearing::Now(followed) => Hearing::Ending(tokio::spawn(followed.end())),
+                other => other,
+            };
+        }
+        self.said.push(said);
+    }
+
+    async fn tell(self, who: String) -> Gathered {
+        let account = match self.hearing {
+            Hearing::Now(followed) => followed.end().await,
+            Hearing::Ending(task) => task.await.unwrap_or_default(),
+            Hearing::Never(why) => Account { notes: vec![format!("not followed: {why}")], ..Account::default() },
+        };
+        let first = self.said.first();
+        let outcome = self.said.iter().find_map(|said| match said.step {
+            Step::Connected => Some(Ok(())),
+            Step::Failed => Some(Err("the target has not accepted".to_owned())),
+            _ => None,
+        });
+        Gathered {
+            who,
+            client: first.map(|said| said.from),
+            wanted: first.map(|said| said.listen),
+            forwarder: self.said,
+            account,
+            outcome,
+        }
+    }
 }
 
 /// Runs the command to its end; every connection that it made, in the order in which it made them.
 ///
 /// # Errors
-/// When the lab's forwarder does not answer, the command can't be started, or a node can't follow.
+/// When the lab's forwarder does not answer, or the command can't be started.
 pub async fn run(selection: &Selection, command: &[String]) -> anyhow::Result<Vec<Gathered>> {
     let agents = selection.agents()?;
     let socket = Folders::of(&selection.lab.parse()?).forwarder_socket();
@@ -36,55 +92,45 @@ pub async fn run(selection: &Selection, command: &[String]) -> anyhow::Result<Ve
     // Standard output is the account's; what the command prints is for whoever watches.
     let output = Stdio::from(std::io::stderr());
     let mut child = Command::new(program);
-    let mut child = child.args(arguments).stdout(output).spawn().with_context(|| format!("run {program}"))?;
-    let pid = child.id();
-    let ended = tokio::task::spawn_blocking(move || child.wait());
-    tokio::pin!(ended);
-    let mut connections = BTreeMap::new();
+    // Whatever ends this ends the command too: nobody would be there to tell of it.
+    let child = child.args(arguments).stdout(output).kill_on_drop(true).spawn();
+    let mut child = child.with_context(|| format!("run {program}"))?;
+    let pid = child.id().context("the command has ended before it began")?;
+    let mut connections: BTreeMap<u64, Connection> = BTreeMap::new();
+    let mut untold = 0_u64;
     loop {
         tokio::select! {
             said = next(&mut lines) => {
                 let said = said?;
+                let waits = said.waits;
                 if said.step == Step::Accepted && is_of(pid, said.client, said.listen) {
-                    let followed = follow(&agents, said.from).await;
-                    let _ = answer(&mut answers, &said).await;
-                    connections.insert(said.connection, Connection { said: vec![said], followed: followed? });
-                } else {
-                    let _ = answer(&mut answers, &said).await;
-                    note(&mut connections, said);
+                    if connections.len() < MOST {
+                        connections.insert(said.connection, Connection::follow(&agents, said).await);
+                    } else {
+                        untold += 1;
+                    }
+                } else if let Some(connection) = connections.get_mut(&said.connection) {
+                    connection.note(said);
                 }
+                answer(&mut answers, waits).await?;
             }
-            _ = &mut ended => break,
+            _ = child.wait() => break,
         }
     }
     // How they ended is told just after.
     let until = tokio::time::Instant::now() + LAST_WORDS;
     while let Ok(Ok(said)) = tokio::time::timeout_at(until, next(&mut lines)).await {
-        let _ = answer(&mut answers, &said).await;
-        note(&mut connections, said);
+        let waits = said.waits;
+        if let Some(connection) = connections.get_mut(&said.connection) {
+            connection.note(said);
+        }
+        answer(&mut answers, waits).await?;
     }
-    let mut all = Vec::new();
-    for (_, connection) in connections {
-        let (records, lost) = connection.followed.end().await;
-        let wanted = connection.said.first().map(|said| said.listen);
-        let client = connection.said.first().map(|said| said.from);
-        all.push(Gathered {
-            who: command.join(" "),
-            client,
-            wanted,
-            forwarder: connection.said,
-            records,
-            failure: None,
-            lost,
-        });
+    if untold > 0 {
+        eprintln!("malla: {untold} more connections are not told: {MOST} are, at most");
     }
-    Ok(all)
-}
-
-fn note(connections: &mut BTreeMap<u64, Connection>, said: Said) {
-    if let Some(connection) = connections.get_mut(&said.connection) {
-        connection.said.push(said);
-    }
+    let who = command.join(" ");
+    Ok(futures::future::join_all(connections.into_values().map(|connection| connection.tell(who.clone()))).await)
 }
 
 async fn next(lines: &mut Lines<BufReader<OwnedReadHalf>>) -> anyhow::Result<Said> {
@@ -93,9 +139,12 @@ async fn next(lines: &mut Lines<BufReader<OwnedReadHalf>>) -> anyhow::Result<Sai
 }
 
 /// The connection waits for this.
-async fn answer(answers: &mut OwnedWriteHalf, said: &Said) -> std::io::Result<()> {
-    if said.waits { answers.write_all(b"\n").await } else { Ok(()) }
+async fn answer(answers: &mut OwnedWriteHalf, waits: bool) -> anyhow::Result<()> {
+    if waits { answers.write_all(b"\n").await.context("answer the forwarder") } else { Ok(()) }
 }
 
 /// After the command's end, the forwarder has its own connections to close.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+/// Connections that are told of one command: a page of journeys is read, a thousand are not.
+const MOST: usize = 256;
+const TCP: u8 = 6;

@@ -1,15 +1,19 @@
-//! Whether a connection of this machine is a process's, or one of its children's: by `/proc` alone (proc(5)).
+//! Whether a connection of this machine is a process's, or one of its children's: the kernel lists the sockets
+//! (`sock_diag(7)`), and `/proc` says who has which (proc(5)).
 
+use netlink::{SocketDiag, Transport};
 use std::collections::HashMap;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
-/// Whether `pid` or one that it started holds the socket of the connection from `client` to `server`.
+/// Whether `pid` or one that it started holds the socket of the connection from `client` to `server`, be it one of IPv4 or
+/// one of IPv6 that speaks IPv4.
 pub fn is_of(pid: u32, client: SocketAddr, server: SocketAddr) -> bool {
-    let table = if client.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
-    let Ok(table) = fs::read_to_string(table) else { return false };
-    let Some(inode) = inode(&table, client, server) else { return false };
-    let wanted = format!("socket:[{inode}]");
+    let sockets = SocketDiag::open().and_then(|diag| diag.connected(Transport::Tcp)).unwrap_or_default();
+    let Some(socket) = sockets.iter().find(|socket| socket.local == client && socket.peer == server) else {
+        return false;
+    };
+    let wanted = format!("socket:[{}]", socket.inode);
     family(pid).into_iter().any(|pid| {
         let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
         files.into_iter().any(|file| fs::read_link(file.path()).is_ok_and(|to| to.to_str() == Some(&*wanted)))
@@ -42,30 +46,6 @@ fn parent(stat: &str) -> Option<u32> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
-fn inode(table: &str, local: SocketAddr, remote: SocketAddr) -> Option<u64> {
-    table.lines().skip(1).find_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let is = |text: &str, address| address_of(text) == Some(address);
-        (is(fields.get(1)?, local) && is(fields.get(2)?, remote)).then(|| fields.get(9)?.parse().ok()).flatten()
-    })
-}
-
-/// `0100007F:7590`: words of four bytes as this machine has them, and the port.
-fn address_of(text: &str) -> Option<SocketAddr> {
-    let (address, port) = text.split_once(':')?;
-    let port = u16::from_str_radix(port, 16).ok()?;
-    let word = |at: usize| u32::from_str_radix(address.get(at..at + 8)?, 16).ok().map(u32::to_ne_bytes);
-    let address: IpAddr = match address.len() {
-        8 => Ipv4Addr::from(word(0)?).into(),
-        32 => {
-            let words = [word(0)?, word(8)?, word(16)?, word(24)?];
-            Ipv6Addr::from(<[u8; 16]>::try_from(words.as_flattened()).ok()?).into()
-        }
-        _ => return None,
-    };
-    Some(SocketAddr::new(address, port))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,11 +53,14 @@ mod tests {
 
     #[test]
     fn ones_own_connection_is_known_and_init_has_no_part_in_it() {
-        for address in ["127.0.0.1:0", "[::1]:0"] {
-            let listener = TcpListener::bind(address).unwrap();
-            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let (own, server) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
-            assert!(is_of(std::process::id(), own, server), "{address}");
+        // The last is a socket of IPv6 that speaks IPv4, as many programs have it.
+        for (address, form) in [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("127.0.0.1", "::ffff:127.0.0.1")] {
+            let listener = TcpListener::bind((address, 0)).unwrap();
+            let form: std::net::IpAddr = form.parse().unwrap();
+            let _client = TcpStream::connect((form, listener.local_addr().unwrap().port())).unwrap();
+            let (accepted, own) = listener.accept().unwrap();
+            let server = accepted.local_addr().unwrap();
+            assert!(is_of(std::process::id(), own, server), "{form}");
             let mut other = std::process::Command::new("sleep").arg("60").spawn().unwrap();
             assert!(!is_of(other.id(), own, server), "a process of another's");
             other.kill().unwrap();

@@ -1,83 +1,103 @@
 //! Asking every agent to follow one end, and taking down what they tell.
 
 use crate::agents::Agent;
-use agent::events::{Line, Record};
-use anyhow::Context;
+use agent::events::{End, Line, Record};
+use anyhow::{Context, bail};
+use futures::future::join_all;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// One end, followed on every node until this is dropped.
+/// One end, followed on every node that can, until this is dropped.
 #[derive(Debug)]
 pub struct Followed {
     book: Arc<Mutex<Book>>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
+/// What was told of one end.
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    /// Events, node by node, each node's in its own order.
+    pub records: Vec<Vec<Record>>,
+    /// Events that could not be told.
+    pub lost: u64,
+    /// Why a node's part is missing, or some of it.
+    pub notes: Vec<String>,
+}
+
 #[derive(Debug)]
 struct Book {
-    records: Vec<Vec<Record>>,
-    lost: u64,
+    account: Account,
     count: usize,
     last: Instant,
 }
 
-/// Follows the end of TCP on all nodes; when this returns, they do.
+/// Follows the end on all nodes at once; when this returns, those that can do. What the others say is noted.
 ///
 /// # Errors
-/// When one of them can't: a journey with a hole is no journey.
-pub async fn follow(agents: &[Agent], end: SocketAddr) -> anyhow::Result<Followed> {
+/// When none of them can.
+pub async fn follow(agents: &[Agent], end: End) -> anyhow::Result<Followed> {
     // Brackets are none of a query's characters (RFC 3986 §3.4).
-    let end = end.to_string().replace('[', "%5B").replace(']', "%5D");
-    let path = format!("/v1/trace?end=tcp,{end}");
-    let records = vec![Vec::new(); agents.len()];
-    let book = Arc::new(Mutex::new(Book { records, lost: 0, count: 0, last: Instant::now() }));
-    let mut followed = Followed { book: book.clone(), tasks: Vec::new() };
-    for (at, agent) in agents.iter().enumerate() {
+    let path = format!("/v1/trace?end={}", end.to_string().replace('[', "%5B").replace(']', "%5D"));
+    let answers = join_all(agents.iter().map(async |agent| {
         let body = tokio::time::timeout(LIMIT, agent.open(&path)).await;
-        let body =
-            body.context("no answer in time").flatten().with_context(|| format!("follow on node {}", agent.name))?;
-        followed.tasks.push(tokio::spawn(take_down(body, at, book.clone())));
+        body.context("no answer in time").flatten()
+    }));
+    let account = Account { records: vec![Vec::new(); agents.len()], ..Account::default() };
+    let book = Arc::new(Mutex::new(Book { account, count: 0, last: Instant::now() }));
+    let mut followed = Followed { book: book.clone(), tasks: Vec::new() };
+    for (at, (agent, answer)) in agents.iter().zip(answers.await).enumerate() {
+        match answer {
+            Ok(body) => followed.tasks.push(tokio::spawn(take_down(body, at, agent.name.clone(), book.clone()))),
+            Err(error) => lock(&book).account.notes.push(format!("node {} tells nothing: {error:#}", agent.name)),
+        }
+    }
+    if followed.tasks.is_empty() {
+        bail!("no node can follow: {}", lock(&book).account.notes.join("; "));
     }
     Ok(followed)
 }
 
-async fn take_down(mut body: Incoming, at: usize, book: Arc<Mutex<Book>>) {
+async fn take_down(mut body: Incoming, at: usize, node: String, book: Arc<Mutex<Book>>) {
     let mut rest = Vec::new();
     while let Some(Ok(frame)) = body.frame().await {
         let Ok(data) = frame.into_data() else { continue };
         let lines = crate::monitor::split(&mut rest, &data);
-        let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut book = lock(&book);
         for line in lines {
             match line {
                 Line::Flow(record) if book.count < MOST => {
-                    book.records[at].push(*record);
+                    book.account.records[at].push(*record);
                     book.count += 1;
                     book.last = Instant::now();
                 }
-                Line::Flow(_) => book.lost += 1,
-                Line::Lost(loss) => book.lost += loss.events,
+                Line::Flow(_) => book.account.lost += 1,
+                Line::Lost(loss) => book.account.lost += loss.events,
             }
         }
     }
+    // Whoever has heard enough ends this task: that a stream ends by itself is the agent's end.
+    lock(&book)
+        .account
+        .notes
+        .push(format!("the agent of node {node} has ended: the rest of that node's part is missing"));
 }
 
 impl Followed {
     /// What was told, once nothing more has come for a moment: agents read their rings by time.
-    pub async fn end(self) -> (Vec<Vec<Record>>, u64) {
+    pub async fn end(self) -> Account {
         let until = Instant::now() + LONGEST;
         let began = Instant::now();
         loop {
-            let last = self.book.lock().unwrap_or_else(PoisonError::into_inner).last.max(began);
+            let last = lock(&self.book).last.max(began);
             if last.elapsed() > QUIET || Instant::now() > until {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-        (std::mem::take(&mut book.records), book.lost)
+        std::mem::take(&mut lock(&self.book).account)
     }
 }
 
@@ -87,11 +107,20 @@ impl Drop for Followed {
     }
 }
 
-/// An agent that needs longer to answer has a problem.
-const LIMIT: Duration = Duration::from_secs(5);
+fn lock(book: &Mutex<Book>) -> std::sync::MutexGuard<'_, Book> {
+    book.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A connection waits at the forwarder meanwhile, which goes on without us after [`lab::forwarder::PATIENCE`]: this must be
+/// less, so that the nodes that did answer are heard.
+const LIMIT: Duration = lab::forwarder::PATIENCE.checked_div(2).unwrap();
 /// Six times the longest sleep of an agent's reader.
 const QUIET: Duration = Duration::from_millis(300);
 /// A connection that goes on speaking is told as far as it came.
 const LONGEST: Duration = Duration::from_secs(3);
 /// Events that are kept of one connection; the rest is counted as lost.
 const MOST: usize = 20_000;
+
+#[cfg(test)]
+#[path = "follow_tests.rs"]
+mod tests;

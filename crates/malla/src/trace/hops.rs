@@ -3,6 +3,7 @@
 use super::advice::{self, place_of};
 use super::visits::Visit;
 use agent::events::{Kind, Record};
+use policy::told::Named;
 use serde::Serialize;
 use std::net::SocketAddr;
 
@@ -101,8 +102,7 @@ impl Hop {
 }
 
 fn ends(record: &Record) -> (SocketAddr, SocketAddr) {
-    let of = |party: &agent::events::Party| SocketAddr::new(party.address, party.port);
-    (of(&record.source), of(&record.destination))
+    (record.source.socket(), record.destination.socket())
 }
 
 /// What happened to the packet there, in the order in which the program does it.
@@ -117,12 +117,16 @@ pub fn of(visit: &Visit, start: u64) -> Vec<Hop> {
     if let Some(entry) = &visit.entry {
         let ((source, destination), (source_after, destination_after)) = (ends(entry), ends(exit));
         if destination != destination_after {
-            hops.extend(destination_changed(exit, (destination, destination_after)));
+            hops.extend(destination_changed(entry, exit));
         }
         if source != source_after {
             let place = if reply { Place::Reverse } else { Place::Masquerade };
             hops.push(Hop { source: Some((source, source_after)), ..Hop::new(&exit.node.0, place) });
         }
+    } else if advice::is_call(exit) {
+        let asked = exit.destination.socket();
+        let detail = "asked for at connect()".to_owned();
+        hops.push(Hop { destination: Some((asked, asked)), detail, ..Hop::new(&exit.node.0, Place::Socket) });
     } else if exit.kind != Kind::Drop {
         let detail = "known again by the port that masquerade had taken".to_owned();
         hops.push(Hop { detail, ..Hop::new(&exit.node.0, Place::Masquerade) });
@@ -138,7 +142,7 @@ pub fn of(visit: &Visit, start: u64) -> Vec<Hop> {
         });
         return hops;
     }
-    hops.extend(verdict(visit, exit));
+    hops.extend(verdicts(visit, exit));
     hops.push(Hop { at_us: at(exit), ..departure(exit) });
     hops
 }
@@ -158,14 +162,14 @@ fn arrival(entry: &Record, exit: Option<&Record>) -> Hop {
     Hop { source, destination, detail, ..Hop::new(&entry.node.0, place) }
 }
 
-fn destination_changed(exit: &Record, change: (SocketAddr, SocketAddr)) -> Vec<Hop> {
-    let node = &exit.node.0;
+fn destination_changed(entry: &Record, exit: &Record) -> Vec<Hop> {
+    let (node, change) = (&exit.node.0, (entry.destination.socket(), exit.destination.socket()));
     if exit.reply {
         return vec![Hop { destination: Some(change), ..Hop::new(node, Place::Masquerade) }];
     }
     let name = exit.service.as_ref().and_then(|service| service.name.as_ref());
     let detail = name.map_or_else(|| "a Service".to_owned(), |name| format!("of Service {name}"));
-    let place = if (30000..=32767).contains(&change.0.port()) { Place::NodePort } else { Place::Service };
+    let place = if entry.destination.node.is_some() { Place::NodePort } else { Place::Service };
     let backend = exit.destination.pod.as_ref().map_or_else(String::new, ToString::to_string);
     vec![
         Hop { destination: Some((change.0, change.0)), detail, ..Hop::new(node, place) },
@@ -186,20 +190,27 @@ fn tracking(visit: &Visit, exit: &Record) -> Option<Hop> {
     Some(Hop { detail: detail.to_owned(), ..Hop::new(&exit.node.0, Place::Conntrack) })
 }
 
-/// Told where a flow is opened at a Pod's end: later packets go by what was remembered then.
-fn verdict(visit: &Visit, exit: &Record) -> Option<Hop> {
-    let at_pod = exit.point == "to-endpoint" || place_of(visit) == "from-endpoint";
-    if visit.opened.is_none() || !at_pod {
-        return None;
-    }
-    let side = if exit.point == "to-endpoint" { "ingress" } else { "egress" };
-    let detail = match (&exit.decided_by, exit.rule) {
-        (Some(rule), _) => format!("{side}: allowed by {rule}"),
-        (None, 0) => format!("{side}: passes without a rule"),
-        (None, number) => format!("{side}: allowed by rule {number}"),
+/// Told where a flow is opened at a Pod's end: later packets go by what was remembered then. Between two Pods of one node, both
+/// ends are judged there.
+fn verdicts(visit: &Visit, exit: &Record) -> Vec<Hop> {
+    let Some(opened) = &visit.opened else { return Vec::new() };
+    // A flow that had been held back is told again without its ends' rules: what let it pass is the one that decided.
+    let resumed = opened.egress_rule == 0 && opened.ingress_rule == 0;
+    let decided = |here: bool| if resumed && here { (&opened.decided_by, opened.rule) } else { (&None, 0) };
+    let told = |side, known: (&Option<Named>, u32), decided: (&Option<Named>, u32)| {
+        let (name, number) = if known.1 == 0 { decided } else { known };
+        let detail = match (name, number) {
+            (Some(rule), _) => format!("{side}: allowed by {rule}"),
+            (None, 0) => format!("{side}: passes without a rule"),
+            (None, number) => format!("{side}: allowed by rule {number}, which is not there any more"),
+        };
+        Hop { detail, rule: (number != 0).then_some(number), ..Hop::new(&exit.node.0, Place::Policy) }
     };
-    let rule = (exit.rule != 0).then_some(exit.rule);
-    Some(Hop { detail, rule, ..Hop::new(&exit.node.0, Place::Policy) })
+    let egress = (place_of(visit) == "from-endpoint")
+        .then(|| told("egress", (&opened.egress_allowed_by, opened.egress_rule), decided(!opened.ingress)));
+    let ingress = (exit.point == "to-endpoint")
+        .then(|| told("ingress", (&opened.ingress_allowed_by, opened.ingress_rule), decided(opened.ingress)));
+    egress.into_iter().chain(ingress).collect()
 }
 
 fn departure(exit: &Record) -> Hop {

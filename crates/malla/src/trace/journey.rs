@@ -1,9 +1,10 @@
 //! The journey of one connection, hop by hop. Pure.
 
 use super::advice;
+use super::follow::Account;
 use super::hops::{self, Hop, Place};
 use super::visits::{Way, clocks_disagree, visits, ways};
-use agent::events::{Kind, Record};
+use agent::events::{Kind, Record, Way as Ended};
 use lab::forwarder::{Said, Step};
 use serde::Serialize;
 use std::net::SocketAddr;
@@ -19,12 +20,10 @@ pub struct Gathered {
     pub wanted: Option<SocketAddr>,
     /// What the forwarder said.
     pub forwarder: Vec<Said>,
-    /// Events, node by node, each node's in its own order.
-    pub records: Vec<Vec<Record>>,
-    /// Why the client's own connect failed, where it said so.
-    pub failure: Option<String>,
-    /// Events that could not be told.
-    pub lost: u64,
+    /// What the nodes told.
+    pub account: Account,
+    /// How it went for the client, where its own end said so: it was answered, or why not.
+    pub outcome: Option<Result<(), String>>,
 }
 
 /// A connection, told.
@@ -79,7 +78,7 @@ pub struct End {
 
 /// Puts a journey together.
 pub fn assemble(gathered: &Gathered) -> Journey {
-    let all: Vec<_> = gathered.records.iter().flat_map(|of_node| visits(of_node)).collect();
+    let all: Vec<_> = gathered.account.records.iter().flat_map(|of_node| visits(of_node)).collect();
     let mut ways = ways(all);
     ways.retain(|way| !way.is_empty());
     let begun = gathered.forwarder.iter().find(|said| said.step == Step::Begun).map(|said| said.time_us);
@@ -110,9 +109,10 @@ pub fn assemble(gathered: &Gathered) -> Journey {
         notes.push("the socket hook ran before the first packet; it has no time of its own".to_owned());
     }
     forwarder_hops(gathered, start, &mut told);
-    if gathered.lost > 0 {
-        notes.push(format!("{} events were lost on their way here: hops may be missing", gathered.lost));
+    if gathered.account.lost > 0 {
+        notes.push(format!("{} events were lost on their way here: hops may be missing", gathered.account.lost));
     }
+    notes.extend(gathered.account.notes.iter().cloned());
     let end = end(gathered, &ways);
     Journey { client: gathered.who.clone(), wanted: gathered.wanted, ways: told, others, end, notes }
 }
@@ -130,7 +130,7 @@ impl Shape {
     fn of(way: &Way, client: Option<SocketAddr>) -> Self {
         let last = way.last().and_then(|visit| visit.last());
         // A reset that a program sent in the place of a Service is in no flow: whom it goes to says that it is an answer.
-        let back = |r: &Record| r.reply || Some(SocketAddr::new(r.destination.address, r.destination.port)) == client;
+        let back = |r: &Record| r.reply || Some(r.destination.socket()) == client;
         Self {
             reply: way.iter().filter_map(|visit| visit.last()).any(back),
             packet: last.map_or_else(String::new, packet),
@@ -160,7 +160,7 @@ fn socket_hook(gathered: &Gathered, ways: &[Way]) -> Option<Hop> {
     let wanted = gathered.wanted.filter(|_| gathered.forwarder.is_empty())?;
     let entry =
         ways.iter().filter_map(|way| way.first()?.entry.as_ref()).find(|r| !r.reply && r.point == "from-endpoint")?;
-    let became = SocketAddr::new(entry.destination.address, entry.destination.port);
+    let became = entry.destination.socket();
     let changed = became != wanted;
     changed.then(|| {
         let name = entry.destination.pod.as_ref().map(|pod| format!("backend {pod}, chosen at connect(); "));
@@ -210,39 +210,70 @@ fn forwarder_hops(gathered: &Gathered, start: u64, told: &mut Vec<Told>) {
     }
 }
 
-/// What the last line says.
+/// What the last line says. Whether there was an answer the client knows best; the nodes, where it keeps silent.
 fn end(gathered: &Gathered, ways: &[Way]) -> End {
     let dropped = ways.iter().flatten().filter(|visit| visit.is_dropped()).find_map(|visit| visit.exit.as_ref());
     let replies = || ways.iter().flatten().filter_map(|visit| visit.last()).filter(|r| r.reply && r.kind != Kind::Drop);
-    let first_reply = replies().next();
-    if let (Some(record), None) = (dropped, first_reply) {
-        return End { answered: false, what: advice::death(record), remedy: Some(advice::remedy(record)) };
+    let ended = gathered.account.records.iter().flatten().find(|record| record.totals.is_some());
+    let refused = replies().next().filter(|reply| reply.tcp_flags.iter().any(|flag| flag == "RST"));
+    let refused = refused.or_else(|| ended.filter(|record| record.ended == Some(Ended::RefusedByServer)));
+    match (&gathered.outcome, replies().next()) {
+        (Some(Ok(())), _) => answered(ended, dropped),
+        (_, None) if dropped.is_some() => died(dropped),
+        (_, _) if refused.is_some() => refusal(refused),
+        (None, Some(_)) => answered(ended, dropped),
+        (Some(Err(_)), Some(_)) if dropped.is_some() => died(dropped),
+        (Some(Err(why)), Some(_)) => unheard(why, replies().next_back()),
+        (_, None) => unanswered(gathered, ways),
     }
-    let Some(reply) = first_reply else { return unanswered(gathered, ways) };
-    if reply.tcp_flags.iter().any(|flag| flag == "RST") {
-        return End {
-            answered: false,
-            what: format!("{} refused: it was reached and nothing listens on that port", advice::party(&reply.source)),
-            remedy: Some("a process that listens there, or a targetPort that one listens on".into()),
-        };
+}
+
+fn died(dropped: Option<&Record>) -> End {
+    let what = dropped.map_or_else(String::new, advice::death);
+    End { answered: false, what, remedy: dropped.map(advice::remedy) }
+}
+
+fn answered(ended: Option<&Record>, dropped: Option<&Record>) -> End {
+    let mut what = "answered".to_owned();
+    if let Some((totals, way)) = ended.and_then(|record| Some((record.totals?, record.ended?))) {
+        let (there, back) = (totals.forward_packets, totals.reply_packets);
+        what.push_str(&format!(", and {}; {there} packets there, {back} back", advice::ending(way)));
     }
-    let totals = gathered.records.iter().flatten().find_map(|record| record.totals);
-    let mut what = match totals {
-        Some(t) if t.reset => "answered, and ended by a reset".to_owned(),
-        Some(t) => {
-            format!("answered, and closed by both ends; {} packets there, {} back", t.forward_packets, t.reply_packets)
-        }
-        None => "answered".to_owned(),
-    };
     if let Some(record) = dropped {
-        what.push_str(&format!("; later {}", advice::death(record)));
+        what.push_str(&format!("; but {}", advice::death(record)));
     }
     End { answered: true, what, remedy: dropped.map(advice::remedy) }
 }
 
+fn refusal(reply: Option<&Record>) -> End {
+    let server = reply.map(|r| advice::party(if r.reply { &r.source } else { &r.destination })).unwrap_or_default();
+    End {
+        answered: false,
+        what: format!("{server} refused: it was reached and nothing listens on that port"),
+        remedy: Some("a process that listens there, or a targetPort that one listens on".into()),
+    }
+}
+
+/// There was an answer, and the client has not got it.
+fn unheard(why: &str, last: Option<&Record>) -> End {
+    let (place, remedy) = match last {
+        Some(r) if r.point == "to-endpoint" => {
+            (format!("it came to {}", advice::party(&r.destination)), "a client that waits for it")
+        }
+        Some(r) => (
+            format!("after node {} ({}) nobody saw it again", r.node, r.point),
+            "what lies between that node and the client: the network under the cluster",
+        ),
+        None => ("nobody saw it".to_owned(), "whatever let it pass"),
+    };
+    let what = format!("the answer did not reach the client, which says {why:?}: {place}");
+    End { answered: false, what, remedy: Some(remedy.to_owned()) }
+}
+
 fn unanswered(gathered: &Gathered, ways: &[Way]) -> End {
     let last = ways.iter().rev().find_map(|way| way.last()?.exit.as_ref());
-    let (what, remedy) = match (last, &gathered.failure) {
+    let failure = gathered.outcome.as_ref().and_then(|outcome| outcome.as_ref().err());
+    let (what, remedy) = match (last, failure) {
         (Some(record), _) if record.point == "to-endpoint" => {
             let text = format!("{} got the packet and did not answer", advice::party(&record.destination));
             (text, "a process in the Pod that answers; nothing on the way held the packet".to_owned())

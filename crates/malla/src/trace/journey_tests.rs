@@ -7,7 +7,12 @@ fn over_vxlan() -> Gathered {
     a.extend(back_a);
     b.extend(back_b);
     let client = Some(CLIENT.parse().unwrap());
-    Gathered { who: "curl".into(), client, records: vec![a, b], ..Gathered::default() }
+    Gathered { who: "curl".into(), client, ..told(vec![a, b]) }
+}
+
+/// What the nodes told, and nothing else.
+fn told(records: Vec<Vec<Record>>) -> Gathered {
+    Gathered { account: Account { records, ..Account::default() }, ..Gathered::default() }
 }
 
 fn places(way: &Told) -> Vec<(&str, Place)> {
@@ -55,7 +60,7 @@ fn a_node_port_over_vxlan_there_and_back() {
 fn packets_that_go_the_same_way_are_counted() {
     let mut gathered = over_vxlan();
     let more = gathered.clone();
-    for (all, again) in gathered.records.iter_mut().zip(more.records) {
+    for (all, again) in gathered.account.records.iter_mut().zip(more.account.records) {
         all.extend(again.into_iter().filter(|r| r.kind == Kind::Trace).map(|r| Record {
             tcp_flags: vec!["ACK".into()],
             time_us: r.time_us + 1000,
@@ -69,14 +74,16 @@ fn packets_that_go_the_same_way_are_counted() {
 #[test]
 fn clocks_that_disagree_are_confessed_and_losses_too() {
     let mut gathered = over_vxlan();
-    gathered.records[1].iter_mut().for_each(|record| record.time_us -= 500_000);
-    gathered.lost = 3;
+    gathered.account.records[1].iter_mut().for_each(|record| record.time_us -= 500_000);
+    gathered.account.lost = 3;
+    gathered.account.notes.push("node worker-2 tells nothing".into());
     let journey = assemble(&gathered);
     assert!(!journey.ways[0].reply, "the question precedes the answer, whatever the clocks say");
     let order: Vec<&str> =
         journey.ways.iter().find(|way| !way.reply).unwrap().hops.iter().map(|hop| &*hop.node).collect();
     assert_eq!((order[0], *order.last().unwrap()), ("control-plane", "worker-1"));
     assert!(journey.notes[0].contains("order is that of cause") && journey.notes[1].contains("3 events"));
+    assert_eq!(journey.notes[2], "node worker-2 tells nothing");
 }
 
 #[test]
@@ -88,7 +95,7 @@ fn a_death_tells_where_why_and_what_would_help() {
     last.default_deny =
         serde_json::from_value(serde_json::json!([{"kind": "NetworkPolicy", "namespace": "default", "name": "shut"}]))
             .unwrap();
-    let journey = assemble(&Gathered { records: vec![a, b], ..Gathered::default() });
+    let journey = assemble(&told(vec![a, b]));
     assert!(!journey.end.answered);
     assert_eq!(
         journey.end.what,
@@ -105,18 +112,135 @@ fn a_death_tells_where_why_and_what_would_help() {
 #[test]
 fn silence_and_refusal_are_not_the_same() {
     let [a, b] = syn_over_vxlan();
-    let silent = assemble(&Gathered { records: vec![a.clone(), b.clone()], ..Gathered::default() });
+    let silent = assemble(&told(vec![a.clone(), b.clone()]));
     assert!(silent.end.what.ends_with("got the packet and did not answer"), "{}", silent.end.what);
-    let lost = assemble(&Gathered { records: vec![a, Vec::new()], ..Gathered::default() });
+    let lost = assemble(&told(vec![a, Vec::new()]));
     assert!(lost.end.what.starts_with("after node control-plane (to-overlay)"), "{}", lost.end.what);
     let mut refused = over_vxlan();
-    for record in refused.records.iter_mut().flatten().filter(|record| record.source.port != 40000) {
+    for record in refused.account.records.iter_mut().flatten().filter(|record| record.source.port != 40000) {
         record.tcp_flags = vec!["RST".into(), "ACK".into()];
     }
     let refused = assemble(&refused);
     assert!(!refused.end.answered && refused.end.what.contains("nothing listens"), "{}", refused.end.what);
-    let nothing = assemble(&Gathered { failure: Some("Operation not permitted".into()), ..Gathered::default() });
+    let nothing = assemble(&Gathered { outcome: Some(Err("Operation not permitted".into())), ..Gathered::default() });
     assert!(nothing.end.what.starts_with("no packet was sent"), "{}", nothing.end.what);
+}
+
+/// The answer passes worker-1; what becomes of it behind that, and what the client says.
+fn answer_lost(outcome: Result<(), String>, edit: impl Fn(&mut Vec<Record>)) -> End {
+    let mut gathered = Gathered { outcome: Some(outcome), ..over_vxlan() };
+    edit(&mut gathered.account.records[0]);
+    assemble(&gathered).end
+}
+
+#[test]
+fn the_client_has_the_last_word() {
+    let failed = || Err("timed out".to_owned());
+    let dropped = answer_lost(failed(), |records| {
+        let last = records.last_mut().unwrap();
+        (last.kind, last.drop_reason) = (Kind::Drop, Some("POLICY_DENIED".into()));
+    });
+    assert!(!dropped.answered && dropped.what.starts_with("dropped on node control-plane"), "{dropped:?}");
+    let vanished = answer_lost(failed(), |records| records.truncate(3));
+    assert!(!vanished.answered, "{vanished:?}");
+    assert!(vanished.what.contains("\"timed out\": after node worker-1 (to-overlay) nobody"), "{vanished:?}");
+    let late = answer_lost(failed(), |_| ());
+    assert!(!late.answered && late.what.contains("after node control-plane (to-network)"), "{late:?}");
+    // A node that tells nothing takes nothing from the client's word.
+    let untold = answer_lost(Ok(()), Vec::clear);
+    assert!(untold.answered, "{untold:?}");
+    let silent = Gathered { outcome: Some(Ok(())), ..Gathered::default() };
+    assert!(assemble(&silent).end.answered);
+}
+
+#[test]
+fn the_last_line_says_how_the_flow_ended() {
+    let ended = |way: Ended, reset: bool| {
+        let mut gathered = over_vxlan();
+        let mut last = gathered.account.records[1][0].clone();
+        let totals = serde_json::json!({"reset": reset, "duration_ns": 1, "handshake_ns": 1, "forward_packets": 5,
+            "forward_bytes": 1, "reply_packets": 4, "reply_bytes": 1});
+        (last.kind, last.ended, last.totals) = (Kind::End, Some(way), serde_json::from_value(totals).unwrap());
+        gathered.account.records[1].push(last);
+        assemble(&gathered).end
+    };
+    let what = |way, reset| ended(way, reset).what;
+    assert_eq!(what(Ended::Closed, false), "answered, and closed by both ends; 5 packets there, 4 back");
+    assert_eq!(what(Ended::ResetBySource, true), "answered, and reset by the client; 5 packets there, 4 back");
+    assert_eq!(what(Ended::ResetByDestination, true), "answered, and reset by the server; 5 packets there, 4 back");
+    assert!(what(Ended::PeerGone, false).contains("the Pod at one of its ends"));
+    assert!(!ended(Ended::RefusedByServer, true).answered, "though the reset itself was not told");
+}
+
+#[test]
+fn each_end_names_the_rule_that_let_it_pass_there() {
+    let (from, to) = ("10.244.1.9:20001", BACKEND);
+    let came = event("worker-1", "from-endpoint", 5, from, to, &["SYN"]);
+    let mut left = event("worker-1", "to-endpoint", 6, from, to, &["SYN"]);
+    (left.rule, left.ingress) = (8, true);
+    let named = |name: &str| {
+        let policy = serde_json::json!({"kind": "NetworkPolicy", "namespace": "default", "name": name});
+        serde_json::from_value(policy).unwrap()
+    };
+    left.decided_by = named("in");
+    let policies = |opened: Record| {
+        let journey = assemble(&told(vec![vec![came.clone(), opened, left.clone()]]));
+        let hops = journey.ways[0].hops.iter().filter(|hop| hop.place == Place::Policy);
+        hops.map(|hop| (hop.detail.clone(), hop.rule)).collect::<Vec<_>>()
+    };
+    let both = Record {
+        egress_rule: 7,
+        egress_allowed_by: named("out"),
+        ingress_rule: 8,
+        ingress_allowed_by: named("in"),
+        ..opening(&left)
+    };
+    let allowed = |side: &str, name: &str, rule| (format!("{side}: allowed by {name}"), Some(rule));
+    let (out, into) = ("NetworkPolicy default/out", "NetworkPolicy default/in");
+    assert_eq!(policies(both.clone()), [allowed("egress", out, 7), allowed("ingress", into, 8)]);
+    let unruled = |side: &str| (format!("{side}: passes without a rule"), None);
+    let only_in = Record { egress_rule: 0, egress_allowed_by: None, ..both.clone() };
+    assert_eq!(policies(only_in), [unruled("egress"), allowed("ingress", into, 8)]);
+    let only_out = Record { ingress_rule: 0, ingress_allowed_by: None, ..both.clone() };
+    assert_eq!(policies(only_out), [allowed("egress", out, 7), unruled("ingress")]);
+    let gone = Record { egress_allowed_by: None, ..both };
+    assert_eq!(policies(gone)[0].0, "egress: allowed by rule 7, which is not there any more");
+    assert_eq!(policies(opening(&left)), [unruled("egress"), allowed("ingress", into, 8)], "held back before");
+}
+
+#[test]
+fn a_call_that_the_socket_refused_is_told_though_no_packet_was_sent() {
+    let pod = "10.244.2.9:20001";
+    let mut call = event("worker-2", "from-endpoint", 5, pod, "10.96.0.7:80", &[]);
+    (call.kind, call.drop_reason) = (Kind::Drop, Some("SERVICE_BACKEND_NOT_FOUND".into()));
+    call.interface.index = 0;
+    let refused = Some(Err("Connection refused".to_owned()));
+    let journey = assemble(&Gathered { outcome: refused, ..told(vec![vec![call]]) });
+    assert_eq!(places(&journey.ways[0]), [("worker-2", Place::Socket), ("worker-2", Place::Dropped)]);
+    assert_eq!(
+        journey.end.what,
+        "refused on node worker-2 at the socket, before any packet to 10.96.0.7:80: SERVICE_BACKEND_NOT_FOUND"
+    );
+    assert!(!journey.end.answered && journey.end.remedy.unwrap().starts_with("a ready endpoint"));
+}
+
+#[test]
+fn a_death_in_a_capture_is_at_its_own_node_and_time() {
+    let [a, mut b] = syn_over_vxlan();
+    b.remove(1);
+    let last = b.last_mut().unwrap();
+    (last.kind, last.drop_reason) = (Kind::Drop, Some("POLICY_DENIED".into()));
+    let file = super::super::pcapng::render(&[assemble(&told(vec![a, b]))]);
+    let word = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap());
+    let (mut at, mut death) = (0, None);
+    while at < file.len() {
+        // Of an enhanced packet block: interface, time, and no bytes.
+        if word(at) == 6 && word(at + 20) == 0 {
+            death = Some((word(at + 8), word(at + 12), word(at + 16)));
+        }
+        at += word(at + 4) as usize;
+    }
+    assert_eq!(death, Some((1, 0, 30)), "worker-1, 30 us after the start");
 }
 
 #[test]
@@ -125,7 +249,7 @@ fn a_socket_that_was_translated_is_told_before_its_first_packet() {
     let out = event("worker-2", "from-endpoint", 5, pod, BACKEND, &["SYN"]);
     let left = event("worker-2", "to-overlay", 6, pod, BACKEND, &["SYN"]);
     let wanted: SocketAddr = "10.96.0.7:80".parse().unwrap();
-    let gathered = Gathered { wanted: Some(wanted), records: vec![vec![out, left]], ..Gathered::default() };
+    let gathered = Gathered { wanted: Some(wanted), ..told(vec![vec![out, left]]) };
     let journey = assemble(&gathered);
     let first = &journey.ways[0].hops[0];
     assert_eq!(

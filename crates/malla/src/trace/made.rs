@@ -7,19 +7,24 @@ pub const CLIENT: &str = "172.18.0.1:40000";
 pub const NODE_PORT: &str = "172.18.0.2:30080";
 pub const BACKEND: &str = "10.244.1.2:8080";
 
+/// Of the addresses here, one is a node's.
+fn node_of(address: &SocketAddr) -> Option<&'static str> {
+    (address.ip().to_string() == "172.18.0.2").then_some("control-plane")
+}
+
 /// A trace event; the time in microseconds after a whole second.
 pub fn event(node: &str, point: &str, time: u64, from: &str, to: &str, flags: &[&str]) -> Record {
     let party = |text: &str| {
         let address: SocketAddr = text.parse().unwrap();
         let pod = address.ip().to_string().starts_with("10.244.");
         let pod = pod.then(|| serde_json::json!({"namespace": "default", "name": format!("pod-{}", address.ip())}));
-        serde_json::json!({"address": address.ip(), "port": address.port(), "identity": 2, "pod": pod})
+        serde_json::json!({"address": address.ip(), "port": address.port(), "identity": 2, "pod": pod, "node": node_of(&address)})
     };
     serde_json::from_value(serde_json::json!({
         "time_us": 2_000_000 + time, "node": node, "kind": "trace", "verdict": "TRACED", "point": point,
         "ingress": point == "to-endpoint", "reply": false, "related": false, "fragment": false,
         "source": party(from), "destination": party(to), "protocol": "TCP", "tcp_flags": flags, "length": 60,
-        "interface": {"index": 2}, "rule": 0, "cpu": 0, "followed": true
+        "interface": {"index": 2}, "rule": 0, "cpu": 0, "followed": 1
     }))
     .unwrap()
 }

@@ -27,20 +27,19 @@ pub fn render(journeys: &[Journey]) -> Vec<u8> {
     for (way, hop) in hops(journeys) {
         comments.push(format!("{} {}: {}", hop.node, hop.place.text(), what(hop)));
         time = hop.at_us.unwrap_or(time);
-        let (Some(source), Some(destination)) = (hop.source, hop.destination) else {
-            if hop.place == Place::Dropped {
-                amend(&mut out, &mut comments);
-            }
-            continue;
-        };
-        let Some(packet) = packet(way, source.1, destination.1) else { continue };
         let interface = nodes.iter().position(|node| *node == hop.node).unwrap_or(0);
+        let bytes = match (hop.source, hop.destination) {
+            (Some(source), Some(destination)) => packet(way, source.1, destination.1),
+            // A death has no packet of its own, and is said as one without bytes: readers show comments of packets only.
+            _ => (hop.place == Place::Dropped).then(Vec::new),
+        };
+        let Some(bytes) = bytes else { continue };
         let mut body = Vec::new();
-        let size = u32::try_from(packet.len()).unwrap_or(0);
+        let size = u32::try_from(bytes.len()).unwrap_or(0);
         for word in [u32::try_from(interface).unwrap_or(0), (time >> 32) as u32, time as u32, size, size] {
             body.extend(word.to_le_bytes());
         }
-        body.extend(&packet);
+        body.extend(&bytes);
         pad(&mut body);
         option(&mut body, COMMENT, comments.join("\n").as_bytes());
         body.extend([0; 4]);
@@ -52,15 +51,6 @@ pub fn render(journeys: &[Journey]) -> Vec<u8> {
 
 fn hops(journeys: &[Journey]) -> impl Iterator<Item = (&Told, &Hop)> {
     journeys.iter().flat_map(|journey| &journey.ways).flat_map(|way| way.hops.iter().map(move |hop| (way, hop)))
-}
-
-/// A death has no packet of its own, and is said as one without bytes: readers show comments of packets only.
-fn amend(out: &mut Vec<u8>, comments: &mut Vec<String>) {
-    let mut body = [0; 20].to_vec();
-    option(&mut body, COMMENT, comments.join("\n").as_bytes());
-    body.extend([0; 4]);
-    comments.clear();
-    block(out, 6, &body);
 }
 
 /// Ethernet (without addresses), IP and TCP headers; none where the packet is no TCP, or its ends are of two families.

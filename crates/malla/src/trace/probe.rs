@@ -3,6 +3,7 @@
 use super::follow::follow;
 use super::journey::Gathered;
 use crate::agents::{Agent, Selection};
+use agent::events::End;
 use agent::identities::EndpointView;
 use agent::services::View;
 use anyhow::{Context, bail};
@@ -27,7 +28,7 @@ pub async fn run(selection: &Selection, from: &str, to: &str) -> anyhow::Result<
     // Below what the kernel hands out by itself (ip_local_port_range), so that it is free with all probability.
     let port = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap_or(0);
     let client = SocketAddr::new(own, port);
-    let followed = follow(&agents, client).await?;
+    let followed = follow(&agents, End { address: client, protocol: TCP }).await?;
 
     let malla = std::env::current_exe().context("find this program")?;
     let mut exec = Command::new(&malla);
@@ -41,15 +42,13 @@ pub async fn run(selection: &Selection, from: &str, to: &str) -> anyhow::Result<
         bail!("the probe could not run in Pod {pod}: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     let failure = said.strip_prefix("failed: ").map(str::to_owned);
-    let (records, lost) = followed.end().await;
     Ok(Gathered {
         who: format!("Pod {pod}"),
         client: Some(client),
         wanted: Some(wanted),
         forwarder: Vec::new(),
-        records,
-        failure,
-        lost,
+        account: followed.end().await,
+        outcome: Some(failure.map_or(Ok(()), Err)),
     })
 }
 
@@ -106,3 +105,4 @@ async fn target(agents: &[Agent], to: &str, own: &[IpAddr]) -> anyhow::Result<So
 
 /// Nodes of a lab are one hop away: who has not answered by then never will.
 const LIMIT: Duration = Duration::from_secs(5);
+const TCP: u8 = 6;

@@ -4,6 +4,7 @@
 //! cause: the packet that one node sent off is the one that looks the same where it came in. No clock is asked for that.
 
 use agent::events::{Kind, Record};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 
 /// One packet at one program.
@@ -21,7 +22,7 @@ pub struct Visit {
 pub type Way = Vec<Visit>;
 
 /// What a packet looks like between two programs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Look {
     source: SocketAddr,
     destination: SocketAddr,
@@ -33,8 +34,8 @@ struct Look {
 impl Look {
     fn of(record: &Record) -> Self {
         Self {
-            source: SocketAddr::new(record.source.address, record.source.port),
-            destination: SocketAddr::new(record.destination.address, record.destination.port),
+            source: record.source.socket(),
+            destination: record.destination.socket(),
             protocol: record.protocol.clone(),
             flags: record.tcp_flags.clone(),
             length: record.length,
@@ -61,18 +62,42 @@ impl Visit {
         self.exit.as_ref().is_some_and(|record| record.kind == Kind::Drop)
     }
 
-    /// Whether what left here can be what came there.
-    fn leads_to(&self, next: &Self) -> bool {
-        let (Some(exit), Some(entry)) = (&self.exit, &next.entry) else { return false };
-        if exit.kind == Kind::Drop || Look::of(exit) != Look::of(entry) {
-            return false;
+    /// Where what left here comes in next: the point, and whether on another node. `None`: nowhere that programs see.
+    fn leads_to(&self) -> Option<(&'static str, bool)> {
+        let exit = self.exit.as_ref().filter(|exit| exit.kind != Kind::Drop)?;
+        Some(match &*exit.point {
+            "to-overlay" => ("from-overlay", true),
+            "to-network" => ("from-network", true),
+            "to-host" | "to-stack" => ("from-host", false),
+            _ => return None,
+        })
+    }
+}
+
+/// Visits that nothing has been joined to yet, by how their packet came; of one node and look, the earliest first.
+#[derive(Default)]
+struct Arrivals<'a>(HashMap<(Look, &'a str), BTreeMap<&'a str, VecDeque<usize>>>);
+
+impl<'a> Arrivals<'a> {
+    fn of(visits: &'a [Visit]) -> Self {
+        let mut all = Self::default();
+        for (at, entry) in visits.iter().enumerate().filter_map(|(at, visit)| Some((at, visit.entry.as_ref()?))) {
+            let nodes = all.0.entry((Look::of(entry), &entry.point)).or_default();
+            nodes.entry(&entry.node.0).or_default().push_back(at);
         }
-        let elsewhere = exit.node != entry.node;
-        match (&*exit.point, &*entry.point) {
-            ("to-overlay", "from-overlay") | ("to-network", "from-network") => elsewhere,
-            ("to-host" | "to-stack", "from-host") => !elsewhere,
-            _ => false,
-        }
+        all
+    }
+
+    /// The earliest that what left there can be, which is then taken.
+    fn take(&mut self, from: usize, visit: &Visit) -> Option<usize> {
+        let ((point, elsewhere), exit) = (visit.leads_to()?, visit.exit.as_ref()?);
+        let nodes = self.0.get_mut(&(Look::of(exit), point))?;
+        let here = |node: &str| *node == *exit.node.0;
+        let next = |queue: &VecDeque<usize>| queue.iter().take(2).position(|at| *at != from).map(|at| (queue[at], at));
+        let queues = nodes.iter_mut().filter(|(node, _)| here(node) != elsewhere);
+        let (_, at, queue) =
+            queues.filter_map(|(_, queue)| next(queue).map(|(to, at)| (to, at, queue))).min_by_key(|(to, ..)| *to)?;
+        queue.remove(at)
     }
 }
 
@@ -116,15 +141,10 @@ pub fn visits(records: &[Record]) -> Vec<Visit> {
 pub fn ways(mut visits: Vec<Visit>) -> Vec<Way> {
     // Which comes first matters only to the order in which ways are told; every node's own order is kept.
     visits.sort_by_key(|visit| visit.first().map_or(0, |record| record.time_us));
-    let mut next = vec![None; visits.len()];
+    let mut arrivals = Arrivals::of(&visits);
+    let next: Vec<Option<usize>> = visits.iter().enumerate().map(|(from, visit)| arrivals.take(from, visit)).collect();
     let mut is_next = vec![false; visits.len()];
-    for from in 0..visits.len() {
-        let found = (0..visits.len()).find(|to| *to != from && !is_next[*to] && visits[from].leads_to(&visits[*to]));
-        if let Some(to) = found {
-            next[from] = Some(to);
-            is_next[to] = true;
-        }
-    }
+    next.iter().flatten().for_each(|to| is_next[*to] = true);
     let mut ways = Vec::new();
     for start in (0..visits.len()).filter(|at| !is_next[*at]) {
         let mut way = vec![visits[start].clone()];
@@ -178,6 +198,23 @@ mod tests {
         for visit in visits {
             assert_eq!(visit.entry.unwrap().tcp_flags, visit.exit.unwrap().tcp_flags);
         }
+    }
+
+    #[test]
+    fn of_many_that_look_the_same_each_is_joined_to_one_in_their_order() {
+        let [a, b] = syn_over_vxlan();
+        let many = |events: &[Record]| -> Vec<Record> {
+            let again = |n: u64| events.iter().map(move |r| Record { time_us: r.time_us + 1000 * n, ..r.clone() });
+            (0..20_000).flat_map(again).collect()
+        };
+        let (a, mut b) = (many(&a), many(&b));
+        // The last one has got lost on its way.
+        b.truncate(b.len() - 3);
+        let ways = ways([visits(&a), visits(&b)].concat());
+        assert_eq!(ways.len(), 20_000);
+        let whole = ways.iter().filter(|way| way.len() == 2);
+        assert!(whole.clone().all(|way| way[0].last().unwrap().time_us + 10 == way[1].first().unwrap().time_us));
+        assert_eq!(whole.count(), 19_999);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 mod commands;
 mod mask;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use serde_json::Value;
 const KIND: &str = include_str!("kind.yaml");
 const PODS: &str = include_str!("pods.yaml");
 const DENY: &str = include_str!("deny.yaml");
+const ALLOW: &str = include_str!("allow.yaml");
 const NODES: [&str; 3] = ["control-plane", "worker-1", "worker-2"];
 
 struct World {
@@ -101,7 +103,9 @@ impl World {
         vec![
             (of("pod", "spink", "jsonpath={.status.podIP}"), "SPINK"),
             (of("pod", "client", "jsonpath={.status.podIP}"), "CLIENT"),
+            (of("pod", "neighbour", "jsonpath={.status.podIP}"), "NEIGHBOUR"),
             (of("service", "spink", "jsonpath={.spec.clusterIP}"), "SERVICE"),
+            (of("service", "nobody", "jsonpath={.spec.clusterIP}"), "NOBODY"),
         ]
     }
 
@@ -126,6 +130,9 @@ fn the_journey_over_vxlan() {
     world.is_golden(&["--from", "client", "--to", "default/spink:80"], "vxlan-pod");
     other_forms(&world);
     nobody_else_pays(&world);
+    each_tells_its_own(&world);
+    more_than_can_be_followed(&world);
+    allowed(&world);
     deaths(&world);
     world.is_left_alone();
 }
@@ -141,9 +148,17 @@ fn the_journey_with_native_routing() {
     world.is_left_alone();
 }
 
+/// Both ends are on one node, and each of them has a policy: the rules of both are named, each at its end.
+fn allowed(world: &World) {
+    world.apply(ALLOW);
+    world.is_golden(&["--from", "neighbour", "--to", "default/spink:80"], "allowed-same-node");
+    world.lab.kubectl(&["delete", "networkpolicy", "in", "out"]);
+}
+
 /// Denied by policy, on the Pod's node and coming from another; and a Service without a backend.
 fn deaths(world: &World) {
     world.curl("worker-2", 30081, "no-backend");
+    world.is_golden(&["--from", "client", "--to", "default/nobody:80"], "no-backend-pod");
     world.apply(DENY);
     world.curl("worker-1", 30080, "denied-same-node");
     world.curl("worker-2", 30080, "denied-other-node");
@@ -199,5 +214,52 @@ fn nobody_else_pays(world: &World) {
     let journeys: Value =
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output)));
     assert_eq!(journeys.as_array().unwrap().len(), 1, "only the command's own: {journeys}");
+    assert_eq!(clients(&journeys[0]).len(), 1, "and only its packets: {journeys}");
     assert_eq!(settings(), before, "programs were replaced");
+}
+
+/// The forwarder's ends that a journey speaks of.
+fn clients(journey: &Value) -> BTreeSet<String> {
+    let text = journey.to_string();
+    let port = |rest: &str| rest.chars().take_while(char::is_ascii_digit).collect();
+    text.split("172.18.0.1:").skip(1).map(port).collect()
+}
+
+/// Two traces at once, each of two connections at once, all to the same port: each journey is about its own packets alone.
+fn each_tells_its_own(world: &World) {
+    let url = format!("http://127.0.0.1:{}/", world.port("worker-2", 30080));
+    let both = "curl -s --noproxy '*' -m 3 \"$0\" & curl -s --noproxy '*' -m 3 \"$0\" & wait";
+    let arguments = ["-o", "json", "--", "sh", "-c", both, &url];
+    let outputs = std::thread::scope(|scope| {
+        let traces = [(); 2].map(|()| scope.spawn(|| world.trace(&arguments)));
+        traces.map(|trace| trace.join().unwrap())
+    });
+    let mut seen = BTreeSet::new();
+    for output in outputs {
+        let journeys: Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output)));
+        assert_eq!(journeys.as_array().unwrap().len(), 2, "{journeys}");
+        for journey in journeys.as_array().unwrap() {
+            assert_eq!((clients(journey).len(), &journey["end"]["answered"]), (1, &Value::Bool(true)), "{journey}");
+            let first = |reply: bool| journey["ways"].as_array().unwrap().iter().find(|way| way["reply"] == reply);
+            assert_eq!(
+                (&first(false).unwrap()["packet"], &first(true).unwrap()["packet"]),
+                (&"TCP SYN".into(), &"TCP SYN ACK".into())
+            );
+            seen.extend(clients(journey));
+        }
+    }
+    assert_eq!(seen.len(), 4, "four connections, told once each");
+}
+
+/// What finds no place is said not to be followed, and neither stops the others nor the command.
+fn more_than_can_be_followed(world: &World) {
+    let url = format!("http://127.0.0.1:{}/", world.port("worker-2", 30080));
+    let many = "for i in $(seq 24); do curl -s --noproxy '*' -m 3 \"$0\" & done; wait";
+    let output = world.trace(&["-o", "json", "--", "sh", "-c", many, &url]);
+    let journeys: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output)));
+    let journeys = journeys.as_array().unwrap();
+    let answered = journeys.iter().filter(|journey| journey["end"]["answered"] == true).count();
+    assert_eq!((journeys.len(), answered, output.status.code()), (24, 24, Some(0)), "{}", text(&output));
 }

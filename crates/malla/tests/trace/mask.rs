@@ -21,7 +21,7 @@ pub fn masked(text: &str, addresses: &[(String, &str)]) -> String {
 /// Ports of the machine and of clients become `P`; those of nodes and Pods stay.
 fn ports(line: &str) -> String {
     let mut out = line.to_owned();
-    for address in ["127.0.0.1:", "172.18.0.1:", "CLIENT:"] {
+    for address in ["127.0.0.1:", "172.18.0.1:", "CLIENT:", "NEIGHBOUR:"] {
         let mut from = 0;
         while let Some(at) = out[from..].find(address) {
             let begin = from + at + address.len();
@@ -37,7 +37,7 @@ fn ports(line: &str) -> String {
 fn counts(text: &str) -> String {
     text.lines()
         .map(|line| {
-            let counted = line.starts_with("then ") || line.starts_with("end: answered, and closed");
+            let counted = line.starts_with("then ") || line.starts_with("end: answered, and ");
             let masked =
                 |word: &str| if word.bytes().all(|b| b.is_ascii_digit()) { "N".to_owned() } else { word.to_owned() };
             let line =
