@@ -6,9 +6,9 @@
 
 use crate::moment::{NO_TIME, exact, nanoseconds, timestamp};
 use flow_api::flow::Flow;
+use flow_api::wire::{Body, Field, fields, put};
 use prost::Message;
-use prost::bytes::Buf;
-use prost::encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint};
+use prost::encoding::{WireType, encode_key, encode_varint};
 use prost_types::Timestamp;
 use std::net::IpAddr;
 
@@ -151,63 +151,6 @@ impl<'a> Row<'a> {
         bytes.extend_from_slice(&self.rest);
         Flow::decode(bytes.as_slice()).ok()
     }
-}
-
-#[derive(Clone, Copy)]
-struct Field<'a> {
-    number: u32,
-    /// With its key.
-    whole: &'a [u8],
-    body: Body<'a>,
-}
-
-#[derive(Clone, Copy)]
-enum Body<'a> {
-    Number(u64),
-    Bytes(&'a [u8]),
-    Other,
-}
-
-/// Fields of an encoded message; `None` where it is none, which is the last then.
-fn fields(mut message: &[u8]) -> impl Iterator<Item = Option<Field<'_>>> {
-    std::iter::from_fn(move || {
-        if message.is_empty() {
-            return None;
-        }
-        let field = next(&mut message);
-        if field.is_none() {
-            message = &[];
-        }
-        Some(field)
-    })
-}
-
-fn next<'a>(message: &mut &'a [u8]) -> Option<Field<'a>> {
-    let start = *message;
-    let (number, wire) = decode_key(message).ok()?;
-    let body = match wire {
-        WireType::Varint => Body::Number(decode_varint(message).ok()?),
-        WireType::LengthDelimited => {
-            let length = usize::try_from(decode_varint(message).ok()?).ok()?;
-            let (body, _) = message.split_at_checked(length)?;
-            message.advance(length);
-            Body::Bytes(body)
-        }
-        WireType::ThirtyTwoBit | WireType::SixtyFourBit => {
-            let length = if wire == WireType::ThirtyTwoBit { 4 } else { 8 };
-            message.split_at_checked(length)?;
-            message.advance(length);
-            Body::Other
-        }
-        WireType::StartGroup | WireType::EndGroup => return None,
-    };
-    Some(Field { number, whole: &start[..start.len() - message.len()], body })
-}
-
-fn put(out: &mut Vec<u8>, number: u32, body: &[u8]) {
-    encode_key(number, WireType::LengthDelimited, out);
-    encode_varint(body.len() as u64, out);
-    out.extend_from_slice(body);
 }
 
 /// Only as [`write_uuid`] writes it, and not the one that stands for none.

@@ -8,6 +8,7 @@ use flow_api::flow::{
     DropReason, EventTypeFilter, FlowFilter, HttpHeader, IpVersion, NetworkInterface, TcpFlags, TrafficDirection,
     Verdict, Workload,
 };
+use flow_api::numbers::{self, EVENT_TYPES, OBSERVATION_POINTS, event};
 
 /// What was asked for.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -322,37 +323,13 @@ fn named(numbers: &mut Vec<i32>, value: &str, number: fn(&str) -> Option<i32>) -
 
 fn event_type(filter: &mut FlowFilter, value: &str) -> Result<(), String> {
     let (kind, sub) = value.split_once(':').map_or((value, None), |(kind, sub)| (kind, Some(sub)));
-    let number = match kind {
-        "drop" => 1,
-        "debug" => 2,
-        "capture" => 3,
-        "trace" => 4,
-        "policy-verdict" => 5,
-        "trace-sock" => 8,
-        "l7" => 129,
-        "agent" => 130,
-        other => other.parse().map_err(|_| "no such type of event")?,
-    };
-    let points = [
-        "to-endpoint",
-        "to-proxy",
-        "to-host",
-        "to-stack",
-        "to-overlay",
-        "from-endpoint",
-        "from-proxy",
-        "from-host",
-        "from-stack",
-        "from-overlay",
-        "from-network",
-        "to-network",
-        "from-crypto",
-        "to-crypto",
-    ];
+    let named = EVENT_TYPES.iter().find(|(name, _)| *name == kind).map(|(_, number)| *number);
+    let number = named.or_else(|| kind.parse().ok()).ok_or("no such type of event")?;
     let sub_type = match sub {
         None => None,
         Some(sub) => {
-            let point = points.iter().position(|point| number == 4 && *point == sub).map(|p| p as i32);
+            let point =
+                OBSERVATION_POINTS.iter().position(|point| number == event::TRACE && *point == sub).map(|p| p as i32);
             Some(point.or_else(|| sub.parse().ok()).ok_or("no such sub type")?)
         }
     };
