@@ -1,5 +1,6 @@
 //! The log with its threads: one writes what waits, one converts and removes.
 
+use crate::catalog::Kept;
 use crate::moment::nanoseconds;
 use crate::queue::Queue;
 use crate::reader::Reader;
@@ -74,7 +75,10 @@ impl Writer {
         let keep = move || {
             while woken.recv().is_ok() {
                 let kept = catalog.keep(&for_keeper.0, now());
-                note(&mut for_keeper.1.trouble().keep, kept);
+                // What was not tried again is still as it was.
+                if !matches!(kept, Ok(Kept { waiting: 1.., .. })) {
+                    note(&mut for_keeper.1.trouble().keep, kept);
+                }
             }
         };
         let folder = settings.folder.clone();
@@ -171,7 +175,7 @@ fn write(mut store: Store, settings: &Settings, shared: &Shared, wake: &SyncSend
                 done = Err(error);
             }
         }
-        let done = done.and_then(|()| store.sync()).and_then(|()| store.close_if_due(now()));
+        let done = done.and_then(|()| store.sync()).and_then(|_| store.close_if_due(now()));
         note(&mut shared.trouble().write, done);
         // Also when nothing was closed: there may be something old.
         let _ = wake.try_send(());
