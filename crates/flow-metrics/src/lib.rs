@@ -12,6 +12,7 @@
 //! | `hubble_port_distribution_total` | requests by port | `protocol`, `port` |
 //! | `hubble_policy_verdicts_total` | what policy said | `direction`, `match`, `action` |
 //! | `hubble_lost_events_total` | events that nobody saw | `source` |
+//! | `malla_flows_ended_total` | flows that ended | `way`, `protocol` |
 //! | `malla_flow_metrics_series`, `…_series_budget` | series that there are and may be | |
 //! | `malla_flow_metrics_over_budget_total` | counts that went to the series `overflow` of their metric | |
 //!
