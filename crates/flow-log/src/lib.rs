@@ -44,7 +44,7 @@ mod store;
 pub use catalog::Kept;
 pub use error::{Damage, Error};
 pub use frames::{Frames, Span};
-pub use log::{Status, Writer};
+pub use log::{Status, Watcher, Writer};
 pub use query::{Lists, Order, Pod, Query};
 pub use reader::{Answer, LARGEST_STEP, Reader, Summary};
 pub use settings::Settings;

@@ -22,6 +22,12 @@ pub struct Writer {
     threads: Vec<JoinHandle<()>>,
 }
 
+/// Looks at what the writer does. Cheap to copy.
+#[derive(Clone, Debug)]
+pub struct Watcher {
+    shared: Arc<Shared>,
+}
+
 #[derive(Debug)]
 struct Shared {
     queue: Queue,
@@ -105,6 +111,34 @@ impl Writer {
         self.shared.queue.lost(lost);
     }
 
+    /// See [`Watcher::sync`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.watcher().sync()
+    }
+
+    /// See [`Watcher::status`].
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.watcher().status()
+    }
+
+    /// For others.
+    #[must_use]
+    pub fn watcher(&self) -> Watcher {
+        Watcher { shared: self.shared.clone() }
+    }
+
+    /// For reading.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        self.reader.clone()
+    }
+}
+
+impl Watcher {
     /// Waits until all that was taken is on the disk. Not for the path of events.
     ///
     /// # Errors
@@ -118,12 +152,6 @@ impl Writer {
             None if is_whole => Ok(()),
             trouble => Err(Error::Unsynced(trouble.unwrap_or_else(|| "the disk did not take everything".to_owned()))),
         }
-    }
-
-    /// For reading.
-    #[must_use]
-    pub fn reader(&self) -> Reader {
-        self.reader.clone()
     }
 
     /// How it goes.

@@ -8,7 +8,7 @@ use flow_api::flow::layer4::Protocol;
 use flow_api::flow::{Flow, LostEvent, LostEventSource, TcpFlags, TrafficDirection, Verdict};
 use flow_api::malla::Way;
 use flow_api::{extension, numbers};
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
@@ -118,8 +118,18 @@ impl Metrics {
     /// # Errors
     /// None that could happen: a `String` takes all that is written to it.
     pub fn expose(&self) -> Result<String, std::fmt::Error> {
+        self.expose_beside(&Registry::default())
+    }
+
+    /// The same, with metrics of somebody else.
+    ///
+    /// # Errors
+    /// As [`Metrics::expose`].
+    pub fn expose_beside(&self, others: &Registry) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
-        encode(&mut text, &self.registry).map(|()| text)
+        encode_registry(&mut text, &self.registry)?;
+        encode_registry(&mut text, others)?;
+        encode_eof(&mut text).map(|()| text)
     }
 }
 

@@ -2,10 +2,12 @@
 //! has a certificate.
 
 mod answers;
+mod archive;
 mod observer;
 mod peer;
 mod socket;
 
+pub use archive::{Archive, Question, Told};
 pub use observer::check;
 pub use peer::{Peer, Peers};
 pub use socket::{Credentials, Way, bind, serve, serve_observer};
@@ -42,6 +44,7 @@ pub struct Node {
     /// When a flow of each namespace was seen last: seconds since 1970.
     namespaces: Mutex<BTreeMap<String, i64>>,
     started: Instant,
+    shelf: Option<archive::Shelf>,
 }
 
 impl Node {
@@ -54,7 +57,14 @@ impl Node {
             peers: watch::Sender::new(Peers::default()),
             namespaces: Mutex::default(),
             started: Instant::now(),
+            shelf: None,
         }
+    }
+
+    /// One that asks a log for what is older than its ring.
+    #[must_use]
+    pub fn reaching_back(self, archive: Option<Arc<dyn Archive>>) -> Self {
+        Self { shelf: archive.map(archive::Shelf::new), ..self }
     }
 
     /// The events.

@@ -5,8 +5,7 @@
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use flow_api::flow::{
-    DropReason, EventTypeFilter, FlowFilter, HttpHeader, IpVersion, NetworkInterface, TcpFlags, TrafficDirection,
-    Verdict, Workload,
+    EventTypeFilter, FlowFilter, HttpHeader, IpVersion, NetworkInterface, TcpFlags, TrafficDirection, Verdict, Workload,
 };
 use flow_api::numbers::{self, EVENT_TYPES, OBSERVATION_POINTS, event};
 
@@ -152,7 +151,7 @@ fn flags() -> Vec<Flag> {
                 f.drop_reason_desc.push(number);
                 return Ok(());
             }
-            named(&mut f.drop_reason_desc, v, |name| DropReason::from_str_name(name).map(|r| r as i32))
+            named(&mut f.drop_reason_desc, v, numbers::drop_reason_number)
         }),
         one("traffic-direction", "Only ingress or egress", |f, v| {
             named(&mut f.traffic_direction, v, |name| TrafficDirection::from_str_name(name).map(|d| d as i32))
@@ -421,7 +420,9 @@ mod tests {
         );
         assert_eq!(filter.event_type, [EventTypeFilter { r#type: 4, match_sub_type: true, sub_type: 11 }]);
         assert!(filter.tcp_flags[0].syn && filter.tcp_flags[0].ack && !filter.tcp_flags[0].fin);
-        assert_eq!(filters("--drop-reason-desc policy-denied").unwrap().white[0].drop_reason_desc, [133]);
+        for (name, number) in [("policy-denied", 133), ("no-local-backend", 241)] {
+            assert_eq!(filters(&format!("--drop-reason-desc {name}")).unwrap().white[0].drop_reason_desc, [number]);
+        }
     }
 
     #[test]
