@@ -11,6 +11,7 @@ use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint};
 use prost_types::Timestamp;
 use std::net::IpAddr;
+use uuid::Uuid;
 
 /// The pieces of one flow.
 #[derive(Debug)]
@@ -135,7 +136,8 @@ impl<'a> Row<'a> {
             }
         }
         if self.uuid != [0; 16] {
-            put(&mut bytes, UUID, write_uuid(&self.uuid).as_bytes());
+            let mut text = Uuid::encode_buffer();
+            put(&mut bytes, UUID, Uuid::from_bytes(self.uuid).hyphenated().encode_lower(&mut text).as_bytes());
         }
         let mut ip = Vec::new();
         for (number, text) in [(IP_SOURCE, &self.source_ip), (IP_DESTINATION, &self.destination_ip)] {
@@ -153,31 +155,11 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Only as [`write_uuid`] writes it, and not the one that stands for none.
+/// Only as it is written again (RFC 9562 §4: 8-4-4-4-12 in small letters), and not the one that stands for none.
 fn parse_uuid(text: &[u8]) -> Option<[u8; 16]> {
-    let digits: Vec<u8> = text.iter().copied().filter(|byte| *byte != b'-').collect();
-    let mut uuid = [0; 16];
-    if digits.len() != 32 {
-        return None;
-    }
-    for (byte, pair) in uuid.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    (uuid != [0; 16] && write_uuid(&uuid).as_bytes() == text).then_some(uuid)
-}
-
-/// RFC 9562 §4: 8-4-4-4-12 in small letters.
-fn write_uuid(uuid: &[u8; 16]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(36);
-    for (at, byte) in uuid.iter().enumerate() {
-        if matches!(at, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-    text
+    let uuid = Uuid::try_parse_ascii(text).ok()?;
+    let again = uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes() == text;
+    (again && !uuid.is_nil()).then(|| uuid.into_bytes())
 }
 
 // Numbers in `flow.proto`.

@@ -19,8 +19,8 @@
 //! What there are no series left for is counted nevertheless, in one series per metric whose labels all say `overflow`: sums stay
 //! right.
 //!
-//! **In the agent:** make a [`Metrics`] from the configuration (`hubble-metrics`, e.g. `drop:sourceContext=pod|ip`), call `observe` for
-//! each flow and `lost` for each loss beside the ring, `forget_pod` when a Pod has gone, and answer `/metrics` with `expose`.
+//! **In the agent** (`agent::keeping`) a thread that follows the ring calls `observe` and `lost`, and `forget_pod` when a Pod has gone;
+//! `/metrics` answers with `expose_beside`.
 #![forbid(unsafe_code)]
 
 mod config;
