@@ -77,8 +77,10 @@ pub fn run(args: &FlowsArgs) -> Result<()> {
     std::fs::create_dir_all(&args.out).with_context(|| format!("make folder {}", args.out.display()))?;
     let folder = args.out.join(format!("flow-log-{}", std::process::id()));
     let measured = measure(args, &folder);
-    std::fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
+    let removed = std::fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()));
+    // Where both failed, there may have been no folder to remove.
     let report = measured?;
+    removed?;
     println!("{}\n\n{}", writing_table(&report.writing), questions_table(&report.questions));
     let json = written::json(&args.out, "flows", &report)?;
     println!("\nwritten: {}", json.display());

@@ -1,5 +1,6 @@
 //! `malla agent …`: arguments, and the way into the loop.
 
+use crate::keeping::FlowArgs;
 use crate::kernel;
 use crate::node_config::PortRange;
 use crate::run;
@@ -74,6 +75,8 @@ pub struct AgentArgs {
     /// The port for it, at the node's own address
     #[arg(long, default_value_t = 4244, value_name = "PORT")]
     pub hubble_port: u16,
+    #[command(flatten)]
+    pub flows: FlowArgs,
 }
 
 /// How Pods of other nodes are reached.

@@ -20,6 +20,7 @@ pub mod facts;
 mod fast_path;
 mod health_checks;
 pub mod identities;
+pub mod keeping;
 mod kernel;
 pub mod kernel_datapath;
 pub mod loaded;

@@ -16,10 +16,12 @@ pub mod filter;
 mod invalid;
 pub mod json;
 pub mod mask;
+pub mod numbers;
 pub mod print;
 pub mod query;
 pub mod ring;
 pub mod server;
+pub mod wire;
 
 pub use descriptors::{DESCRIPTORS, pool};
 pub use invalid::Invalid;

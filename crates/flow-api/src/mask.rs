@@ -3,6 +3,7 @@
 //! Works on the encoded message: what is not asked for is cut out, whatever it is (Protocol Buffers, "Encoding").
 
 use crate::flow::Flow;
+use crate::wire::{self, Body};
 use crate::{Invalid, pool};
 use prost::Message;
 use prost_reflect::MessageDescriptor;
@@ -68,63 +69,21 @@ fn add(fields: &mut Fields, message: &MessageDescriptor, path: &str) -> Option<(
 }
 
 /// Copies the wanted fields of an encoded message; `None` where it is no message.
-fn keep(fields: &Fields, mut message: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    while !message.is_empty() {
-        let start = message;
-        let key = varint(&mut message)?;
-        let body = match key & 7 {
-            0 => {
-                varint(&mut message)?;
-                &[][..]
-            }
-            1 => take(&mut message, 8)?,
-            5 => take(&mut message, 4)?,
-            2 => {
-                let length = varint(&mut message)?;
-                take(&mut message, usize::try_from(length).ok()?)?
-            }
-            _ => return None,
-        };
-        match fields.get(&u32::try_from(key >> 3).ok()?) {
-            None => {}
-            Some(Tree::All) => out.extend_from_slice(&start[..start.len() - message.len()]),
-            Some(Tree::Some(within)) => {
+fn keep(wanted: &Fields, message: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    for field in wire::fields(message) {
+        let field = field?;
+        match (wanted.get(&field.number), field.body) {
+            (None, _) => {}
+            (Some(Tree::Some(within)), Body::Bytes(body)) => {
                 let mut inner = Vec::with_capacity(body.len());
                 keep(within, body, &mut inner)?;
-                put_varint(out, key);
-                put_varint(out, inner.len() as u64);
-                out.extend_from_slice(&inner);
+                wire::put(out, field.number, &inner);
             }
+            (Some(Tree::Some(_)), _) => return None,
+            (Some(Tree::All), _) => out.extend_from_slice(field.whole),
         }
     }
     Some(())
-}
-
-fn take<'a>(from: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
-    let (taken, rest) = from.split_at_checked(length)?;
-    *from = rest;
-    Some(taken)
-}
-
-fn varint(from: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = from.split_first()?;
-        *from = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
-}
-
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value as u8) | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }
 
 #[cfg(test)]

@@ -77,6 +77,24 @@ impl Query {
         !self.follow || self.number > 0 || self.since.is_some()
     }
 
+    /// How many; 0: all.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether they are the last of those that fit, not the first.
+    #[must_use]
+    pub fn takes_last(&self) -> bool {
+        self.from == From::Last
+    }
+
+    /// Before what nothing is wanted: seconds and nanoseconds since 1970.
+    #[must_use]
+    pub fn since(&self) -> Option<(i64, i32)> {
+        self.since
+    }
+
     /// When nothing more can come: seconds and nanoseconds since 1970.
     #[must_use]
     pub fn until(&self) -> Option<(i64, i32)> {
@@ -144,7 +162,8 @@ impl<'a> Past<'a> {
     }
 }
 
-fn counts(event: &Event) -> bool {
+/// Losses don't.
+pub(crate) fn counts(event: &Event) -> bool {
     !matches!(event.what, What::Lost(_))
 }
 

@@ -6,7 +6,7 @@ use flate2::write::GzEncoder;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -17,8 +17,11 @@ pub struct RotatingFile {
     most_bytes: u64,
     most_backups: usize,
     compress: bool,
-    file: BufWriter<File>,
+    file: File,
+    /// In the file.
     bytes: u64,
+    /// Whole lines that are not.
+    waiting: Vec<u8>,
 }
 
 /// The file system said no.
@@ -32,6 +35,8 @@ pub struct Error {
     /// Why not.
     #[source]
     pub source: io::Error,
+    /// Lines that are lost by it.
+    pub lines: u64,
 }
 
 impl RotatingFile {
@@ -42,53 +47,83 @@ impl RotatingFile {
     pub fn open(settings: &Settings) -> Result<Self, Error> {
         let path = settings.file_path.clone();
         let (file, bytes) = open(&path)?;
-        Ok(Self {
-            path,
-            most_bytes: settings.file_max_size_mb.max(1).saturating_mul(1 << 20),
-            most_backups: settings.file_max_backups,
-            compress: settings.file_compress,
-            file: BufWriter::new(file),
-            bytes,
-        })
+        let most_bytes = settings.file_max_size_mb.max(1).saturating_mul(1 << 20);
+        let (most_backups, compress) = (settings.file_max_backups, settings.file_compress);
+        let file = Self { path, most_bytes, most_backups, compress, file, bytes, waiting: Vec::new() };
+        // What a crash left half compressed is whole in its file.
+        for draft in file.put_aside(DRAFT)? {
+            let _ = std::fs::remove_file(&draft);
+        }
+        Ok(file)
     }
 
-    /// Writes a line. If the file would be too large with it, that is put aside first, under the name of `now`.
+    /// Takes a line, which is in the file after the next [`RotatingFile::flush`]. If the file would be too large with it, that is
+    /// put aside first, under the name of `now`.
     ///
     /// # Errors
-    /// The file system.
+    /// The file system. If the file could not be put aside, the line is lost; the next tries again.
     pub fn write_line(&mut self, line: &str, now: Timestamp) -> Result<(), Error> {
         let length = line.len() as u64 + 1;
-        if self.bytes > 0 && self.bytes + length > self.most_bytes {
-            self.rotate(now)?;
+        let most = self.most_bytes;
+        let is_full = |size: u64| size > 0 && size + length > most;
+        let mut rotated = Ok(());
+        if is_full(self.size()) {
+            rotated = self.rotate(now);
+            if is_full(self.size()) {
+                return rotated.map_err(|error| Error { lines: error.lines + 1, ..error });
+            }
         }
-        let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.write_all(b"\n"));
-        written.map_err(error("write", &self.path))?;
-        self.bytes += length;
-        Ok(())
+        self.waiting.extend_from_slice(line.as_bytes());
+        self.waiting.push(b'\n');
+        if self.waiting.len() >= BUFFER { rotated.and(self.flush()) } else { rotated }
     }
 
-    /// What was written can be read by others when this returns.
+    /// What was taken can be read by others when this returns: whole lines, and nothing of those that the disk refused.
     ///
     /// # Errors
-    /// The file system.
+    /// The file system. What waited is lost then.
     pub fn flush(&mut self) -> Result<(), Error> {
-        self.file.flush().map_err(error("write", &self.path))
+        let written = self.file.write_all(&self.waiting).map_err(error("write", &self.path));
+        let written = written.map_err(|error| Error { lines: lines(&self.waiting), ..error });
+        match &written {
+            Ok(()) => self.bytes += self.waiting.len() as u64,
+            // Half a line would spoil the next. Where it can't be cut now, the next start does.
+            Err(_) => drop(self.file.set_len(self.bytes)),
+        }
+        self.waiting.clear();
+        written
     }
 
     /// Puts the file aside, whatever its size, and begins another.
     ///
     /// # Errors
-    /// The file system.
+    /// The first of them; the rest is done nevertheless. Where no other can be begun, this one goes on.
     pub fn rotate(&mut self, now: Timestamp) -> Result<(), Error> {
-        self.flush()?;
+        // A full disk is a reason to go on: the oldest file goes.
+        let flushed = self.flush();
         let backup = self.free_name(now);
-        std::fs::rename(&self.path, &backup).map_err(error("rename", &self.path))?;
-        let (file, bytes) = open(&self.path)?;
-        (self.file, self.bytes) = (BufWriter::new(file), bytes);
-        if self.compress {
-            compress(&backup)?;
+        let is_moved = match std::fs::rename(&self.path, &backup) {
+            Ok(()) => true,
+            // Somebody else has put it aside.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(source) => return flushed.and(Err(error("rename", &self.path)(source))),
+        };
+        match open(&self.path) {
+            Ok(opened) => (self.file, self.bytes) = opened,
+            Err(error) => {
+                if is_moved {
+                    let _ = std::fs::rename(&backup, &self.path);
+                }
+                return flushed.and(Err(error));
+            }
         }
-        self.remove_old()
+        let compressed = if self.compress && is_moved { compress(&backup) } else { Ok(()) };
+        flushed.and(compressed).and(self.remove_old())
+    }
+
+    /// With what waits.
+    fn size(&self) -> u64 {
+        self.bytes + self.waiting.len() as u64
     }
 
     /// Oldest first. Their names sort by time.
@@ -96,20 +131,27 @@ impl RotatingFile {
     /// # Errors
     /// The file system.
     pub fn backups(&self) -> Result<Vec<PathBuf>, Error> {
+        let mut backups = self.put_aside("")?;
+        backups.extend(self.put_aside(".gz")?);
+        backups.sort();
+        Ok(backups)
+    }
+
+    /// Ours, with such an end.
+    fn put_aside(&self, end: &str) -> Result<Vec<PathBuf>, Error> {
         let (stem, extension) = self.names();
         let folder = folder(&self.path);
         let mut backups = Vec::new();
         for entry in std::fs::read_dir(&folder).map_err(error("list", &folder))? {
             let path = entry.map_err(error("list", &folder))?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let plain = name.strip_suffix(".gz").unwrap_or(&name);
-            let time = plain.strip_suffix(&extension).and_then(|name| name.strip_prefix(&format!("{stem}-")));
+            let plain = name.strip_suffix(end).and_then(|name| name.strip_suffix(&extension));
+            let time = plain.and_then(|name| name.strip_prefix(&format!("{stem}-")));
             // Somebody else's `flows-of-mine.json` is not ours to remove.
             if time.is_some_and(is_time) {
                 backups.push(path);
             }
         }
-        backups.sort();
         Ok(backups)
     }
 
@@ -148,10 +190,10 @@ impl RotatingFile {
 /// A crash may have left half a line: it is cut, so that every line is JSON.
 fn open(path: &Path) -> Result<(File, u64), Error> {
     let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    let file = options.read(true).append(true).create(true).mode(0o600).open(path);
     let mut file = file.map_err(error("open", path))?;
     let end = end_of_lines(&mut file).map_err(error("read", path))?;
-    file.set_len(end).and_then(|()| file.seek(SeekFrom::End(0))).map_err(error("cut", path))?;
+    file.set_len(end).map_err(error("cut", path))?;
     Ok((file, end))
 }
 
@@ -174,15 +216,23 @@ fn end_of_lines(file: &mut File) -> io::Result<u64> {
 
 /// Beside it first: whoever finds a `.gz` finds all of it.
 fn compress(path: &Path) -> Result<(), Error> {
-    let (whole, draft) = (with_gz(path), path.with_added_extension("draft"));
+    let draft = path.with_added_extension(&DRAFT[1..]);
+    let done = compress_to(path, &draft);
+    if done.is_err() {
+        // Of use to nobody, and the disk may be full.
+        let _ = std::fs::remove_file(&draft);
+    }
+    done
+}
+
+fn compress_to(path: &Path, draft: &Path) -> Result<(), Error> {
     let mut from = File::open(path).map_err(error("open", path))?;
     let mut options = OpenOptions::new();
-    let to =
-        options.write(true).create(true).truncate(true).mode(0o600).open(&draft).map_err(error("create", &draft))?;
+    let to = options.write(true).create(true).truncate(true).mode(0o600).open(draft).map_err(error("create", draft))?;
     let mut encoder = GzEncoder::new(to, Compression::default());
     let copied = io::copy(&mut from, &mut encoder).and_then(|_| encoder.finish());
-    copied.map_err(error("write", &draft))?;
-    std::fs::rename(&draft, &whole).map_err(error("rename", &draft))?;
+    copied.map_err(error("write", draft))?;
+    std::fs::rename(draft, with_gz(path)).map_err(error("rename", draft))?;
     std::fs::remove_file(path).map_err(error("remove", path))
 }
 
@@ -203,5 +253,15 @@ fn is_time(text: &str) -> bool {
 
 fn error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
-    move |source| Error { operation, path, source }
+    move |source| Error { operation, path, source, lines: 0 }
 }
+
+fn lines(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|byte| **byte == b'\n').count() as u64
+}
+
+/// Bytes of lines that wait for one writing.
+const BUFFER: usize = 64 << 10;
+
+/// End of what is being compressed.
+const DRAFT: &str = ".draft";

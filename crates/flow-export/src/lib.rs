@@ -5,9 +5,8 @@
 //! ```
 //! What is redacted is gone before anything is written. [`Lines`] is pure; only [`RotatingFile`] touches the disk.
 //!
-//! **In the agent:** read [`Settings`] (the names are those of Hubble's `hubble-export-…` and `hubble-redact-…` options), make a
-//! [`Lines`] and a [`RotatingFile`], and give both a thread that follows the ring: for each event, `lines.line(&event, node)` and
-//! `file.write_line`, then `file.flush()` when the ring is empty. An error is for `malla status`; the next line tries again.
+//! **In the agent** (`agent::keeping`) a thread that follows the ring has both. The names of [`Settings`] are those of Hubble's
+//! `hubble-export-…` and `hubble-redact-…` options.
 #![forbid(unsafe_code)]
 
 mod file;

@@ -15,6 +15,8 @@ pub struct Lines {
     filters: Filters,
     redaction: Redaction,
     mask: Mask,
+    /// Whether the mask names what Hubble has no field for.
+    is_extended: bool,
 }
 
 impl Lines {
@@ -27,6 +29,7 @@ impl Lines {
             filters: Filters::new(&settings.allowlist, &settings.denylist)?,
             redaction: settings.redaction.clone(),
             mask: Mask::new(settings.fieldmask.iter().map(String::as_str))?,
+            is_extended: settings.fieldmask.iter().any(|path| path.split('.').next() == Some("extensions")),
         })
     }
 
@@ -42,6 +45,8 @@ impl Lines {
                 }
                 let mut flow = flow.as_ref().clone();
                 self.redaction.apply(&mut flow);
+                // Readers in Go refuse a line with a message in it that they don't know.
+                flow.extensions = flow.extensions.filter(|_| self.is_extended);
                 ResponseTypes::Flow(self.mask.apply(&flow))
             }
             What::Agent(agent) => ResponseTypes::AgentEvent(agent.as_ref().clone()),

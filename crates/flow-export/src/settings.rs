@@ -19,7 +19,8 @@ pub struct Settings {
     pub allowlist: Vec<FlowFilter>,
     /// `hubble-export-denylist`: nothing that fits one of them.
     pub denylist: Vec<FlowFilter>,
-    /// `hubble-export-fieldmask`: with any, only these fields of a flow.
+    /// `hubble-export-fieldmask`: with any, only these fields of a flow. What Hubble has no field for (how a flow ended) is told only to
+    /// who names `extensions`.
     pub fieldmask: Vec<String>,
     /// `hubble-redact-*`.
     pub redaction: Redaction,

@@ -92,6 +92,19 @@ fn lists_say_what_leaves_and_the_mask_how_much_of_it() {
 }
 
 #[test]
+fn what_hubble_does_not_know_leaves_only_when_it_is_named() {
+    let ended = flow_api::malla::Ended { way: 1, ..Default::default() };
+    let flow = Flow { extensions: Some(flow_api::extension::pack(&ended)), ..flow() };
+    let told = |fieldmask: &[&str]| {
+        let fieldmask = fieldmask.iter().map(ToString::to_string).collect();
+        line(&Settings { fieldmask, ..settings() }, What::Flow(Box::new(flow.clone()))).unwrap()
+    };
+    assert!(!told(&[]).contains("extensions"), "{}", told(&[]));
+    assert!(!told(&["verdict"]).contains("extensions"));
+    assert!(told(&["verdict", "extensions"]).contains("malla.Ended"), "{}", told(&["verdict", "extensions"]));
+}
+
+#[test]
 fn what_must_not_leave_does_not() {
     let url = |redaction: Redaction| {
         let line = redacted(redaction, http());
@@ -204,4 +217,87 @@ fn half_a_line_that_a_crash_left_is_cut() {
     std::fs::write(&path, long).unwrap();
     drop(RotatingFile::open(&Settings::new(&path)).unwrap());
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "{}\n");
+}
+
+const CHILD: &str = "FLOW_EXPORT_TEST_CHILD";
+
+#[test]
+fn a_rotation_that_failed_is_done_later_and_no_line_is_half() {
+    if let Some(folder) = std::env::var_os(CHILD) {
+        return rotate_without_files(Path::new(&folder));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let status = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_rotation_that_failed_is_done_later_and_no_line_is_half"])
+        .env(CHILD, folder.path().join("of flows"))
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+/// In a process of its own, because its limits are everybody's in it.
+fn rotate_without_files(folder: &Path) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    std::fs::create_dir(folder).unwrap();
+    let path = folder.join("events.log");
+    let settings = Settings { file_max_size_mb: 1, file_compress: true, ..Settings::new(&path) };
+    let mut file = RotatingFile::open(&settings).unwrap();
+    let line = "0".repeat((1 << 18) - 1);
+    (0..4).for_each(|_| file.write_line(&line, at(0)).unwrap());
+    // No file can be opened: the other can't be begun.
+    let whole = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(0), ..whole }).unwrap();
+    let refused =
+        (0..2).map(|_| file.write_line(&line, at(1)).unwrap_err()).map(|error| (error.operation, error.lines));
+    let refused: Vec<_> = refused.collect();
+    setrlimit(Resource::Nofile, whole).unwrap();
+    assert_eq!(refused, [("open", 1), ("open", 1)]);
+    assert_eq!(files(folder), ["events.log"]);
+    file.write_line(&line, at(2)).unwrap();
+    file.flush().unwrap();
+    assert_eq!(files(folder).len(), 2);
+    // The folder has gone, and comes again.
+    (0..3).for_each(|_| file.write_line(&line, at(3)).unwrap());
+    std::fs::rename(folder, folder.with_extension("gone")).unwrap();
+    assert_eq!(file.write_line(&line, at(4)).unwrap_err().lines, 1);
+    std::fs::create_dir(folder).unwrap();
+    file.write_line("{}", at(5)).unwrap();
+    file.flush().unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "{}\n");
+    // What can't be compressed stays as it is, and the next line comes.
+    let in_the_way = "events-2026-11-30T00-53-26.000.log.draft";
+    std::fs::create_dir(folder.join(in_the_way)).unwrap();
+    assert_eq!(file.rotate(at(6)).unwrap_err().operation, "create");
+    file.write_line("{}", at(7)).unwrap();
+    file.rotate(at(7)).unwrap();
+    assert_eq!(
+        files(folder),
+        ["events-2026-11-30T00-53-26.000.log", in_the_way, "events-2026-11-30T00-53-27.000.log.gz", "events.log"]
+    );
+}
+
+#[test]
+fn what_a_crash_left_half_compressed_goes_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.log");
+    for name in
+        ["events-2026-11-30T00-53-20.000.log", "events-2026-11-30T00-53-20.000.log.draft", "events-mine.log.draft"]
+    {
+        std::fs::write(folder.path().join(name), "x\n").unwrap();
+    }
+    let _file = RotatingFile::open(&Settings::new(&path)).unwrap();
+    let left = ["events-2026-11-30T00-53-20.000.log", "events-mine.log.draft", "events.log"];
+    assert_eq!(files(folder.path()), left);
+}
+
+#[test]
+fn others_read_whole_lines_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.log");
+    let mut file = RotatingFile::open(&Settings::new(&path)).unwrap();
+    let line = "x".repeat(999);
+    for _ in 0..1000 {
+        file.write_line(&line, at(0)).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().len() % 1000, 0);
+    }
 }

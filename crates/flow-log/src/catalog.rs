@@ -7,13 +7,15 @@ use crate::segment::{self, Segment};
 use crate::settings::Settings;
 use crate::{Damage, Error, error::io};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The parts, by number: the order in which they were written.
 #[derive(Debug, Default)]
 pub struct Catalog {
     parts: Mutex<BTreeMap<u64, Part>>,
+    /// Journals that could not be converted, and when that is tried again: nanoseconds since 1970.
+    failed: Mutex<BTreeMap<u64, i64>>,
 }
 
 /// A part of the log.
@@ -36,6 +38,8 @@ pub struct Kept {
     pub converted: u64,
     /// Parts that went because they were too old or too many.
     pub removed: u64,
+    /// Journals whose conversion has failed and is not tried again yet. They answer as they are.
+    pub waiting: u64,
 }
 
 /// The log's files in a folder.
@@ -63,21 +67,31 @@ impl Catalog {
         self.lock().remove(&number);
     }
 
-    /// Converts what is closed and removes what is too old or too much.
+    /// Converts what is closed and removes what is too old or too much. What can't be converted is tried again after a minute.
     ///
     /// # Errors
     /// The first of them; the rest is done nevertheless.
     pub fn keep(&self, settings: &Settings, now: i64) -> Result<Kept, Error> {
         let mut kept = Kept::default();
         let mut first_error = Ok(());
-        for part in self.parts() {
-            if let Part::Closed(view) = part {
-                match self.convert(&view, &settings.folder) {
-                    Ok(()) => kept.converted += 1,
-                    Err(error) => first_error = first_error.and(Err(error)),
+        let mut failed = std::mem::take(&mut *self.failed.lock().unwrap_or_else(PoisonError::into_inner));
+        let parts = self.parts();
+        for view in parts.iter().filter_map(Part::closed) {
+            if failed.get(&view.number).is_some_and(|again| now < *again) {
+                kept.waiting += 1;
+                continue;
+            }
+            failed.remove(&view.number);
+            match self.convert(view, &settings.folder) {
+                Ok(()) => kept.converted += 1,
+                Err(error) => {
+                    failed.insert(view.number, now.saturating_add(PAUSE));
+                    first_error = first_error.and(Err(error));
                 }
             }
         }
+        failed.retain(|number, _| parts.iter().filter_map(Part::closed).any(|view| view.number == *number));
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = failed;
         let removed = self.retain(settings, now);
         kept.removed = removed.as_ref().copied().unwrap_or(0);
         first_error.and(removed.map(|_| ())).map(|()| kept)
@@ -103,36 +117,33 @@ impl Catalog {
         std::fs::remove_file(&view.path).map_err(io("remove", &view.path))
     }
 
-    /// The oldest go while they are too old, or all together too large. The open one never goes.
+    /// The oldest go while they are too old, or all together too large. The open one never goes. One that can't be removed
+    /// stays, and keeps nobody else.
     fn retain(&self, settings: &Settings, now: i64) -> Result<u64, Error> {
         let parts = self.parts();
         let mut bytes: u64 = parts.iter().map(Part::bytes).sum();
         let oldest = i128::from(now) - settings.most_age.as_nanos() as i128;
-        let mut removed = 0;
-        for part in parts {
-            let is_old = i128::from(part.span().last) < oldest;
-            let number = match &part {
-                Part::Open(_) => break,
-                _ if !is_old && bytes <= settings.most_bytes => break,
-                Part::Segment(segment) => {
-                    segment.remove()?;
-                    segment.number
+        let (mut removed, mut first_error) = (0, Ok(()));
+        for (at, part) in parts.iter().enumerate() {
+            // What is damaged does not tell its age: it is older than what was written after it.
+            let dated = parts[at..].iter().find(|part| !matches!(part, Part::Damaged(..)));
+            let is_old = dated.is_some_and(|part| part.is_closed() && i128::from(part.span().last) < oldest);
+            if !part.is_closed() || !is_old && bytes <= settings.most_bytes {
+                break;
+            }
+            let (number, path) = part.place(&settings.folder);
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    first_error = first_error.and(Err(io("remove", &path)(error)));
                 }
-                Part::Closed(view) => {
-                    std::fs::remove_file(&view.path).map_err(io("remove", &view.path))?;
-                    view.number
+                _ => {
+                    bytes -= part.bytes();
+                    self.remove(number);
+                    removed += 1;
                 }
-                Part::Damaged(damage, _) => {
-                    let path = settings.folder.join(&damage.part);
-                    std::fs::remove_file(&path).map_err(io("remove", &path))?;
-                    segment_name(&damage.part).map_or(0, |(number, _)| number)
-                }
-            };
-            bytes -= part.bytes();
-            self.remove(number);
-            removed += 1;
+            }
         }
-        Ok(removed)
+        first_error.map(|()| removed)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Part>> {
@@ -158,6 +169,28 @@ impl Part {
             Self::Segment(segment) => segment.rows,
             Self::Closed(view) | Self::Open(view) => view.rows(),
             Self::Damaged(..) => 0,
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        !matches!(self, Self::Open(_))
+    }
+
+    fn closed(&self) -> Option<&View> {
+        match self {
+            Self::Closed(view) => Some(view),
+            _ => None,
+        }
+    }
+
+    /// Its number, and its file.
+    pub(crate) fn place(&self, folder: &Path) -> (u64, PathBuf) {
+        match self {
+            Self::Segment(segment) => (segment.number, segment.path.clone()),
+            Self::Closed(view) | Self::Open(view) => (view.number, view.path.clone()),
+            Self::Damaged(damage, _) => {
+                (segment_name(&damage.part).map_or(0, |(number, _)| number), folder.join(&damage.part))
+            }
         }
     }
 
@@ -223,6 +256,10 @@ pub fn snapshot(folder: &Path) -> Result<Catalog, Error> {
         }
         for (number, crc) in files.segments {
             let part = open(folder, number, crc);
+            // Its time was over since the list was made.
+            if matches!(part, Part::Damaged(..)) && !segment::path(folder, number, crc).exists() {
+                continue;
+            }
             let is_better = !matches!(part, Part::Damaged(..)) || !catalog.lock().contains_key(&number);
             if is_better {
                 catalog.put(number, part);
@@ -240,6 +277,9 @@ fn segment_name(name: &str) -> Option<(u64, u32)> {
 
 /// Held by whoever writes.
 pub const LOCK: &str = "lock";
+
+/// A disk that was full a moment ago is likely still full, and each try reads the whole journal: a minute, in nanoseconds.
+const PAUSE: i64 = 60_000_000_000;
 
 /// Each time, a journal was converted between two steps that take less than a millisecond.
 const MOST_TRIES: u32 = 100;

@@ -2,7 +2,7 @@
 
 use crate::columns::{BATCH, Columns, Side, Texts, properties, schema};
 use crate::journal::View;
-use crate::{Damage, Error, error::io, frames, segment};
+use crate::{Damage, Error, error::io, error::sync_folder, frames, segment};
 use parquet::data_type::{ByteArray, ByteArrayType, DataType, FixedLenByteArray, FixedLenByteArrayType};
 use parquet::data_type::{Int32Type, Int64Type};
 use parquet::errors::ParquetError;
@@ -30,7 +30,7 @@ pub fn convert(journal: &View, folder: &Path) -> Result<PathBuf, Error> {
     };
     let path = segment::path(folder, journal.number, crc);
     std::fs::rename(&draft, &path).map_err(io("rename", &draft))?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io("sync", folder))?;
+    sync_folder(folder)?;
     Ok(path)
 }
 

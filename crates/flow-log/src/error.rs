@@ -62,6 +62,11 @@ pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(std::io::E
     move |source| Error::Io { operation, path, source }
 }
 
+/// A new name in a folder survives a power failure only when this has been called.
+pub(crate) fn sync_folder(folder: &Path) -> Result<(), Error> {
+    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(io("sync", folder))
+}
+
 fn name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }

@@ -3,9 +3,9 @@
 
 use crate::moment::{NO_TIME, nanoseconds};
 use flow_api::flow::{Flow, LostEvent};
+use flow_api::wire::{Body, Field, fields};
 use prost::Message;
-use prost::bytes::Buf;
-use prost::encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint};
+use prost::encoding::{WireType, encode_key, encode_varint};
 
 /// Encoded flows and losses.
 #[derive(Clone, Debug, Default)]
@@ -81,29 +81,12 @@ impl Default for Span {
 }
 
 /// All of them; the last is `Err` if the bytes are no frames.
-pub fn read(mut bytes: &[u8]) -> impl Iterator<Item = Result<Frame<'_>, &'static str>> {
-    std::iter::from_fn(move || {
-        if bytes.is_empty() {
-            return None;
-        }
-        let frame = next(&mut bytes).ok_or("not a flow and not a loss");
-        if frame.is_err() {
-            bytes = &[];
-        }
-        Some(frame)
+pub fn read(bytes: &[u8]) -> impl Iterator<Item = Result<Frame<'_>, &'static str>> {
+    fields(bytes).map(|field| match field {
+        Some(Field { number: FLOW, body: Body::Bytes(body), .. }) => Ok(Frame::Flow(body)),
+        Some(Field { number: LOST, body: Body::Bytes(body), .. }) => Ok(Frame::Lost(body)),
+        _ => Err("not a flow and not a loss"),
     })
-}
-
-fn next<'a>(bytes: &mut &'a [u8]) -> Option<Frame<'a>> {
-    let (field, WireType::LengthDelimited) = decode_key(bytes).ok()? else { return None };
-    let length = usize::try_from(decode_varint(bytes).ok()?).ok()?;
-    let (body, _) = bytes.split_at_checked(length)?;
-    bytes.advance(length);
-    match field {
-        FLOW => Some(Frame::Flow(body)),
-        LOST => Some(Frame::Lost(body)),
-        _ => None,
-    }
 }
 
 const FLOW: u32 = 1;

@@ -7,7 +7,7 @@
 //! ```
 
 use crate::frames::{Frames, Span};
-use crate::{Damage, Error, error::io};
+use crate::{Damage, Error, error::io, error::sync_folder};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -38,6 +38,8 @@ pub struct View {
 pub struct Journal {
     view: View,
     end: u64,
+    /// Up to where it was synced.
+    synced: u64,
     /// Kept between records: a compressor's tables are large.
     compressor: zstd::bulk::Compressor<'static>,
 }
@@ -49,9 +51,14 @@ impl Journal {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create_new(true).mode(0o600).open(&path);
         let file = file.map_err(io("create", &path))?;
-        file.write_all_at(MAGIC, 0).map_err(io("write", &path))?;
+        let begun = file.write_all_at(MAGIC, 0).map_err(io("write", &path)).and_then(|()| sync_folder(folder));
         let view = View { number, path, file: Arc::new(file), records: Arc::default() };
-        Self::new(view, MAGIC.len() as u64)
+        let journal = begun.and_then(|()| Self::new(view.clone(), MAGIC.len() as u64));
+        if journal.is_err() {
+            // The next try needs its name.
+            let _ = std::fs::remove_file(&view.path);
+        }
+        journal
     }
 
     /// One that is there; what follows its last good record is cut. Answers with the number of bytes that were.
@@ -73,7 +80,7 @@ impl Journal {
 
     fn new(view: View, end: u64) -> Result<Self, Error> {
         let compressor = zstd::bulk::Compressor::new(LEVEL).map_err(io("compress for", &view.path))?;
-        Ok(Self { view, end, compressor })
+        Ok(Self { view, end, synced: 0, compressor })
     }
 
     /// Writes one record; after an error the journal is as it was.
@@ -103,9 +110,14 @@ impl Journal {
         Ok(())
     }
 
-    /// All that was written is on the disk when this returns.
-    pub fn sync(&self) -> Result<(), Error> {
-        self.view.file.sync_data().map_err(io("sync", &self.view.path))
+    /// All that was written is on the disk when this returns. `false`: it was already.
+    pub fn sync(&mut self) -> Result<bool, Error> {
+        let is_due = self.synced < self.end;
+        if is_due {
+            self.view.file.sync_data().map_err(io("sync", &self.view.path))?;
+            self.synced = self.end;
+        }
+        Ok(is_due)
     }
 
     pub fn view(&self) -> View {

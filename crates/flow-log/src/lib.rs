@@ -16,9 +16,8 @@
 //! which a crash can only shorten. What stands in it is found there until it is a segment. Parquet's writer makes no page
 //! checksums; the name of a segment has that of the whole file, which is compared before the first answer from it.
 //!
-//! **In the agent:** `Writer::open(Settings::new("/var/lib/malla/flows"))` at the start, tell the [`Recovery`]; `append` what one read
-//! of the ring has made, `append_loss` what the ring has lost; give [`Reader`]s to the API, which asks with [`Query`] on a blocking
-//! thread and tells an `Err` as the name of a part that is missing. [`Status`] and [`Summary`] are for `malla status` and metrics.
+//! **Use:** one [`Writer`] per folder, which never waits for the disk; any number of [`Reader`]s, on threads that may, whose [`Answer`]s tell an
+//! `Err` as the name of a part that is missing. [`Status`] and [`Summary`] say how it goes. In the agent: `agent::keeping`.
 #![forbid(unsafe_code)]
 
 mod catalog;
@@ -44,7 +43,7 @@ mod store;
 pub use catalog::Kept;
 pub use error::{Damage, Error};
 pub use frames::{Frames, Span};
-pub use log::{Status, Writer};
+pub use log::{Status, Watcher, Writer};
 pub use query::{Lists, Order, Pod, Query};
 pub use reader::{Answer, LARGEST_STEP, Reader, Summary};
 pub use settings::Settings;

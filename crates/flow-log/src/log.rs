@@ -1,5 +1,6 @@
 //! The log with its threads: one writes what waits, one converts and removes.
 
+use crate::catalog::Kept;
 use crate::moment::nanoseconds;
 use crate::queue::Queue;
 use crate::reader::Reader;
@@ -19,6 +20,12 @@ pub struct Writer {
     shared: Arc<Shared>,
     reader: Reader,
     threads: Vec<JoinHandle<()>>,
+}
+
+/// Looks at what the writer does. Cheap to copy.
+#[derive(Clone, Debug)]
+pub struct Watcher {
+    shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
@@ -74,7 +81,10 @@ impl Writer {
         let keep = move || {
             while woken.recv().is_ok() {
                 let kept = catalog.keep(&for_keeper.0, now());
-                note(&mut for_keeper.1.trouble().keep, kept);
+                // What was not tried again is still as it was.
+                if !matches!(kept, Ok(Kept { waiting: 1.., .. })) {
+                    note(&mut for_keeper.1.trouble().keep, kept);
+                }
             }
         };
         let folder = settings.folder.clone();
@@ -101,6 +111,34 @@ impl Writer {
         self.shared.queue.lost(lost);
     }
 
+    /// See [`Watcher::sync`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.watcher().sync()
+    }
+
+    /// See [`Watcher::status`].
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.watcher().status()
+    }
+
+    /// For others.
+    #[must_use]
+    pub fn watcher(&self) -> Watcher {
+        Watcher { shared: self.shared.clone() }
+    }
+
+    /// For reading.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        self.reader.clone()
+    }
+}
+
+impl Watcher {
     /// Waits until all that was taken is on the disk. Not for the path of events.
     ///
     /// # Errors
@@ -114,12 +152,6 @@ impl Writer {
             None if is_whole => Ok(()),
             trouble => Err(Error::Unsynced(trouble.unwrap_or_else(|| "the disk did not take everything".to_owned()))),
         }
-    }
-
-    /// For reading.
-    #[must_use]
-    pub fn reader(&self) -> Reader {
-        self.reader.clone()
     }
 
     /// How it goes.
@@ -171,7 +203,7 @@ fn write(mut store: Store, settings: &Settings, shared: &Shared, wake: &SyncSend
                 done = Err(error);
             }
         }
-        let done = done.and_then(|()| store.sync()).and_then(|()| store.close_if_due(now()));
+        let done = done.and_then(|()| store.sync()).and_then(|_| store.close_if_due(now()));
         note(&mut shared.trouble().write, done);
         // Also when nothing was closed: there may be something old.
         let _ = wake.try_send(());

@@ -68,11 +68,15 @@ impl Queue {
         lost
     }
 
-    /// Counts what was lost elsewhere.
+    /// Counts what was lost elsewhere; where there is no room for the event itself, together with what is lost here.
     pub fn lost(&self, event: &LostEvent) {
         let mut inner = self.lock();
-        inner.tell_loss();
-        inner.with_block(|block| block.lost(event));
+        if inner.bytes < self.room {
+            inner.tell_loss();
+            inner.with_block(|block| block.lost(event));
+        } else {
+            inner.loss.add(event.num_events_lost, event.first.or(event.last), event.last);
+        }
     }
 
     /// Counts what the disk did not take, and what it would have told of losses.

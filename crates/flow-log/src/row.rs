@@ -6,11 +6,12 @@
 
 use crate::moment::{NO_TIME, exact, nanoseconds, timestamp};
 use flow_api::flow::Flow;
+use flow_api::wire::{Body, Field, fields, put};
 use prost::Message;
-use prost::bytes::Buf;
-use prost::encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint};
+use prost::encoding::{WireType, encode_key, encode_varint};
 use prost_types::Timestamp;
 use std::net::IpAddr;
+use uuid::Uuid;
 
 /// The pieces of one flow.
 #[derive(Debug)]
@@ -135,7 +136,8 @@ impl<'a> Row<'a> {
             }
         }
         if self.uuid != [0; 16] {
-            put(&mut bytes, UUID, write_uuid(&self.uuid).as_bytes());
+            let mut text = Uuid::encode_buffer();
+            put(&mut bytes, UUID, Uuid::from_bytes(self.uuid).hyphenated().encode_lower(&mut text).as_bytes());
         }
         let mut ip = Vec::new();
         for (number, text) in [(IP_SOURCE, &self.source_ip), (IP_DESTINATION, &self.destination_ip)] {
@@ -153,88 +155,11 @@ impl<'a> Row<'a> {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Field<'a> {
-    number: u32,
-    /// With its key.
-    whole: &'a [u8],
-    body: Body<'a>,
-}
-
-#[derive(Clone, Copy)]
-enum Body<'a> {
-    Number(u64),
-    Bytes(&'a [u8]),
-    Other,
-}
-
-/// Fields of an encoded message; `None` where it is none, which is the last then.
-fn fields(mut message: &[u8]) -> impl Iterator<Item = Option<Field<'_>>> {
-    std::iter::from_fn(move || {
-        if message.is_empty() {
-            return None;
-        }
-        let field = next(&mut message);
-        if field.is_none() {
-            message = &[];
-        }
-        Some(field)
-    })
-}
-
-fn next<'a>(message: &mut &'a [u8]) -> Option<Field<'a>> {
-    let start = *message;
-    let (number, wire) = decode_key(message).ok()?;
-    let body = match wire {
-        WireType::Varint => Body::Number(decode_varint(message).ok()?),
-        WireType::LengthDelimited => {
-            let length = usize::try_from(decode_varint(message).ok()?).ok()?;
-            let (body, _) = message.split_at_checked(length)?;
-            message.advance(length);
-            Body::Bytes(body)
-        }
-        WireType::ThirtyTwoBit | WireType::SixtyFourBit => {
-            let length = if wire == WireType::ThirtyTwoBit { 4 } else { 8 };
-            message.split_at_checked(length)?;
-            message.advance(length);
-            Body::Other
-        }
-        WireType::StartGroup | WireType::EndGroup => return None,
-    };
-    Some(Field { number, whole: &start[..start.len() - message.len()], body })
-}
-
-fn put(out: &mut Vec<u8>, number: u32, body: &[u8]) {
-    encode_key(number, WireType::LengthDelimited, out);
-    encode_varint(body.len() as u64, out);
-    out.extend_from_slice(body);
-}
-
-/// Only as [`write_uuid`] writes it, and not the one that stands for none.
+/// Only as it is written again (RFC 9562 §4: 8-4-4-4-12 in small letters), and not the one that stands for none.
 fn parse_uuid(text: &[u8]) -> Option<[u8; 16]> {
-    let digits: Vec<u8> = text.iter().copied().filter(|byte| *byte != b'-').collect();
-    let mut uuid = [0; 16];
-    if digits.len() != 32 {
-        return None;
-    }
-    for (byte, pair) in uuid.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    (uuid != [0; 16] && write_uuid(&uuid).as_bytes() == text).then_some(uuid)
-}
-
-/// RFC 9562 §4: 8-4-4-4-12 in small letters.
-fn write_uuid(uuid: &[u8; 16]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(36);
-    for (at, byte) in uuid.iter().enumerate() {
-        if matches!(at, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-    text
+    let uuid = Uuid::try_parse_ascii(text).ok()?;
+    let again = uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes() == text;
+    (again && !uuid.is_nil()).then(|| uuid.into_bytes())
 }
 
 // Numbers in `flow.proto`.

@@ -1,8 +1,8 @@
 //! A closed part of the log: a Parquet file that never changes, named by its number and the checksum of all its bytes.
 
+use crate::Damage;
 use crate::columns::place;
 use crate::frames::Span;
-use crate::{Damage, Error, error::io};
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::properties::ReaderProperties;
 use parquet::file::reader::FileReader;
@@ -80,10 +80,6 @@ impl Segment {
         }
         let is_sound = crc.finalize() == self.crc;
         is_sound.then_some(()).ok_or_else(|| Damage::new(&self.path, "its bytes have changed since they were written"))
-    }
-
-    pub fn remove(&self) -> Result<(), Error> {
-        std::fs::remove_file(&self.path).map_err(io("remove", &self.path))
     }
 }
 

@@ -8,16 +8,16 @@ use std::time::Duration;
 pub struct Settings {
     /// Folder of the log, nobody else's. Made if its parent exists; its mode becomes 0700.
     pub folder: PathBuf,
-    /// Bytes on disk, journals included. The oldest segments go first. At some 60 bytes a flow the default holds 16 million.
+    /// Bytes on disk, journals included. The oldest segments go first. At some 50 bytes a flow (`make bench-flows`) the default holds 20 million.
     pub most_bytes: u64,
     /// Age of the newest flow in a segment past which the segment goes.
     pub most_age: Duration,
     /// Flows after which a journal is closed and becomes a segment. More compress better and cost memory while
-    /// they are converted, some 300 bytes each.
+    /// they are converted, some 900 bytes each.
     pub segment_flows: u32,
     /// Time after which it is closed though it has fewer.
     pub segment_age: Duration,
-    /// Bytes of encoded flows that may wait for the disk, some 400 each. What comes while they are used up is counted
+    /// Bytes of encoded flows that may wait for the disk, some 900 each. What comes while they are used up is counted
     /// as lost.
     pub queue_bytes: usize,
     /// How long what was written may stay unsynced: what a power failure (not a crash of the agent) may take.

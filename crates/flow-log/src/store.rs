@@ -5,8 +5,7 @@ use crate::frames::Frames;
 use crate::journal::Journal;
 use crate::settings::Settings;
 use crate::{Error, error::io};
-use rustix::fs::{FlockOperation, flock};
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::sync::Arc;
 
@@ -49,7 +48,10 @@ impl Store {
         std::fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(io("protect", folder))?;
         let held = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock);
         let held = held.map_err(io("open", &lock))?;
-        flock(&held, FlockOperation::NonBlockingLockExclusive).map_err(|_| Error::Locked(folder.clone()))?;
+        held.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => Error::Locked(folder.clone()),
+            TryLockError::Error(error) => io("lock", &lock)(error),
+        })?;
         // What was there before we had it to ourselves may have changed.
         let files = catalog::files(folder)?;
         for draft in files.drafts {
@@ -82,7 +84,7 @@ impl Store {
             catalog.put(number, Part::Closed(journal.view()));
             last = Some(journal);
         }
-        let newest = catalog.parts().last().map_or(0, number_of);
+        let newest = catalog.parts().last().map_or(0, |part| part.place(folder).0);
         let journal = match last.filter(|journal| journal.view().number == newest) {
             Some(journal) => journal,
             None => Journal::create(folder, newest + 1)?,
@@ -143,11 +145,11 @@ impl Store {
         Ok(())
     }
 
-    /// What was appended before is on the disk when this returns.
+    /// What was appended before is on the disk when this returns. `false`: it was already, and the disk was left alone.
     ///
     /// # Errors
     /// The file system.
-    pub fn sync(&self) -> Result<(), Error> {
+    pub fn sync(&mut self) -> Result<bool, Error> {
         self.journal.sync()
     }
 
@@ -181,14 +183,6 @@ impl Store {
     #[must_use]
     pub fn reader(&self) -> crate::Reader {
         crate::Reader::new(self.catalog())
-    }
-}
-
-fn number_of(part: &Part) -> u64 {
-    match part {
-        Part::Segment(segment) => segment.number,
-        Part::Closed(view) | Part::Open(view) => view.number,
-        Part::Damaged(damage, _) => damage.part.get(..12).and_then(|digits| digits.parse().ok()).unwrap_or(0),
     }
 }
 

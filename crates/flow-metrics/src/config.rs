@@ -18,6 +18,8 @@ pub enum Kind {
     PortDistribution,
     /// `policy`
     Policy,
+    /// `ended`: Malla's own.
+    Ended,
 }
 
 /// A metric, and by what it is told apart besides its own labels.
@@ -86,13 +88,14 @@ impl FromStr for MetricConfig {
 }
 
 impl Kind {
-    const NAMES: [(&str, Self); 6] = [
+    const NAMES: [(&str, Self); 7] = [
         ("flow", Self::Flow),
         ("drop", Self::Drop),
         ("tcp", Self::Tcp),
         ("icmp", Self::Icmp),
         ("port-distribution", Self::PortDistribution),
         ("policy", Self::Policy),
+        ("ended", Self::Ended),
     ];
 }
 

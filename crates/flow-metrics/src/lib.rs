@@ -12,14 +12,15 @@
 //! | `hubble_port_distribution_total` | requests by port | `protocol`, `port` |
 //! | `hubble_policy_verdicts_total` | what policy said | `direction`, `match`, `action` |
 //! | `hubble_lost_events_total` | events that nobody saw | `source` |
+//! | `malla_flows_ended_total` | flows that ended | `way`, `protocol` |
 //! | `malla_flow_metrics_series`, `…_series_budget` | series that there are and may be | |
 //! | `malla_flow_metrics_over_budget_total` | counts that went to the series `overflow` of their metric | |
 //!
 //! What there are no series left for is counted nevertheless, in one series per metric whose labels all say `overflow`: sums stay
 //! right.
 //!
-//! **In the agent:** make a [`Metrics`] from the configuration (`hubble-metrics`, e.g. `drop:sourceContext=pod|ip`), call `observe` for
-//! each flow and `lost` for each loss beside the ring, `forget_pod` when a Pod has gone, and answer `/metrics` with `expose`.
+//! **In the agent** (`agent::keeping`) a thread that follows the ring calls `observe` and `lost`, and `forget_pod` when a Pod has gone;
+//! `/metrics` answers with `expose_beside`.
 #![forbid(unsafe_code)]
 
 mod config;

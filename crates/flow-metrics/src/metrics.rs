@@ -1,12 +1,14 @@
 //! From a flow to the counters that it moves.
 
 use crate::config::{Kind, MetricConfig};
-use crate::context::{End, Label};
+use crate::context::{Context, End, Label};
 use crate::series::{Budget, Labels, Series};
 use crate::words;
 use flow_api::flow::layer4::Protocol;
-use flow_api::flow::{DropReason, Flow, LostEvent, LostEventSource, TcpFlags, TrafficDirection, Verdict};
-use prometheus_client::encoding::text::encode;
+use flow_api::flow::{Flow, LostEvent, LostEventSource, TcpFlags, TrafficDirection, Verdict};
+use flow_api::malla::Way;
+use flow_api::{extension, numbers};
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
@@ -34,7 +36,7 @@ impl Settings {
     /// happy with.
     #[must_use]
     pub fn new() -> Self {
-        let kinds = [Kind::Flow, Kind::Drop, Kind::Tcp, Kind::Icmp, Kind::PortDistribution, Kind::Policy];
+        let kinds = [Kind::Flow, Kind::Drop, Kind::Tcp, Kind::Icmp, Kind::PortDistribution, Kind::Policy, Kind::Ended];
         Self { metrics: kinds.map(MetricConfig::new).into(), budget: 10_000 }
     }
 }
@@ -90,18 +92,24 @@ impl Metrics {
     /// Removes the series that name a Pod: it will not come back under this name.
     pub fn forget_pod(&self, namespace: &str, pod: &str) {
         let whole = format!("{namespace}/{pod}");
-        let names_it = |labels: &Labels| {
+        let names_it = |config: &MetricConfig, labels: &Labels| {
             let value = |wanted: &str| labels.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_str());
             // Where the namespace is told as well, it has to be this one.
             let side = |pod_label: &str, namespace_label: &str| {
                 value(pod_label) == Some(pod) && value(namespace_label).is_none_or(|there| there == namespace)
             };
-            ["source", "destination"].iter().any(|name| value(name) == Some(&whole))
+            // A workload may have the name of a Pod.
+            let end = |options: &[Context], name: &str| {
+                options.contains(&Context::Pod) && value(name) == Some(&whole)
+                    || options.contains(&Context::PodName) && value(name) == Some(pod)
+            };
+            end(&config.source, "source")
+                || end(&config.destination, "destination")
                 || side("source_pod", "source_namespace")
                 || side("destination_pod", "destination_namespace")
         };
-        for (_, series) in &self.metrics {
-            series.remove(|labels| !names_it(labels), &self.budget);
+        for (config, series) in &self.metrics {
+            series.remove(|labels| !names_it(config, labels), &self.budget);
         }
     }
 
@@ -110,8 +118,18 @@ impl Metrics {
     /// # Errors
     /// None that could happen: a `String` takes all that is written to it.
     pub fn expose(&self) -> Result<String, std::fmt::Error> {
+        self.expose_beside(&Registry::default())
+    }
+
+    /// The same, with metrics of somebody else.
+    ///
+    /// # Errors
+    /// As [`Metrics::expose`].
+    pub fn expose_beside(&self, others: &Registry) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
-        encode(&mut text, &self.registry).map(|()| text)
+        encode_registry(&mut text, &self.registry)?;
+        encode_registry(&mut text, others)?;
+        encode_eof(&mut text).map(|()| text)
     }
 }
 
@@ -124,6 +142,7 @@ fn name(kind: Kind) -> (&'static str, &'static str) {
         Kind::Icmp => ("hubble_icmp", "ICMP messages"),
         Kind::PortDistribution => ("hubble_port_distribution", "Requests by the port that they are for"),
         Kind::Policy => ("hubble_policy_verdicts", "What policy said"),
+        Kind::Ended => ("malla_flows_ended", "Flows that ended, and how"),
     }
 }
 
@@ -142,8 +161,8 @@ fn own_labels(kind: Kind, flow: &Flow) -> Vec<Labels> {
             ]]
         }
         Kind::Drop if verdict == Verdict::Dropped => {
-            let reason = DropReason::try_from(flow.drop_reason_desc).unwrap_or(DropReason::Unknown);
-            vec![vec![("reason", reason.as_str_name().to_owned()), ("protocol", words::protocol(flow).to_owned())]]
+            let reason = numbers::drop_reason(flow.drop_reason_desc);
+            vec![vec![("reason", reason), ("protocol", words::protocol(flow).to_owned())]]
         }
         Kind::Tcp if has_passed => match words::layer4(flow) {
             Some(Protocol::Tcp(tcp)) => {
@@ -179,6 +198,13 @@ fn own_labels(kind: Kind, flow: &Flow) -> Vec<Labels> {
                 ("match", words::policy_match(flow.policy_match_type)),
                 ("action", verdict.as_str_name().to_ascii_lowercase()),
             ]]
+        }
+        Kind::Ended => {
+            let way = extension::ended(flow).and_then(|ended| Way::try_from(ended.way).ok());
+            let labels = |way: Way| {
+                vec![("way", way.as_str_name().to_ascii_lowercase()), ("protocol", words::protocol(flow).to_owned())]
+            };
+            way.map(labels).into_iter().collect()
         }
         Kind::Drop | Kind::Tcp | Kind::PortDistribution | Kind::Policy => Vec::new(),
     }

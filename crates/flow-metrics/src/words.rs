@@ -3,6 +3,8 @@
 use flow_api::flow::layer4::Protocol;
 use flow_api::flow::layer7::Record;
 use flow_api::flow::{Flow, IpVersion, Verdict};
+use flow_api::numbers::event::{ACCESS_LOG, CAPTURE, DROP, POLICY_VERDICT, TRACE};
+use flow_api::numbers::{MATCH_TYPES, OBSERVATION_POINTS};
 
 /// Type and subtype: what told of the flow (Cilium's monitor messages), and where.
 pub fn event(flow: &Flow) -> (&'static str, String) {
@@ -10,9 +12,10 @@ pub fn event(flow: &Flow) -> (&'static str, String) {
     match event.r#type {
         DROP => ("Drop", String::new()),
         CAPTURE => ("Capture", String::new()),
-        TRACE => {
-            ("Trace", usize::try_from(event.sub_type).ok().and_then(|at| POINTS.get(at)).unwrap_or(&"").to_string())
-        }
+        TRACE => (
+            "Trace",
+            usize::try_from(event.sub_type).ok().and_then(|at| OBSERVATION_POINTS.get(at)).unwrap_or(&"").to_string(),
+        ),
         POLICY_VERDICT => ("PolicyVerdict", String::new()),
         ACCESS_LOG => ("L7", record(flow).unwrap_or_default().to_owned()),
         other => ("Unknown", other.to_string()),
@@ -56,8 +59,8 @@ pub fn is_policy_verdict(flow: &Flow) -> bool {
 
 /// By which part of a rule policy decided.
 pub fn policy_match(number: u32) -> String {
-    let name = usize::try_from(number).ok().and_then(|at| MATCHES.get(at));
-    name.map_or_else(|| number.to_string(), |name| (*name).to_owned())
+    let name = usize::try_from(number).ok().and_then(|at| MATCH_TYPES.get(at));
+    name.map_or_else(|| number.to_string(), |name| name.to_ascii_lowercase())
 }
 
 /// RFC 792; the codes of those types that have some with names.
@@ -123,30 +126,3 @@ fn record(flow: &Flow) -> Option<&'static str> {
         Record::Kafka(_) => "Kafka",
     })
 }
-
-// Numbers of Cilium's monitor messages.
-const DROP: i32 = 1;
-const CAPTURE: i32 = 3;
-const TRACE: i32 = 4;
-const POLICY_VERDICT: i32 = 5;
-const ACCESS_LOG: i32 = 129;
-
-/// Observation points, by their numbers in monitor messages.
-const POINTS: [&str; 14] = [
-    "to-endpoint",
-    "to-proxy",
-    "to-host",
-    "to-stack",
-    "to-overlay",
-    "from-endpoint",
-    "from-proxy",
-    "from-host",
-    "from-stack",
-    "from-overlay",
-    "from-network",
-    "to-network",
-    "from-crypto",
-    "to-crypto",
-];
-
-const MATCHES: [&str; 7] = ["none", "l3-only", "l3-l4", "l4-only", "all", "l3-proto", "proto-only"];

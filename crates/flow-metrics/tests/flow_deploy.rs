@@ -88,7 +88,8 @@ fn promtool_reads_the_metrics() {
 
 /// Each metric with something in it.
 fn exposition() -> String {
-    let configs = ["flow:sourceContext=pod", "drop", "tcp", "icmp", "port-distribution", "policy:sourceContext=pod"];
+    let configs =
+        ["flow:sourceContext=pod", "drop", "tcp", "icmp", "port-distribution", "policy:sourceContext=pod", "ended"];
     let metrics: Vec<MetricConfig> = configs.iter().map(|text| text.parse().unwrap()).collect();
     let metrics = Metrics::new(&Settings { metrics, budget: 100 });
     use flow_api::flow::layer4::Protocol;
@@ -96,9 +97,11 @@ fn exposition() -> String {
     let event = |number| Some(CiliumEventType { r#type: number, sub_type: 0 });
     let layer4 = |protocol| Some(Layer4 { protocol: Some(protocol) });
     let tcp = Tcp { flags: Some(TcpFlags { syn: true, ..TcpFlags::default() }), ..Tcp::default() };
+    let ended = flow_api::malla::Ended { way: 1, ..Default::default() };
     let odd = Endpoint { pod_name: "a\"b\\c\nd".to_owned(), ..Endpoint::default() };
     for flow in [
         Flow { verdict: 2, event_type: event(1), source: Some(odd), ..Flow::default() },
+        Flow { extensions: Some(flow_api::extension::pack(&ended)), ..Flow::default() },
         Flow {
             verdict: 1,
             event_type: event(4),

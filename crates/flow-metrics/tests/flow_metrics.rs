@@ -40,11 +40,12 @@ fn metrics(configs: &[&str], budget: u32) -> Metrics {
     Metrics::new(&Settings { metrics, budget })
 }
 
-/// The samples of Hubble's metrics.
+/// The samples of Hubble's metrics, and of flows that ended.
 fn samples(metrics: &Metrics) -> Vec<String> {
     let text = metrics.expose().unwrap();
     assert!(text.ends_with("# EOF\n"));
-    let mut lines: Vec<String> = text.lines().filter(|line| line.starts_with("hubble_")).map(str::to_owned).collect();
+    let of_flows = |line: &&str| line.starts_with("hubble_") || line.starts_with("malla_flows_");
+    let mut lines: Vec<String> = text.lines().filter(of_flows).map(str::to_owned).collect();
     lines.sort();
     lines
 }
@@ -91,8 +92,23 @@ fn each_metric_counts_what_it_is_for() {
     );
     check(
         "drop",
-        &[flow(), dropped.clone(), dropped.clone()],
-        &[r#"hubble_drop_total{reason="POLICY_DENIED",protocol="TCP"} 2"#],
+        &[flow(), dropped.clone(), dropped.clone(), Flow { drop_reason_desc: 241, ..dropped.clone() }],
+        &[
+            r#"hubble_drop_total{reason="NO_LOCAL_BACKEND",protocol="TCP"} 1"#,
+            r#"hubble_drop_total{reason="POLICY_DENIED",protocol="TCP"} 2"#,
+        ],
+    );
+    let ended = |way| Flow {
+        extensions: Some(flow_api::extension::pack(&flow_api::malla::Ended { way, ..Default::default() })),
+        ..flow()
+    };
+    check(
+        "ended",
+        &[flow(), ended(1), ended(2), ended(2), ended(99)],
+        &[
+            r#"malla_flows_ended_total{way="closed",protocol="TCP"} 1"#,
+            r#"malla_flows_ended_total{way="refused_by_server",protocol="TCP"} 2"#,
+        ],
     );
     check(
         "tcp",
@@ -255,4 +271,17 @@ fn a_pod_that_has_gone_gives_its_series_back() {
     assert_eq!(own(&metrics)[0], "series 2");
     metrics.observe(&of("mill", 2));
     assert!(samples(&metrics).iter().any(|line| line.contains(r#"source="mill/cart""#)));
+}
+
+#[test]
+fn a_workload_of_the_same_name_is_no_pod() {
+    let configs = ["flow:sourceContext=workload", "drop:sourceContext=pod-name|ip"];
+    let metrics = metrics(&configs, 9);
+    metrics.observe(&flow());
+    metrics.observe(&Flow { verdict: 2, event_type: Some(CiliumEventType { r#type: 1, sub_type: 133 }), ..flow() });
+    metrics.forget_pod("shop", "carts");
+    assert_eq!(own(&metrics)[0], "series 3");
+    metrics.forget_pod("shop", "cart");
+    assert!(!samples(&metrics).iter().any(|line| line.starts_with("hubble_drop")));
+    assert_eq!(own(&metrics)[0], "series 2");
 }

@@ -7,6 +7,7 @@ use super::record::{Kind, Party, Record, Totals, Verdict, Way};
 use crate::services::Names;
 use datapath_layouts::{Address, identity};
 use flow_api::flow::layer4::Protocol;
+use flow_api::numbers::event::{DROP, POLICY_VERDICT, TRACE};
 use flow_api::{extension, flow, malla};
 use policy::told::Named;
 use prost_types::Timestamp;
@@ -310,11 +311,6 @@ fn icmp_name(protocol: &str, kind: u8) -> Option<&'static str> {
 
 /// There is one cluster, and this is what Cilium calls it.
 pub const CLUSTER: &str = "default";
-
-/// Types of Cilium's events.
-const DROP: i32 = 1;
-const TRACE: i32 = 4;
-const POLICY_VERDICT: i32 = 5;
 
 #[cfg(test)]
 mod tests {

@@ -35,8 +35,16 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
-    let start::Started { mut state, client, mut inputs, mut questions, pods_changed, neighbours_changed, network } =
-        started;
+    let start::Started {
+        mut state,
+        client,
+        mut inputs,
+        mut questions,
+        pods_changed,
+        neighbours_changed,
+        network,
+        keeping,
+    } = started;
     state.settle();
     let mut portion = Vec::new();
     let mut ready = false;
@@ -69,6 +77,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
         }
     }
     tracing::info!("ending; what is pinned goes on working");
+    drop(keeping);
     Ok(())
 }
 

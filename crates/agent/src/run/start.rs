@@ -9,6 +9,7 @@ use crate::events::{self, Followers, Hub};
 use crate::facts::{self, Facts};
 use crate::health_checks::{self, Trouble};
 use crate::identities::LocalIdentities;
+use crate::keeping::{self, Keeping};
 use crate::kernel_datapath::{
     Kernel, Ring, collected_maps, endpoints, failed, followed, loop_maps, policy_maps, untranslated,
 };
@@ -45,6 +46,7 @@ pub(super) struct Started {
     pub pods_changed: Arc<Notify>,
     pub neighbours_changed: Arc<Notify>,
     pub network: Arc<PodNetwork>,
+    pub keeping: Keeping,
 }
 
 /// Starts everything.
@@ -83,9 +85,12 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     let pods_adopted = recover_pods(&network, &pods, &sockets)?;
 
     let node = own.name.clone();
-    let recent = Arc::new(flow_server::Node::new(serving_flows::about(&own, args), flow_api::ring::DEFAULT_CAPACITY));
+    let kept = keeping::open(&args.flows, &args.state_dir);
+    let recent = flow_server::Node::new(serving_flows::about(&own, args), flow_api::ring::DEFAULT_CAPACITY);
+    let recent = Arc::new(recent.reaching_back(kept.archive()));
     let hub = Arc::new(Hub::new(node.clone()).keeping(recent.clone()));
     let names = Arc::<RwLock<Arc<Names>>>::default();
+    let keeping = kept.start(&args.flows, &args.state_dir, &own, recent.ring(), &names)?;
     read_events(ring, &hub, &names, node)?;
     let neighbours_changed = watch_neighbours(facts.network.index)?;
     serve_cni(args, &network)?;
@@ -128,7 +133,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
         hubble_port: args.hubble_tls.as_ref().map(|_| args.hubble_port),
         watches,
     })?;
-    Ok(Started { state, client, inputs, questions, pods_changed, neighbours_changed, network })
+    Ok(Started { state, client, inputs, questions, pods_changed, neighbours_changed, network, keeping })
 }
 
 fn choices(args: &AgentArgs) -> anyhow::Result<Choices> {

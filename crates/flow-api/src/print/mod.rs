@@ -10,6 +10,7 @@ mod tests;
 
 use crate::flow::{Flow, LostEvent, LostEventSource, Policy, TrafficDirection, Verdict};
 use crate::json::to_json;
+use crate::numbers::event;
 use crate::observer::GetFlowsResponse;
 use crate::observer::get_flows_response::ResponseTypes;
 use crate::relay::{NodeState, NodeStatusEvent};
@@ -252,7 +253,7 @@ impl Printer {
 
     fn verdict(&self, flow: &Flow) -> String {
         let verdict = Verdict::try_from(flow.verdict);
-        let judged = flow.event_type.as_ref().is_some_and(|event| event.r#type == words::POLICY_VERDICT);
+        let judged = flow.event_type.as_ref().is_some_and(|event| event.r#type == event::POLICY_VERDICT);
         let text = |plain: &str, of_policy: &str| if judged { of_policy.to_owned() } else { plain.to_owned() };
         let by = |text: String, policies: &[Policy]| {
             if self.options.policy_names && judged && !policies.is_empty() {

@@ -3,6 +3,7 @@
 use crate::flow::layer4::Protocol;
 use crate::flow::layer7::Record;
 use crate::flow::{DebugCapturePoint, Flow, L7FlowType, SocketTranslationPoint, TrafficDirection};
+use crate::numbers::{MATCH_TYPES, OBSERVATION_POINTS, event};
 
 /// One end of a flow, by name.
 pub struct Host {
@@ -69,15 +70,17 @@ pub fn flow_type(flow: &Flow) -> String {
             None => format!("l7-{kind}"),
         };
     }
-    let event = flow.event_type.unwrap_or_default();
+    let told = flow.event_type.unwrap_or_default();
     // Cilium's events have one byte for it.
-    let sub_type = event.sub_type & 0xff;
-    match event.r#type {
-        DROP => drop_reason(sub_type),
-        CAPTURE => DebugCapturePoint::try_from(flow.debug_capture_point)
+    let sub_type = told.sub_type & 0xff;
+    match told.r#type {
+        event::DROP => drop_reason(sub_type),
+        event::CAPTURE => DebugCapturePoint::try_from(flow.debug_capture_point)
             .map_or_else(|_| flow.debug_capture_point.to_string(), |point| point.as_str_name().to_owned()),
-        TRACE => OBSERVATION_POINTS.get(sub_type as usize).map_or_else(|| sub_type.to_string(), |p| (*p).to_owned()),
-        POLICY_VERDICT => {
+        event::TRACE => {
+            OBSERVATION_POINTS.get(sub_type as usize).map_or_else(|| sub_type.to_string(), |p| (*p).to_owned())
+        }
+        event::POLICY_VERDICT => {
             let kind = MATCH_TYPES.get(flow.policy_match_type as usize);
             let kind = kind.map_or_else(|| flow.policy_match_type.to_string(), |kind| (*kind).to_owned());
             let direction = TrafficDirection::try_from(flow.traffic_direction);
@@ -85,7 +88,7 @@ pub fn flow_type(flow: &Flow) -> String {
                 direction.map_or_else(|_| flow.traffic_direction.to_string(), |d| d.as_str_name().to_owned());
             format!("policy-verdict:{kind} {direction}")
         }
-        TRACE_SOCK => match SocketTranslationPoint::try_from(flow.sock_xlate_point) {
+        event::TRACE_SOCK => match SocketTranslationPoint::try_from(flow.sock_xlate_point) {
             Ok(SocketTranslationPoint::SockXlatePointPreDirectionFwd) => "pre-xlate-fwd".to_owned(),
             Ok(SocketTranslationPoint::SockXlatePointPostDirectionFwd) => "post-xlate-fwd".to_owned(),
             Ok(SocketTranslationPoint::SockXlatePointPreDirectionRev) => "pre-xlate-rev".to_owned(),
@@ -125,13 +128,6 @@ pub fn join_with_cut_off(names: &[String]) -> String {
     if shown == names.len() { joined } else { format!("{joined} (and {} more)", names.len() - shown) }
 }
 
-/// Types of Cilium's events (`pkg/monitor/api`).
-const DROP: i32 = 1;
-const CAPTURE: i32 = 3;
-const TRACE: i32 = 4;
-pub const POLICY_VERDICT: i32 = 5;
-const TRACE_SOCK: i32 = 8;
-
 /// Cilium's reserved identities, from 0 on.
 const RESERVED: [&str; 11] = [
     "unknown",
@@ -146,27 +142,6 @@ const RESERVED: [&str; 11] = [
     "world-ipv4",
     "world-ipv6",
 ];
-
-/// Sub types of traces, from 0 on.
-const OBSERVATION_POINTS: [&str; 14] = [
-    "to-endpoint",
-    "to-proxy",
-    "to-host",
-    "to-stack",
-    "to-overlay",
-    "from-endpoint",
-    "from-proxy",
-    "from-host",
-    "from-stack",
-    "from-overlay",
-    "from-network",
-    "to-network",
-    "from-crypto",
-    "to-crypto",
-];
-
-/// What of a policy's rule decided, from 0 on.
-const MATCH_TYPES: [&str; 7] = ["none", "L3-Only", "L3-L4", "L4-Only", "all", "L3-Proto", "Proto-Only"];
 
 /// Characters of node names in one line.
 const CUT_OFF: usize = 50;

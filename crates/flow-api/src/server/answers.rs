@@ -1,42 +1,83 @@
 //! One answer after the other, as fast as the client takes them: nothing is prepared that it did not ask for yet.
 
+use super::archive::{Busy, Older, Question, Shelf};
 use super::now;
 use crate::flow::{LostEvent, LostEventSource};
-use crate::query::{Past, Query};
-use crate::ring::{Event, Ring, What};
+use crate::query::{Past, Query, counts};
+use crate::ring::{BATCH, Event, Ring, What};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Which events a client gets; it also gets all losses.
-pub type Admit = Box<dyn Fn(&Event) -> bool + Send + Sync>;
+pub type Admit = Arc<dyn Fn(&Event) -> bool + Send + Sync>;
+
+/// One of them.
+pub enum Told {
+    /// Something that happened.
+    Event(Arc<Event>),
+    /// A part of the log is missing, in words for the operator.
+    Trouble(String),
+}
 
 /// The events of one request, in order.
 pub struct Answers {
     ring: Arc<Ring>,
     query: Query,
     admit: Admit,
-    /// To be told before anything else is read.
+    /// Comes before everything else.
+    older: Option<Older>,
+    /// Events that may still be told of what is past; `None`: all.
+    left: Option<u64>,
+    /// To be told before anything else is read of the ring.
     waiting: VecDeque<Arc<Event>>,
     /// Where to read on; `None`: nothing more comes.
     position: Option<u64>,
 }
 
 impl Answers {
-    /// Looks through the ring once.
-    pub async fn new(ring: Arc<Ring>, query: Query, admit: Admit) -> Self {
+    /// Looks through the ring once, and begins to read what is older.
+    ///
+    /// # Errors
+    /// Too many read what is older.
+    pub async fn new(
+        ring: Arc<Ring>,
+        query: Query,
+        admit: Admit,
+        log: Option<(&Shelf, Question)>,
+    ) -> Result<Self, Busy> {
         let end = ring.end();
-        let (waiting, next) =
-            if query.looks_back() { look_back(&ring, end, &query, &admit).await } else { (VecDeque::new(), end) };
-        let position = query.follows().then_some(next);
-        Self { ring, query, admit, waiting, position }
+        let mut answers =
+            Self { ring, query, admit, older: None, left: None, waiting: VecDeque::new(), position: None };
+        let mut next = end;
+        if answers.query.looks_back() {
+            // In one piece, so that what leaves the ring meanwhile is told once.
+            let held = hold(&answers.ring, end).await;
+            (answers.waiting, next) = look_back(&held, end, &answers.query, &answers.admit).await;
+            if let Some((shelf, question)) = log {
+                let told = answers.waiting.iter().filter(|event| counts(event)).count() as u64;
+                let events: Vec<_> = held.into_iter().map(|(_, event)| event).collect();
+                answers.older = shelf.older(&answers.query, question, &events, told, &answers.admit)?;
+            }
+        }
+        let is_bounded = answers.query.number() > 0 && !answers.query.follows();
+        answers.left = is_bounded.then_some(answers.query.number());
+        answers.position = answers.query.follows().then_some(next);
+        Ok(answers)
     }
 
-    /// The next event; `None`: that was all.
-    pub async fn next(&mut self) -> Option<Arc<Event>> {
+    /// The next; `None`: that was all.
+    pub async fn next(&mut self) -> Option<Told> {
         loop {
+            if let Some(older) = &mut self.older {
+                match older.0.recv().await {
+                    Some(Ok(event)) => return self.count(Arc::new(event)),
+                    Some(Err(trouble)) => return Some(Told::Trouble(trouble)),
+                    None => self.older = None,
+                }
+            }
             if let Some(event) = self.waiting.pop_front() {
-                return Some(event);
+                return self.count(event);
             }
             let position = self.position?;
             if !self.wait(position).await {
@@ -53,6 +94,13 @@ impl Answers {
             // A filter that fits nothing must not keep the thread from others.
             tokio::task::yield_now().await;
         }
+    }
+
+    fn count(&mut self, event: Arc<Event>) -> Option<Told> {
+        if let Some(left) = &mut self.left {
+            *left = left.checked_sub(u64::from(counts(&event)))?;
+        }
+        Some(Told::Event(event))
     }
 
     /// Whether there is something to read; not when the time is over.
@@ -75,29 +123,37 @@ impl Answers {
     }
 }
 
-/// What is told of the events before `end`, and where to read on.
-async fn look_back(ring: &Ring, end: u64, query: &Query, admit: &Admit) -> (VecDeque<Arc<Event>>, u64) {
-    let mut past = Past::new(query);
-    let mut position = ring.start();
+/// Events before `end`, each with its number.
+async fn hold(ring: &Ring, end: u64) -> Vec<(u64, Arc<Event>)> {
+    let (mut held, mut position) = (Vec::new(), ring.start());
     while position < end {
         let batch = ring.read(position);
-        if batch.missed > 0 {
-            past.offer(missed(batch.missed));
-        }
         let first = batch.next - batch.events.len() as u64;
-        for (number, event) in (first..end).zip(batch.events) {
-            position = number + 1;
-            if is_told(&event, query, admit) && !past.offer(event) {
-                return (past.finish(), position);
-            }
+        if batch.missed > 0 {
+            held.push((first, missed(batch.missed)));
         }
-        position = position.max(first);
+        held.extend((first..end).zip(batch.events));
+        position = batch.next;
         tokio::task::yield_now().await;
     }
-    (past.finish(), position)
+    held
 }
 
-fn is_told(event: &Event, query: &Query, admit: &Admit) -> bool {
+/// What is told of them, and where to read on.
+async fn look_back(held: &[(u64, Arc<Event>)], end: u64, query: &Query, admit: &Admit) -> (VecDeque<Arc<Event>>, u64) {
+    let mut past = Past::new(query);
+    for batch in held.chunks(BATCH as usize) {
+        for (number, event) in batch {
+            if is_told(event, query, admit) && !past.offer(event.clone()) {
+                return (past.finish(), number + 1);
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+    (past.finish(), end)
+}
+
+pub(super) fn is_told(event: &Event, query: &Query, admit: &Admit) -> bool {
     query.is_in_time(event) && (matches!(event.what, What::Lost(_)) || admit(event))
 }
 

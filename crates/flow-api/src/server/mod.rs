@@ -3,11 +3,13 @@
 
 mod admission;
 mod answers;
+mod archive;
 mod network;
 mod observer;
 mod peer;
 mod socket;
 
+pub use archive::{Archive, Question, Told};
 pub use network::serve_at;
 pub use observer::check;
 pub use peer::{Peer, Peers};
@@ -46,6 +48,7 @@ pub struct Node {
     /// When a flow of each namespace was seen last: seconds since 1970.
     namespaces: Mutex<BTreeMap<String, i64>>,
     started: Instant,
+    shelf: Option<archive::Shelf>,
 }
 
 impl Node {
@@ -58,7 +61,14 @@ impl Node {
             peers: watch::Sender::new(None),
             namespaces: Mutex::default(),
             started: Instant::now(),
+            shelf: None,
         }
+    }
+
+    /// One that asks a log for what is older than its ring.
+    #[must_use]
+    pub fn reaching_back(self, archive: Option<Arc<dyn Archive>>) -> Self {
+        Self { shelf: archive.map(archive::Shelf::new), ..self }
     }
 
     /// The events.

@@ -1,6 +1,7 @@
 //! `observer.Observer`.
 
-use super::answers::{Admit, Answers};
+use super::answers::{Admit, Answers, Told};
+use super::archive::{Question, Shelf};
 use super::{Node, now};
 use crate::extension;
 use crate::filter::Filters;
@@ -13,7 +14,7 @@ use crate::observer::{
     Node as NodeAnswer, ServerStatusRequest, ServerStatusResponse, Tls,
 };
 use crate::query::{Query, Wanted};
-use crate::relay::NodeState;
+use crate::relay::{NodeState, NodeStatusEvent};
 use crate::ring::{Event, What};
 use futures::Stream;
 use std::pin::Pin;
@@ -40,8 +41,22 @@ impl Observer for Service {
         let filters = Filters::new(&whitelist, &blacklist)?;
         let mask = Mask::new(field_mask.iter().flat_map(|mask| &mask.paths).map(String::as_str))?;
         let extended = mask != Mask::default() || extension::is_asked(extensions.as_ref());
-        let admit: Admit = Box::new(move |event| matches!(&event.what, What::Flow(flow) if filters.admit(flow)));
+        let admit: Admit = Arc::new(move |event| matches!(&event.what, What::Flow(flow) if filters.admit(flow)));
         let node = self.0.about.node.clone();
+        let trouble = {
+            let node = node.clone();
+            move |message| {
+                Some(GetFlowsResponse {
+                    node_name: node.clone(),
+                    time: Some(now()),
+                    response_types: Some(ResponseTypes::NodeStatus(NodeStatusEvent {
+                        state_change: NodeState::NodeError as i32,
+                        node_names: vec![node.clone()],
+                        message,
+                    })),
+                })
+            }
+        };
         let tell = move |event: &Event| {
             let (response_types, node_name) = match &event.what {
                 What::Flow(flow) => {
@@ -54,7 +69,9 @@ impl Observer for Service {
             };
             Some(GetFlowsResponse { node_name, time: Some(event.time), response_types: Some(response_types) })
         };
-        self.answer(query, admit, tell).await
+        let question = Question { whitelist, blacklist, ..Question::default() };
+        let log = self.0.shelf.as_ref().map(|shelf| (shelf, question));
+        self.answer(query, admit, log, tell, trouble).await
     }
 
     async fn get_agent_events(
@@ -72,7 +89,7 @@ impl Observer for Service {
             }),
             _ => None,
         };
-        self.answer(query, Box::new(|event| matches!(event.what, What::Agent(_))), tell).await
+        self.answer(query, Arc::new(|event| matches!(event.what, What::Agent(_))), None, tell, |_| None).await
     }
 
     async fn get_debug_events(
@@ -90,7 +107,7 @@ impl Observer for Service {
             }),
             _ => None,
         };
-        self.answer(query, Box::new(|event| matches!(event.what, What::Debug(_))), tell).await
+        self.answer(query, Arc::new(|event| matches!(event.what, What::Debug(_))), None, tell, |_| None).await
     }
 
     /// This node alone: a relay knows the others.
@@ -154,14 +171,22 @@ impl Service {
         &self,
         query: Query,
         admit: Admit,
+        log: Option<(&Shelf, Question)>,
         tell: impl Fn(&Event) -> Option<T> + Send + Sync + 'static,
+        trouble: impl Fn(String) -> Option<T> + Send + Sync + 'static,
     ) -> Result<Response<Answer<T>>, Status> {
-        let answers = Answers::new(self.0.ring.clone(), query, admit).await;
-        let stream = futures::stream::unfold((answers, tell), |(mut answers, tell)| async move {
+        let busy =
+            |_| Status::resource_exhausted("too many read the log of flows: ask again, or without since and until");
+        let answers = Answers::new(self.0.ring.clone(), query, admit, log).await.map_err(busy)?;
+        let told = (answers, tell, trouble);
+        let stream = futures::stream::unfold(told, |(mut answers, tell, trouble)| async move {
             loop {
-                let event = answers.next().await?;
-                if let Some(answer) = tell(&event) {
-                    return Some((Ok(answer), (answers, tell)));
+                let answer = match answers.next().await? {
+                    Told::Event(event) => tell(&event),
+                    Told::Trouble(message) => trouble(message),
+                };
+                if let Some(answer) = answer {
+                    return Some((Ok(answer), (answers, tell, trouble)));
                 }
             }
         });

@@ -5,9 +5,9 @@
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use flow_api::flow::{
-    DropReason, EventTypeFilter, FlowFilter, HttpHeader, IpVersion, NetworkInterface, TcpFlags, TrafficDirection,
-    Verdict, Workload,
+    EventTypeFilter, FlowFilter, HttpHeader, IpVersion, NetworkInterface, TcpFlags, TrafficDirection, Verdict, Workload,
 };
+use flow_api::numbers::{self, EVENT_TYPES, OBSERVATION_POINTS, event};
 
 /// What was asked for.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -151,7 +151,7 @@ fn flags() -> Vec<Flag> {
                 f.drop_reason_desc.push(number);
                 return Ok(());
             }
-            named(&mut f.drop_reason_desc, v, |name| DropReason::from_str_name(name).map(|r| r as i32))
+            named(&mut f.drop_reason_desc, v, numbers::drop_reason_number)
         }),
         one("traffic-direction", "Only ingress or egress", |f, v| {
             named(&mut f.traffic_direction, v, |name| TrafficDirection::from_str_name(name).map(|d| d as i32))
@@ -342,37 +342,13 @@ fn named(numbers: &mut Vec<i32>, value: &str, number: fn(&str) -> Option<i32>) -
 
 fn event_type(filter: &mut FlowFilter, value: &str) -> Result<(), String> {
     let (kind, sub) = value.split_once(':').map_or((value, None), |(kind, sub)| (kind, Some(sub)));
-    let number = match kind {
-        "drop" => 1,
-        "debug" => 2,
-        "capture" => 3,
-        "trace" => 4,
-        "policy-verdict" => 5,
-        "trace-sock" => 8,
-        "l7" => 129,
-        "agent" => 130,
-        other => other.parse().map_err(|_| "no such type of event")?,
-    };
-    let points = [
-        "to-endpoint",
-        "to-proxy",
-        "to-host",
-        "to-stack",
-        "to-overlay",
-        "from-endpoint",
-        "from-proxy",
-        "from-host",
-        "from-stack",
-        "from-overlay",
-        "from-network",
-        "to-network",
-        "from-crypto",
-        "to-crypto",
-    ];
+    let named = EVENT_TYPES.iter().find(|(name, _)| *name == kind).map(|(_, number)| *number);
+    let number = named.or_else(|| kind.parse().ok()).ok_or("no such type of event")?;
     let sub_type = match sub {
         None => None,
         Some(sub) => {
-            let point = points.iter().position(|point| number == 4 && *point == sub).map(|p| p as i32);
+            let point =
+                OBSERVATION_POINTS.iter().position(|point| number == event::TRACE && *point == sub).map(|p| p as i32);
             Some(point.or_else(|| sub.parse().ok()).ok_or("no such sub type")?)
         }
     };
@@ -464,7 +440,9 @@ mod tests {
         );
         assert_eq!(filter.event_type, [EventTypeFilter { r#type: 4, match_sub_type: true, sub_type: 11 }]);
         assert!(filter.tcp_flags[0].syn && filter.tcp_flags[0].ack && !filter.tcp_flags[0].fin);
-        assert_eq!(filters("--drop-reason-desc policy-denied").unwrap().white[0].drop_reason_desc, [133]);
+        for (name, number) in [("policy-denied", 133), ("no-local-backend", 241)] {
+            assert_eq!(filters(&format!("--drop-reason-desc {name}")).unwrap().white[0].drop_reason_desc, [number]);
+        }
     }
 
     #[test]

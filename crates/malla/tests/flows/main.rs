@@ -7,6 +7,7 @@
 #[allow(dead_code, reason = "the tests of traffic use the rest")]
 mod cluster;
 mod endings;
+mod kept;
 mod pods;
 mod relay;
 
@@ -37,7 +38,11 @@ fn flows_with(cluster: &Cluster, arguments: &[&str]) -> Vec<Value> {
 }
 
 fn up() -> Cluster {
-    let cluster = Cluster::up(&[]);
+    up_with(&[])
+}
+
+fn up_with(environment: &[(&str, &str)]) -> Cluster {
+    let cluster = Cluster::up_with(environment, &[]);
     cluster.apply(include_str!("pods.yaml"));
     cluster.kubectl(&["wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s"]);
     cluster.kubectl(&["rollout", "status", "deployment/user-service", "--timeout=60s"]);
@@ -164,4 +169,9 @@ fn every_end_is_told_as_what_it_was() {
 #[test]
 fn a_relay_merges_three_nodes_and_tells_which_is_missing() {
     relay::all(&up());
+}
+
+#[test]
+fn what_was_seen_outlives_the_pod_and_the_agent() {
+    kept::all(&up_with(&[kept::EXPORT]));
 }

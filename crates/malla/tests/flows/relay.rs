@@ -40,13 +40,13 @@ fn traffic(cluster: &Cluster) {
     let _ = cluster.command(From::Node("worker-2"), Path::new("/usr/bin/ping"), &ping).output();
 }
 
-fn agent(cluster: &Cluster, node: &str) -> String {
+pub fn agent(cluster: &Cluster, node: &str) -> String {
     let status = cluster.status();
     let node = status["nodes"].as_array().unwrap().iter().find(|one| one["name"] == node).expect("the node");
     node["agent"]["pid"].as_i64().expect("its agent runs").to_string()
 }
 
-fn kill(signal: &str, pid: &str) {
+pub fn kill(signal: &str, pid: &str) {
     assert!(Command::new("kill").args([signal, pid]).status().unwrap().success());
 }
 

@@ -1,0 +1,226 @@
+//! A node whose ring is small and that has a log answers those who name a time as one whose ring holds everything.
+
+use flow_api::client::connect;
+use flow_api::flow::{Endpoint, Flow, FlowFilter, LostEvent};
+use flow_api::observer::get_flows_response::ResponseTypes;
+use flow_api::observer::observer_client::ObserverClient;
+use flow_api::observer::{GetFlowsRequest, GetFlowsResponse};
+use flow_api::ring::{Event, What};
+use flow_api::server::{About, Archive, Node, Question, Told, Way, bind, serve};
+use proptest::prelude::*;
+use prost_types::Timestamp;
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::transport::Channel;
+use tonic::{Code, Streaming};
+
+/// Far more than anything here takes; a machine may be loaded.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A log in memory. It tells everything: what is not wanted is for the node to leave out.
+#[derive(Debug, Default)]
+struct InMemory {
+    events: Vec<Event>,
+    trouble: Option<String>,
+    refuses: bool,
+}
+
+impl Archive for InMemory {
+    fn ask(&self, question: &Question) -> Result<Told, String> {
+        if self.refuses {
+            return Err("the disk is away".to_owned());
+        }
+        let events = self.events.clone().into_iter();
+        let events: Told = match question.newest_first {
+            true => Box::new(events.rev().map(Ok)),
+            false => Box::new(events.map(Ok)),
+        };
+        Ok(Box::new(self.trouble.clone().into_iter().map(Err).chain(events)))
+    }
+}
+
+struct Running {
+    folder: tempfile::TempDir,
+    server: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+fn start(events: &[Event], capacity: usize, archive: Option<InMemory>) -> Running {
+    let archive = archive.map(|archive| Arc::new(archive) as Arc<dyn Archive>);
+    let node = Arc::new(Node::new(About::default(), capacity).reaching_back(archive));
+    events.iter().cloned().for_each(|event| node.write(event));
+    let folder = tempfile::tempdir().unwrap();
+    let listener = bind(&folder.path().join("hubble.sock")).unwrap();
+    let server = tokio::spawn(async move {
+        serve(Way::Socket(listener), node, std::future::pending()).await.unwrap();
+    });
+    Running { folder, server }
+}
+
+impl Running {
+    async fn client(&self) -> ObserverClient<Channel> {
+        ObserverClient::new(connect(&self.folder.path().join("hubble.sock")).await.unwrap())
+    }
+
+    /// Flows by number, and what else is told.
+    async fn ask(&self, request: GetFlowsRequest) -> (Vec<u64>, Vec<String>) {
+        let mut stream = self.client().await.get_flows(request).await.unwrap().into_inner();
+        let (mut flows, mut others) = (Vec::new(), Vec::new());
+        while let Some(answer) = next(&mut stream).await {
+            match answer.response_types.unwrap() {
+                ResponseTypes::Flow(flow) => flows.push(flow.socket_cookie),
+                ResponseTypes::LostEvents(_) => {}
+                ResponseTypes::NodeStatus(status) => others.push(status.message),
+            }
+        }
+        (flows, others)
+    }
+}
+
+async fn next(stream: &mut Streaming<GetFlowsResponse>) -> Option<GetFlowsResponse> {
+    tokio::time::timeout(PATIENCE, stream.message()).await.unwrap().unwrap()
+}
+
+/// Five per second, two and two the wrong way round, every eleventh a loss.
+fn event(number: u64) -> Event {
+    let at = number ^ 1;
+    let time = Timestamp { seconds: (at / 5) as i64, nanos: (at % 5) as i32 * 200_000_000 };
+    let source = Endpoint { pod_name: format!("web-{}", number % 3), namespace: "shop".into(), ..Endpoint::default() };
+    let flow = Flow {
+        time: Some(time),
+        uuid: format!("{number}"),
+        socket_cookie: number,
+        source: Some(source),
+        ..Flow::default()
+    };
+    let lost = LostEvent { num_events_lost: number, ..LostEvent::default() };
+    Event { time, what: if number % 11 == 10 { What::Lost(lost) } else { What::Flow(Box::new(flow)) } }
+}
+
+fn time(seconds: i64) -> Timestamp {
+    Timestamp { seconds, nanos: 0 }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn it_answers_as_a_ring_without_bounds(
+        seen in 0_u64..120,
+        // What the ring has lost with the last agent.
+        forgotten in 0_u64..120,
+        capacity in 1_usize..40,
+        number in 0_u64..40,
+        first: bool,
+        since in proptest::option::of(0_i64..24),
+        until in proptest::option::of(0_i64..24),
+        filtered: bool,
+    ) {
+        prop_assume!(since.is_some() || until.is_some() && !first);
+        let events: Vec<Event> = (0..seen).map(event).collect();
+        let whitelist = match filtered {
+            true => vec![FlowFilter { source_pod: vec!["shop/web-1".to_owned()], ..FlowFilter::default() }],
+            false => Vec::new(),
+        };
+        let (since, until) = (since.map(time), until.map(time));
+        let request = GetFlowsRequest { number, first, since, until, whitelist, ..GetFlowsRequest::default() };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (whole, small) = runtime.block_on(async {
+            let log = InMemory { events: events.clone(), ..InMemory::default() };
+            let whole = start(&events, 1000, None);
+            let small = start(&events[forgotten.min(seen) as usize..], capacity, Some(log));
+            (whole.ask(request.clone()).await, small.ask(request).await)
+        });
+        prop_assert_eq!(small, whole);
+    }
+}
+
+#[tokio::test]
+async fn who_names_no_time_gets_the_ring_alone() {
+    let events: Vec<Event> = (0..9).map(event).collect();
+    let running = start(&events, 4, Some(InMemory { events: events.clone(), ..InMemory::default() }));
+    for first in [false, true] {
+        let request = GetFlowsRequest { number: 8, first, ..GetFlowsRequest::default() };
+        assert_eq!(running.ask(request).await, (vec![5, 6, 7, 8], Vec::new()));
+    }
+}
+
+#[tokio::test]
+async fn who_follows_gets_the_log_then_the_ring_then_what_comes() {
+    let events: Vec<Event> = (0..9).map(event).collect();
+    let node = Arc::new(
+        Node::new(About::default(), 4)
+            .reaching_back(Some(Arc::new(InMemory { events: events.clone(), ..InMemory::default() }))),
+    );
+    events.iter().cloned().for_each(|event| node.write(event));
+    let folder = tempfile::tempdir().unwrap();
+    let listener = bind(&folder.path().join("hubble.sock")).unwrap();
+    let server = tokio::spawn({
+        let node = node.clone();
+        async move { serve(Way::Socket(listener), node, std::future::pending()).await.unwrap() }
+    });
+    let running = Running { folder, server };
+    let request = GetFlowsRequest { follow: true, since: Some(time(0)), ..GetFlowsRequest::default() };
+    let mut stream = running.client().await.get_flows(request).await.unwrap().into_inner();
+    for number in 0..12 {
+        if number >= 9 && number != 10 {
+            node.write(event(number));
+        }
+        if number == 10 {
+            continue;
+        }
+        let Some(ResponseTypes::Flow(flow)) = next(&mut stream).await.unwrap().response_types else {
+            panic!("no flow at {number}")
+        };
+        assert_eq!(flow.socket_cookie, number);
+    }
+}
+
+#[tokio::test]
+async fn a_part_that_is_missing_is_told_and_the_rest_is_too() {
+    let events: Vec<Event> = (0..9).map(event).collect();
+    let since = GetFlowsRequest { since: Some(time(0)), ..GetFlowsRequest::default() };
+    let trouble = Some("part 7 is damaged".to_owned());
+    let running = start(&events, 4, Some(InMemory { events: events.clone(), trouble, ..InMemory::default() }));
+    let (flows, others) = running.ask(since.clone()).await;
+    assert_eq!((flows, others), ((0..9).collect(), vec!["part 7 is damaged".to_owned()]));
+    let running = start(&events, 4, Some(InMemory { refuses: true, ..InMemory::default() }));
+    let (flows, others) = running.ask(since).await;
+    assert_eq!((flows, others), (vec![5, 6, 7, 8], vec!["the disk is away".to_owned()]));
+}
+
+#[tokio::test]
+async fn readers_that_stand_still_are_few_and_stop_nobody_else() {
+    let flow = |number: u64| match event(number).what {
+        What::Flow(flow) => Flow { summary: "x".repeat(10_000), ..*flow },
+        _ => Flow::default(),
+    };
+    let large = |number: u64| Event { what: What::Flow(Box::new(flow(number))), ..event(number) };
+    let events: Vec<Event> = (0..5000).map(large).collect();
+    let last = [events[4998].clone()];
+    let running = start(&last, 4, Some(InMemory { events, ..InMemory::default() }));
+    let since = GetFlowsRequest { since: Some(time(0)), ..GetFlowsRequest::default() };
+    let mut standing = Vec::new();
+    let refused = loop {
+        match running.client().await.get_flows(since.clone()).await {
+            Ok(stream) => standing.push(stream),
+            Err(status) => break status,
+        }
+        assert!(standing.len() < 50, "nobody is refused");
+    };
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    let ring = GetFlowsRequest { number: 1, ..GetFlowsRequest::default() };
+    assert_eq!(running.ask(ring).await.0.len(), 1);
+    // Their places are given back.
+    drop(standing);
+    let mut tries = 0;
+    while running.client().await.get_flows(since.clone()).await.is_err() {
+        tries += 1;
+        assert!(tries < 1000, "the log is busy for ever");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
