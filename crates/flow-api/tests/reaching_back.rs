@@ -6,7 +6,7 @@ use flow_api::observer::get_flows_response::ResponseTypes;
 use flow_api::observer::observer_client::ObserverClient;
 use flow_api::observer::{GetFlowsRequest, GetFlowsResponse};
 use flow_api::ring::{Event, What};
-use flow_api::server::{About, Archive, Node, Question, Told, Way, bind, serve};
+use flow_api::server::{About, Archive, Listener, Node, Question, Told, bind, serve};
 use proptest::prelude::*;
 use prost_types::Timestamp;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ fn start(events: &[Event], capacity: usize, archive: Option<InMemory>) -> Runnin
     let folder = tempfile::tempdir().unwrap();
     let listener = bind(&folder.path().join("hubble.sock")).unwrap();
     let server = tokio::spawn(async move {
-        serve(Way::Socket(listener), node, std::future::pending()).await.unwrap();
+        serve(Listener::Socket(listener), node, std::future::pending()).await.unwrap();
     });
     Running { folder, server }
 }
@@ -161,7 +161,7 @@ async fn who_follows_gets_the_log_then_the_ring_then_what_comes() {
     let listener = bind(&folder.path().join("hubble.sock")).unwrap();
     let server = tokio::spawn({
         let node = node.clone();
-        async move { serve(Way::Socket(listener), node, std::future::pending()).await.unwrap() }
+        async move { serve(Listener::Socket(listener), node, std::future::pending()).await.unwrap() }
     });
     let running = Running { folder, server };
     let request = GetFlowsRequest { follow: true, since: Some(time(0)), ..GetFlowsRequest::default() };
