@@ -2,6 +2,7 @@ use super::*;
 use crate::events::{Clock, enrich};
 use crate::services::Names;
 use datapath_layouts::{Event, EventKind};
+use std::os::unix::fs::PermissionsExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
