@@ -17,7 +17,7 @@ use tonic::{Code, Streaming};
 /// Far more than anything here takes; a machine may be loaded.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A log in memory. It tells everything: what is not wanted is for the node to leave out.
+/// A log in memory. It tells all of the time: what else is not wanted is for the node to leave out.
 #[derive(Debug, Default)]
 struct InMemory {
     events: Vec<Event>,
@@ -30,7 +30,14 @@ impl Archive for InMemory {
         if self.refuses {
             return Err("the disk is away".to_owned());
         }
-        let events = self.events.clone().into_iter();
+        let moment = |time: &Timestamp| (time.seconds, time.nanos);
+        let [since, until] = [&question.since, &question.until].map(|bound| bound.as_ref().map(moment));
+        let is_in_time = move |event: &Event| {
+            let time = moment(&event.time);
+            since.is_none_or(|since| time >= since) && until.is_none_or(|until| time <= until)
+        };
+        let events: Vec<Event> = self.events.iter().filter(|event| is_in_time(event)).cloned().collect();
+        let events = events.into_iter();
         let events: Told = match question.newest_first {
             true => Box::new(events.rev().map(Ok)),
             false => Box::new(events.map(Ok)),

@@ -1,6 +1,6 @@
 //! The log on disk, and how the API asks it.
 
-use flow_api::flow::Flow;
+use flow_api::flow::{Flow, LostEvent};
 use flow_api::ring::{Event, What};
 use flow_api::server::{Archive, Question, Told};
 use flow_log::{Order, Query, Reader, Settings, Status, Summary, Watcher, Writer};
@@ -73,8 +73,9 @@ pub fn append(writer: &mut Writer, events: &[Arc<Event>]) -> u64 {
     for run in events.chunk_by(|one, next| is_flow(one) && is_flow(next)) {
         lost += writer.append(run.iter().filter_map(|event| flow(event)));
         for event in run {
-            if let What::Lost(event) = &event.what {
-                writer.append_loss(event);
+            if let What::Lost(lost) = &event.what {
+                // The kernel does not say when; the ring says when it was told.
+                writer.append_loss(&LostEvent { last: lost.last.or(Some(event.time)), ..*lost });
             }
         }
     }
@@ -96,4 +97,46 @@ fn is_flow(event: &Event) -> bool {
 fn nanoseconds(time: &Timestamp) -> i64 {
     let whole = i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos);
     i64::try_from(whole).unwrap_or(if whole < 0 { i64::MIN + 1 } else { i64::MAX })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    /// A folder of this test alone, removed at its end.
+    struct Folder(PathBuf);
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn time(seconds: i64) -> Timestamp {
+        Timestamp { seconds, nanos: 0 }
+    }
+
+    #[test]
+    fn flows_and_losses_are_told_in_their_order_and_time() {
+        let folder = Folder(std::env::temp_dir().join(format!("malla-keeping-{}", std::process::id())));
+        let settings = Settings { most_age: std::time::Duration::from_secs(1 << 40), ..Settings::new(&folder.0) };
+        let mut log = Log::open(settings).unwrap();
+        let flow = |seconds: i64| What::Flow(Box::new(Flow { time: Some(time(seconds)), ..Flow::default() }));
+        let lost = |number| What::Lost(LostEvent { num_events_lost: number, ..LostEvent::default() });
+        let whats = [flow(1), flow(2), lost(7), flow(4), lost(8)];
+        let events: Vec<_> =
+            (1..).zip(whats).map(|(seconds, what)| Arc::new(Event { time: time(seconds), what })).collect();
+        assert_eq!(append(&mut log.writer, &events), 0);
+        let told = |since: i64, until: i64, newest_first| {
+            let question =
+                Question { since: Some(time(since)), until: Some(time(until)), newest_first, ..Question::default() };
+            let told = log.archive().ask(&question).unwrap();
+            told.map(|event| event.unwrap().time.seconds).collect::<Vec<_>>()
+        };
+        assert_eq!(told(0, 9, false), [1, 2, 3, 4, 5]);
+        assert_eq!(told(2, 4, true), [4, 3, 2]);
+        assert_eq!(told(6, 9, false), [0_i64; 0]);
+        assert_eq!(log.archive().status().1.oldest, Some(1_000_000_000));
+    }
 }
