@@ -294,7 +294,7 @@ pub struct Told {
     pub flows: Vec<Flow>,
     /// Events that nobody can tell.
     pub lost: u64,
-    /// Nodes that could not be asked, and why.
+    /// Nodes that could not be asked, or not for all, and why.
     pub missing: Vec<String>,
 }
 
@@ -308,7 +308,6 @@ pub fn all(
     filters: &Filters,
 ) -> anyhow::Result<Told> {
     let targets = sockets(selection.agents()?);
-    let total = targets.len();
     let request = GetFlowsRequest {
         since,
         until,
@@ -322,18 +321,19 @@ pub fn all(
         let (_targets, watched) = watch::channel(targets);
         let flows = Relay::new(watched, None).flows(request);
         let mut answers = flows.map_err(|status| anyhow!("{}", status.message()))?;
-        let mut told = Told { flows: Vec::new(), lost: 0, missing: Vec::new() };
+        let (mut told, mut heard) = (Told { flows: Vec::new(), lost: 0, missing: Vec::new() }, false);
         while let Some(answer) = answers.next().await {
             match answer.map_err(|status| anyhow!("{}", status.message()))?.response_types {
                 Some(ResponseTypes::Flow(flow)) => told.flows.push(flow),
                 Some(ResponseTypes::LostEvents(lost)) => told.lost += lost.num_events_lost,
-                Some(ResponseTypes::NodeStatus(status)) if status.state_change() != NodeState::NodeConnected => {
-                    told.missing.push(format!("{}: {}", status.node_names.join(", "), status.message));
-                }
-                _ => {}
+                Some(ResponseTypes::NodeStatus(status)) => match status.state_change() {
+                    NodeState::NodeConnected => heard = true,
+                    _ => told.missing.push(format!("{}: {}", status.node_names.join(", "), status.message)),
+                },
+                None => {}
             }
         }
-        if told.missing.len() >= total {
+        if !heard {
             bail!("no node answers: {}", told.missing.join("; "));
         }
         Ok(told)

@@ -52,7 +52,7 @@ enum Output {
 pub fn run(args: &MapArgs) -> anyhow::Result<()> {
     let told = observe::all(&args.selection, (args.since, args.until), &args.filters)?;
     for missing in &told.missing {
-        eprintln!("WARNING: {missing}: what only it has seen is not in the map");
+        eprintln!("WARNING: {missing}: what only this node has seen may not be in the map");
     }
     if told.lost > 0 {
         eprintln!("WARNING: {} events were lost: numbers are too small", told.lost);
