@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 pub use flags::Filters;
 use flow_api::client::Credentials;
 use flow_api::extension;
-use flow_api::flow::Flow;
+use flow_api::flow::{Flow, FlowFilter};
 use flow_api::observer::GetFlowsRequest;
 use flow_api::observer::get_flows_response::ResponseTypes;
 use flow_api::observer::observer_client::ObserverClient;
@@ -338,6 +338,16 @@ pub fn all(
         }
         Ok(told)
     })
+}
+
+/// Flows of which the source, or the destination, is a Pod of this namespace.
+pub fn of_namespace(namespace: &str, source: bool) -> FlowFilter {
+    let pods = vec![format!("{namespace}/")];
+    if source {
+        FlowFilter { source_pod: pods, ..FlowFilter::default() }
+    } else {
+        FlowFilter { destination_pod: pods, ..FlowFilter::default() }
+    }
 }
 
 /// A time, or so long before now.

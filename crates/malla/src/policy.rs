@@ -6,6 +6,7 @@ mod document;
 pub mod explain;
 mod finding;
 mod kinds;
+mod learn;
 mod load;
 mod matrix;
 mod overlap;
@@ -13,17 +14,21 @@ mod place;
 pub mod port;
 mod prove;
 mod real;
+mod replay;
 mod report;
 mod simulate;
 mod tables;
 
 use crate::agents::{Output, Selection};
+use crate::observe;
 use ::policy::dialect::references::References;
 use ::policy::prove::{Known, schema};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use cluster::Cluster;
+use flow_api::flow::Flow;
 use port::Wanted;
+use prost_types::Timestamp;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -34,6 +39,7 @@ Examples:
   malla policy explain --from web --to db --port 5432  Whether Pod web may speak to Pod or Service db, and why
   malla policy simulate -f new.yaml                    What would change for everybody who is there
   malla policy matrix -n shop                          Who can reach whom on what
+  malla policy learn -n shop --since 24h               The least that lets through what was seen
   malla policy prove -f question.yaml -f policies/     Whether a claim holds, whatever Pods come";
 
 const CHECK_EXAMPLES: &str = "\
@@ -58,6 +64,7 @@ Examples:
   malla policy simulate -f new.yaml                             Against what the cluster has now
   malla policy simulate --delete networkpolicy/shop/db          What deleting it would do
   malla policy simulate -f new.yaml --current deployed/         Without a cluster: workloads and policies of files
+  malla policy simulate -f new.yaml --flows 24h                 Which flows of the last day would flip
   helm template . | malla policy simulate -f - -o json
 
 Exit status: 0 nothing would change, 1 something would, 2 error.";
@@ -68,6 +75,14 @@ Examples:
   malla policy matrix -l app=db --denied               Where something is denied, and by which policy
   malla policy matrix -o csv > matrix.csv
   malla policy matrix -f manifests/ -o dot | dot -Tsvg > matrix.svg     Without a cluster";
+
+const LEARN_EXAMPLES: &str = "\
+Examples:
+  malla policy learn -n shop --since 24h > shop.yaml    From a day of flows
+  malla policy simulate -f shop.yaml                   What they would change for who is there now
+  malla policy learn -n shop | kubectl apply -f -
+
+What policies in audit mode (malla.dev/audit) let pass is learnt, too. What was dropped is not.";
 
 const PROVE_EXAMPLES: &str = "\
 Examples:
@@ -124,6 +139,12 @@ enum What {
     /// Pods that policies do not tell apart are one line. The world is told apart by the prefixes that policies name.
     #[command(after_help = MATRIX_EXAMPLES)]
     Matrix(Matrix),
+    /// Policies that allow what was seen of a namespace, and nothing else, as YAML
+    ///
+    /// One CiliumNetworkPolicy for all Pods with the same labels, one rule for each with whom they have spoken, and a comment
+    /// on each rule with the flows that it is for. What nobody did in that time is denied: read it before you apply it.
+    #[command(after_help = LEARN_EXAMPLES)]
+    Learn(Learn),
     /// Whether a claim holds: for every Pod there is, and every Pod that could come
     ///
     /// The search is exhaustive over everything that policies can tell apart: any labels, namespaces, addresses and ports.
@@ -177,6 +198,9 @@ struct Simulate {
     /// Files and folders with what there is now, instead of a cluster: policies and workloads
     #[arg(long, value_name = "FILE", num_args = 1..)]
     current: Vec<PathBuf>,
+    /// Judge the flows that nodes have seen since then (RFC 3339, or so long ago: 5m, 24h), instead of everybody who is there
+    #[arg(long, value_name = "SINCE", value_parser = observe::moment, conflicts_with = "current")]
+    flows: Option<Timestamp>,
     /// Namespace of objects that name none
     #[arg(short, long, default_value = "default")]
     namespace: String,
@@ -206,6 +230,21 @@ struct Matrix {
     /// How to print it
     #[arg(short, long, value_enum, default_value_t)]
     output: matrix::Format,
+}
+
+#[derive(Args, Debug)]
+struct Learn {
+    /// Whose Pods
+    #[arg(short, long)]
+    namespace: String,
+    /// From flows not older than this: a time (RFC 3339) or so long ago (5m, 24h) [default: all that nodes still have at hand]
+    #[arg(long, value_name = "TIME", value_parser = observe::moment)]
+    since: Option<Timestamp>,
+    /// From flows not newer than this
+    #[arg(long, value_name = "TIME", value_parser = observe::moment)]
+    until: Option<Timestamp>,
+    #[command(flatten)]
+    selection: Selection,
 }
 
 #[derive(Args, Debug)]
@@ -244,6 +283,7 @@ pub fn run(args: &PolicyArgs) -> anyhow::Result<ExitCode> {
         What::Explain(args) => Ok(answered(explain(args))),
         What::Simulate(args) => Ok(answered(simulate(args))),
         What::Matrix(args) => Ok(answered(matrix(args))),
+        What::Learn(args) => Ok(answered(learn(args))),
         What::Prove(args) => Ok(answered(prove(args))),
     }
 }
@@ -303,7 +343,14 @@ fn simulate(args: &Simulate) -> anyhow::Result<u8> {
         bail!("there is no policy in what was given");
     }
     let deleted: Vec<_> = args.delete.iter().map(|one| one.clone().in_namespace(&args.namespace)).collect();
-    let simulation = simulate::answer(&now, &written, &deleted)?;
+    let then = simulate::then(&now, &written, &deleted)?;
+    if let Some(since) = args.flows {
+        let told = seen(&args.selection, (Some(since), None), &observe::Filters::default())?;
+        let replay = replay::replay(&told, &now, &then);
+        args.output.print(&replay, || replay::table(&replay))?;
+        return Ok(u8::from(!replay.flips.is_empty()));
+    }
+    let simulation = simulate::answer(&now, &then);
     args.output.print(&simulation, || simulate::table(&simulation))?;
     Ok(u8::from(!simulation.changes.is_empty()))
 }
@@ -317,6 +364,38 @@ fn matrix(args: &Matrix) -> anyhow::Result<u8> {
     let filter =
         matrix::Filter { namespace: args.namespace.clone(), labels: args.labels.clone(), only_denied: args.denied };
     print!("{}", matrix::print(&matrix::answer(&snapshot, &filter), args.output)?);
+    Ok(0)
+}
+
+/// What all nodes have seen; what is missing is said.
+fn seen(
+    selection: &Selection,
+    time: (Option<Timestamp>, Option<Timestamp>),
+    filters: &observe::Filters,
+) -> anyhow::Result<Vec<Flow>> {
+    let told = observe::all(selection, time, filters)?;
+    for missing in &told.missing {
+        eprintln!("malla: warning: {missing}: what only this node has seen is missing");
+    }
+    if told.lost > 0 {
+        eprintln!("malla: warning: {} events were lost: what was in them is missing", told.lost);
+    }
+    Ok(told.flows)
+}
+
+fn learn(args: &Learn) -> anyhow::Result<u8> {
+    let filters = observe::Filters {
+        white: [true, false].map(|source| observe::of_namespace(&args.namespace, source)).to_vec(),
+        black: Vec::new(),
+    };
+    let flows = seen(&args.selection, (args.since, args.until), &filters)?;
+    let learned = learn::learn(&flows, &args.namespace);
+    if learned.policies == 0 {
+        bail!("no flow of a Pod of namespace {} was seen in this time", args.namespace);
+    }
+    let learn::Learned { policies, rules, flows, dropped, .. } = learned;
+    eprintln!("malla: {policies} policies with {rules} rules from {flows} flows; {dropped} drops are not in them");
+    print!("{}", learned.yaml);
     Ok(0)
 }
 

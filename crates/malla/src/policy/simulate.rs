@@ -7,11 +7,16 @@ use policy::simulate::{Change, Simulation, after, simulate};
 use policy::snapshot::Snapshot;
 use std::fmt::Write;
 
-/// Compares what there is with what there would be.
+/// Compares what there is with what there would be, for everybody who is there.
+pub fn answer(now: &Snapshot, then: &[Policy]) -> Simulation {
+    simulate(now, then)
+}
+
+/// The policies that there would be.
 ///
 /// # Errors
 /// When something is to be deleted that is not there.
-pub fn answer(now: &Snapshot, written: &[Policy], deleted: &[Deleted]) -> anyhow::Result<Simulation> {
+pub fn then(now: &Snapshot, written: &[Policy], deleted: &[Deleted]) -> anyhow::Result<Vec<Policy>> {
     let mut removed = Vec::new();
     for one in deleted {
         let found = now.policies.iter().find(|policy| one.is(&policy.origin));
@@ -20,7 +25,7 @@ pub fn answer(now: &Snapshot, written: &[Policy], deleted: &[Deleted]) -> anyhow
             None => bail!("there is no {one} to delete"),
         }
     }
-    Ok(simulate(now, &after(&now.policies, written, &removed)))
+    Ok(after(&now.policies, written, &removed))
 }
 
 /// `KIND/NAME` or `KIND/NAMESPACE/NAME`.

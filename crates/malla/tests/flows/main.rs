@@ -97,6 +97,7 @@ fn everything_that_is_known_of_a_flow_is_told() {
 
     denied(&cluster);
     mapped(&cluster);
+    learnt(&cluster);
     let others = ["--from-label", "app=monolith", "--to-label", "app=nobody"];
     assert_eq!(observe(&cluster, &others), "");
 }
@@ -159,6 +160,48 @@ fn mapped(cluster: &Cluster) {
     let narrowed: Value = serde_json::from_str(&map(&["-o", "json", "--verdict", "dropped"])).unwrap();
     assert!(narrowed["edges"].as_array().unwrap().iter().all(|edge| edge["begun"] == 0), "{narrowed:#}");
     assert!(map(&[]).contains("default/monolith") && map(&["-o", "svg"]).starts_with("<svg"));
+}
+
+/// Policies from what was seen let it pass, and nothing else; what a change would do to what was seen.
+fn learnt(cluster: &Cluster) {
+    let policy = |arguments: &[&str]| {
+        let mut command = Command::new(malla_path());
+        command.arg("policy").args(arguments).args(["--lab", &cluster.name]).env_remove("MALLA_LAB");
+        let output = command.output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        (output.status.code().unwrap(), out.into_owned(), err.into_owned())
+    };
+    let (status, _, said) = policy(&["learn", "-n", "nowhere"]);
+    assert!(status == 2 && said.contains("no flow"), "{said}");
+    let (status, yaml, said) = policy(&["learn", "-n", "default", "--since", "1h"]);
+    assert!(status == 0 && yaml.contains("learned-user-service") && said.contains("are not in them"), "{said}\n{yaml}");
+
+    let folder = std::env::temp_dir().join(format!("malla-learnt-{}", cluster.name));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("learnt.yaml");
+    std::fs::write(&file, &yaml).unwrap();
+    let file = file.to_str().unwrap();
+    let (status, told, said) = policy(&["simulate", "-f", file, "--flows", "1h"]);
+    assert!(status == 0 && told.contains("none of"), "{told}{said}");
+    // The policy that is there, taken away: what it dropped would pass.
+    let delete = ["simulate", "--delete", "networkpolicy/default/only-monolith", "--flows", "1h", "-o", "json"];
+    let (status, told, said) = policy(&delete);
+    let told: Value = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}{said}"));
+    let flip = &told["flips"][0];
+    assert_eq!((status, &flip["from"], &flip["then"]), (1, &json!("default/near"), &json!(true)), "{told:#}");
+    assert!(flip["dropped"].as_u64().unwrap() > 0, "{told:#}");
+
+    cluster.apply(&yaml);
+    std::fs::remove_dir_all(&folder).unwrap();
+    let explain = |from: &str, to: &str, port: &str| policy(&["explain", "--from", from, "--to", to, "--port", port]);
+    // In the real maps, too: where they disagree, the status is 2.
+    wait_until("what was not seen is denied", PATIENCE, || explain("near", "monolith", "8080").0 == 1);
+    let (status, told, said) = explain("monolith", "service:user-service", "80");
+    assert!(status == 0, "{told}{said}");
+    let [service, _] = cluster.cluster_ips("user-service");
+    let url = format!("http://{service}/");
+    let asked = cluster.ask(From::Pod("monolith"), &["http", &url, "--count", "3", "--timeout", "2s"]);
+    assert!(asked.is_ok_and(|report| report.errors == 0), "what was seen still passes: {yaml}");
 }
 
 #[test]
