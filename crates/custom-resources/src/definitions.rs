@@ -1,10 +1,6 @@
-//! The CustomResourceDefinitions, and how a cluster gets them.
+//! The CustomResourceDefinitions.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::{
-    Api, Client, ResourceExt,
-    api::{Patch, PatchParams},
-};
 
 /// What is written into a cluster. The texts are part of the program, and a test reads them, so they can always be read.
 #[must_use]
@@ -20,20 +16,6 @@ pub fn made_from_types() -> Vec<serde_json::Value> {
     all
 }
 
-/// Gives a cluster the definitions, or brings those that it has up to date (server-side apply).
-///
-/// # Errors
-/// What the API says.
-pub async fn install(client: &Client) -> kube::Result<()> {
-    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for definition in definitions() {
-        let how = PatchParams::apply(FIELD_MANAGER).force();
-        api.patch(&definition.name_any(), &how, &Patch::Apply(&definition)).await?;
-    }
-    Ok(())
-}
-
-const FIELD_MANAGER: &str = "malla";
 const TEXTS: [&str; 8] = [
     include_str!("../definitions/ciliumnetworkpolicies.yaml"),
     include_str!("../definitions/ciliumclusterwidenetworkpolicies.yaml"),
@@ -52,7 +34,7 @@ mod tests {
         CiliumClusterwideNetworkPolicy, CiliumEndpointSlice, CiliumIdentity, CiliumL2AnnouncementPolicy,
         CiliumLoadBalancerIPPool, CiliumNetworkPolicy,
     };
-    use kube::Resource;
+    use kube::{Resource, ResourceExt};
 
     #[test]
     fn every_text_is_a_definition_that_serves_its_type() {

@@ -12,6 +12,8 @@ pub mod cluster_network_policy;
 mod definitions;
 mod endpoint_slice;
 mod identity;
+#[cfg(feature = "install")]
+mod install;
 mod ip_pool;
 mod l2_policy;
 mod schema;
@@ -19,9 +21,11 @@ mod selector;
 
 pub use cilium_policy::{CiliumCIDRGroup, CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy};
 pub use cluster_network_policy::ClusterNetworkPolicy;
-pub use definitions::{definitions, install, made_from_types};
+pub use definitions::{definitions, made_from_types};
 pub use endpoint_slice::{AddressPair, CiliumEndpointSlice, CoreCiliumEndpoint, EndpointNetworking, NamedPort};
 pub use identity::CiliumIdentity;
+#[cfg(feature = "install")]
+pub use install::install;
 pub use ip_pool::{CiliumLoadBalancerIPPool, IpPoolBlock, IpPoolSpec, IpPoolStatus};
 pub use l2_policy::{CiliumL2AnnouncementPolicy, L2PolicySpec, L2PolicyStatus};
 pub use selector::{SelectorError, matches_labels, matches_service};
