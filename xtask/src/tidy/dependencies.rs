@@ -1,5 +1,6 @@
 //! Banned crates and licences, as deny.toml lists them, held against what is really built.
 
+use crate::needs::STATIC_TARGET;
 use crate::{command, repository};
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
@@ -17,7 +18,7 @@ pub fn check(complaints: &mut Vec<String>) -> Result<()> {
             complaints.push(format!("{lock} is missing: every build would choose other versions"));
             continue;
         }
-        for (name, expression) in tree(manifest)? {
+        for (name, expression) in tree(&["--workspace", "--manifest-path", manifest])? {
             if let Some((_, reason)) = banned.iter().find(|(crate_name, _)| *crate_name == name) {
                 complaints.push(format!("{manifest}: {name} is banned: {reason}"));
             }
@@ -27,14 +28,19 @@ pub fn check(complaints: &mut Vec<String>) -> Result<()> {
             }
         }
     }
+    // No compiler of C makes what `cargo xtask vm` takes to other kernels; who builds one in breaks that, and nothing else.
+    let on_other_kernels = tree(&["--package", "datapath", "--all-features", "--target", STATIC_TARGET])?;
+    if on_other_kernels.iter().any(|(name, _)| name == "cc") {
+        complaints
+            .push(format!("the tests of datapath need C for {STATIC_TARGET}: `cargo tree -p datapath -i cc` says why"));
+    }
     Ok(())
 }
 
 /// Every crate that is built, with its licence.
-fn tree(manifest: &str) -> Result<BTreeSet<(String, String)>> {
-    let mut tree =
-        command::new("cargo", &["tree", "--workspace", "--locked", "--prefix", "none", "--manifest-path", manifest]);
-    tree.args(["--edges", "normal,build,dev", "--format", "{p}|{l}"]);
+fn tree(of: &[&str]) -> Result<BTreeSet<(String, String)>> {
+    let mut tree = command::new("cargo", &["tree", "--locked", "--prefix", "none"]);
+    tree.args(of).args(["--edges", "normal,build,dev", "--format", "{p}|{l}"]);
     let said = command::output(tree)?;
     let pairs = said.lines().filter_map(|line| {
         let (package, licence) = line.split_once('|')?;
