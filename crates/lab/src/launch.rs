@@ -75,7 +75,9 @@ pub fn agent(state: &LabState, folders: &Folders, cgroup: &LabCgroup, malla: &Pa
         .option("--device", DEVICE)
         .option("--routing", state.spec.routing.as_str())
         .option("--service-cidr", state.spec.subnets.services.comma_separated())
-        .option("--hubble-tls", folders.hubble_server());
+        .option("--hubble-tls", folders.hubble_server())
+        // All nodes of a lab share one machine, and `/run` is often its memory.
+        .option("--flow-log-size-mb", "128");
     Launch {
         name: agent_name(node),
         program: malla.to_owned(),
@@ -225,7 +227,7 @@ mod tests {
             let agent = text(&agent(&state, &folders, &cgroup, Path::new("/bin/malla"), "worker-1"));
             assert!(agent.starts_with("agent --node-name worker-1 --kubeconfig /run/malla/malla/kubeconfig.node --state-dir /run/malla/malla/nodes/worker-1 --bpf-dir /run/malla/malla/bpf/worker-1 --cgroup "), "{agent}");
             assert!(
-                agent.ends_with("/malla-malla/worker-1 --device eth0 --routing vxlan --service-cidr 10.96.0.0/12,fd00:10:96::/112 --hubble-tls /run/malla/malla/pki/hubble-server in malla-worker-1"),
+                agent.ends_with("/malla-malla/worker-1 --device eth0 --routing vxlan --service-cidr 10.96.0.0/12,fd00:10:96::/112 --hubble-tls /run/malla/malla/pki/hubble-server --flow-log-size-mb 128 in malla-worker-1"),
                 "{agent}"
             );
         }
