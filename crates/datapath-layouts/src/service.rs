@@ -61,9 +61,11 @@ layout! {
         pub flags: u32,
         /// ClientIP affinity in seconds; 0 = none.
         pub affinity_seconds: u32,
-        /// With [`FRONTEND_DSR`]: names the row of this node's backends, for what another node passed on as it came in.
+        /// The port's other row, which neither of the two is; 0 = it never had one. With [`FRONTEND_DSR`] it is that of this node's
+        /// backends, for what another node passed on as it came in. Otherwise nobody chooses from it, but connections that
+        /// were made by it before a policy changed go on.
         pub local_id: u32,
-        /// Slots of that row.
+        /// Slots of that row that are chosen from; 0 without [`FRONTEND_DSR`].
         pub local_backends: u32,
     }
 }

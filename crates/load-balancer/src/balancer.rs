@@ -281,13 +281,12 @@ impl Balancer {
 /// nobody looked. Flows remember the number of their row, so it stays.
 fn row_of(held: &Frontend, kind: RowKind) -> Option<u32> {
     let of = |flag: u32| if held.flags & flag == 0 { RowKind::Cluster } else { RowKind::Local };
-    [
-        (held.service_id, of(FRONTEND_ROW_LOCAL)),
-        (held.external_id, of(FRONTEND_ROW_LOCAL_EXTERNAL)),
-        (held.local_id, RowKind::Local),
-    ]
-    .into_iter()
-    .find_map(|(id, its)| (id != 0 && its == kind).then_some(id))
+    let (inside, outside) = (of(FRONTEND_ROW_LOCAL), of(FRONTEND_ROW_LOCAL_EXTERNAL));
+    let both_local = inside == RowKind::Local && outside == RowKind::Local;
+    let other = if both_local { RowKind::Cluster } else { RowKind::Local };
+    [(held.service_id, inside), (held.external_id, outside), (held.local_id, other)]
+        .into_iter()
+        .find_map(|(id, its)| (id != 0 && its == kind).then_some(id))
 }
 
 #[cfg(test)]

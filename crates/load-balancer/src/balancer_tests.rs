@@ -1,8 +1,10 @@
 use super::*;
 use crate::maglev;
+use crate::tables::rows_of;
 use crate::{Contents, Target, WantedFrontend, WantedRow};
 use datapath_layouts::service::{
-    FRONTEND_DSR, FRONTEND_MAGLEV, FRONTEND_MAGLEV_EXTERNAL, FRONTEND_NODE_PORT, FRONTEND_SOURCE_RANGES,
+    FRONTEND_DSR, FRONTEND_MAGLEV, FRONTEND_MAGLEV_EXTERNAL, FRONTEND_NODE_PORT, FRONTEND_ROW_LOCAL,
+    FRONTEND_SOURCE_RANGES,
 };
 use datapath_layouts::{AffinityMemberKey, MaglevTable, SourceRangeKey};
 use model::{Family, Protocol};
@@ -44,7 +46,10 @@ impl Maps {
         for (key, frontend) in &self.frontends {
             let (inside, outside) =
                 ((frontend.service_id, frontend.backends), (frontend.external_id, frontend.external_backends));
-            assert_eq!(frontend.local_id != 0, frontend.flags & FRONTEND_DSR != 0, "{key:?}");
+            let direct = frontend.flags & FRONTEND_DSR != 0;
+            assert!(frontend.local_id != 0 || !direct, "{key:?} has no row for what is passed on");
+            assert!(frontend.local_backends == 0 || direct, "{key:?} counts what nobody chooses from");
+            assert!(![0, inside.0, outside.0].contains(&frontend.local_id) || frontend.local_id == 0, "{key:?}");
             for (service_id, backends) in [inside, outside, (frontend.local_id, frontend.local_backends)] {
                 for slot in 0..backends {
                     let backend = self.backends.get(&BackendKey { service_id, slot });
@@ -148,6 +153,8 @@ fn row(backends: &[(u8, u8)], maglev: bool) -> WantedRow {
 /// What a test's Service has besides backends.
 #[derive(Clone, Copy, Debug, Default)]
 struct Extra {
+    /// internalTrafficPolicy: Local.
+    internal: bool,
     /// externalTrafficPolicy: Local.
     local: bool,
     /// Direct server return at the NodePort, where the policy is not Local.
@@ -159,10 +166,12 @@ struct Extra {
 
 fn want_with(service: u8, port: u16, node_port: Option<u16>, backends: &[(u8, u8)], extra: Extra) -> Wanted {
     let maglev = if extra.maglev { FRONTEND_MAGLEV | FRONTEND_MAGLEV_EXTERNAL } else { 0 };
-    let guard = if extra.ranges > 0 { FRONTEND_SOURCE_RANGES } else { 0 };
+    // Only a load balancer's address is guarded, of which internalTrafficPolicy says nothing.
+    let guard = if extra.ranges > 0 && !extra.internal { FRONTEND_SOURCE_RANGES } else { 0 };
+    let own = if extra.internal { RowKind::Local } else { RowKind::Cluster };
     let (inside, outside) = (RowKind::Cluster, if extra.local { RowKind::Local } else { RowKind::Cluster });
     let mut frontends =
-        vec![WantedFrontend { key: cluster_key(service, port), flags: maglev | guard, inside, outside: inside }];
+        vec![WantedFrontend { key: cluster_key(service, port), flags: maglev | guard, inside: own, outside: own }];
     frontends.extend(node_port.map(|p| WantedFrontend {
         key: node_key(p),
         flags: FRONTEND_NODE_PORT | maglev | if extra.dsr && !extra.local { FRONTEND_DSR } else { 0 },
@@ -170,14 +179,15 @@ fn want_with(service: u8, port: u16, node_port: Option<u16>, backends: &[(u8, u8
         outside,
     }));
     let local: Vec<(u8, u8)> = backends.iter().copied().filter(|(_, flags)| flags & 1 != 0).collect();
-    let has_local = frontends.iter().any(|f| f.names(RowKind::Local));
+    let has = |kind: RowKind| frontends.iter().any(|f| f.names(kind));
+    let (has_cluster, has_local) = (has(RowKind::Cluster), has(RowKind::Local));
     let port = PortKey { service: name(service), port, protocol: Protocol::Tcp, family: Family::V4 };
     let desired = Desired {
         port,
         frontends,
         affinity_seconds: extra.affinity,
         source_ranges: (0..extra.ranges).map(|n| format!("192.0.{n}.0/24").parse().unwrap()).collect(),
-        rows: [Some(row(backends, extra.maglev)), has_local.then(|| row(&local, extra.maglev))],
+        rows: [has_cluster.then(|| row(backends, extra.maglev)), has_local.then(|| row(&local, extra.maglev))],
     };
     Wanted { addresses: vec![cluster_key(service, 0).address], ports: vec![desired], problems: vec![] }
 }
@@ -310,6 +320,37 @@ fn a_policy_that_becomes_local_and_back_changes_what_outside_reaches_alone() {
 }
 
 #[test]
+fn whatever_policy_does_connections_keep_their_row() {
+    let mut maps = Maps::default();
+    let mut balancer = Balancer::recover(Tables::default(), ROOM);
+    let key = cluster_key(1, 80);
+    let mut seen = HashSet::new();
+    let both = [false, true];
+    let all: Vec<_> = both.iter().flat_map(|internal| both.map(|local| (*internal, local))).collect();
+    // Each policy after each other, and each also while the agent was away.
+    for (node_port, restart) in [(Some(30080), false), (Some(30080), true), (None, false), (None, true)] {
+        for (first, then) in all.iter().flat_map(|first| all.iter().map(move |then| (first, then))) {
+            for (internal, local) in [first, then] {
+                let extra = Extra { internal: *internal, local: *local, affinity: 60, ..Extra::default() };
+                if restart {
+                    balancer = Balancer::recover(maps.tables(), ROOM);
+                }
+                let wanted = want_with(1, 80, node_port, &[(1, 0), (2, 1)], extra);
+                run(&mut maps, &balancer.set(&name(1), &wanted).unwrap());
+                run(&mut maps, &balancer.sweep());
+                maps.assert_nothing_left();
+                let inside = if *internal { vec![(2, 1)] } else { vec![(1, 0), (2, 1)] };
+                assert_eq!(maps.targets(&key), Some(inside));
+                seen.insert(maps.frontends[&key].service_id);
+                let named: HashSet<u32> = rows_of(&maps.frontends[&key]).collect();
+                assert!(seen.is_subset(&named), "{seen:?}, and named are {named:?}");
+            }
+        }
+    }
+    assert_eq!(seen.len(), 2, "no number is used up by it");
+}
+
+#[test]
 fn what_hangs_on_a_row_comes_and_goes_with_it() {
     let mut maps = Maps::default();
     let mut balancer = Balancer::recover(Tables::default(), ROOM);
@@ -416,9 +457,15 @@ type Step = (u8, Option<Service>, bool);
 fn step() -> impl Strategy<Value = Step> {
     let node_port = proptest::option::of(30000u16..30003);
     let backends = proptest::collection::vec((1u8..9, 0u8..4), 0..6);
-    let extra = (any::<(bool, bool, bool)>(), 0u32..2, 0u8..3);
-    let extra =
-        extra.prop_map(|((local, dsr, maglev), affinity, ranges)| Extra { local, dsr, affinity, maglev, ranges });
+    let extra = (any::<(bool, bool, bool, bool)>(), 0u32..2, 0u8..3);
+    let extra = extra.prop_map(|((internal, local, dsr, maglev), affinity, ranges)| Extra {
+        internal,
+        local,
+        dsr,
+        affinity,
+        maglev,
+        ranges,
+    });
     (1u8..5, proptest::option::weighted(0.8, (node_port, backends, extra)), proptest::bool::weighted(0.15))
 }
 
@@ -435,9 +482,13 @@ proptest! {
             found.map(|(_, wanted)| wanted.clone()).unwrap_or_default()
         };
         for (service, wanted, restart) in steps {
-            let ids_before: HashMap<FrontendKey, u32> = maps.frontends.iter().map(|(k, f)| (*k, f.service_id)).collect();
+            let before: HashMap<FrontendKey, Frontend> = maps.frontends.clone();
             let backends_before: HashMap<(Address, u16), u32> =
                 maps.backends.values().map(|b| ((b.address, b.port), b.id)).collect();
+            // Killed before the frontends count a new row, a backend that has left this node's row is in none: here backends move
+            // between nodes. Then clients that would come back to it are chosen for anew; connections are not.
+            let inside = |wanted: &Wanted| wanted.ports[0].frontends[0].inside;
+            let was_inside = model.get(&service).map(inside);
             match &wanted {
                 Some((node_port, backends, extra)) => {
                     drop(model.insert(service, want_with(service, 80, *node_port, backends, *extra)));
@@ -469,15 +520,22 @@ proptest! {
             }
             maps.assert_nothing_left();
             for (key, frontend) in &maps.frontends {
-                if key.address != Address::V4_ANY && let Some(before) = ids_before.get(key) {
-                    prop_assert_eq!(*before, frontend.service_id, "a Service that stays keeps its number");
+                if key.address != Address::V4_ANY && let Some(before) = before.get(key) {
+                    if before.flags & FRONTEND_ROW_LOCAL == frontend.flags & FRONTEND_ROW_LOCAL {
+                        prop_assert_eq!(before.service_id, frontend.service_id, "a Service that stays keeps its number");
+                    }
+                    for row in rows_of(before) {
+                        prop_assert!(rows_of(frontend).any(|now| now == row), "connections by row {} would be cut", row);
+                    }
                 }
             }
             let mut ids: HashMap<u32, (Address, u16)> = HashMap::new();
             for backend in maps.backends.values() {
                 let target = (backend.address, backend.port);
                 prop_assert_eq!(*ids.entry(backend.id).or_insert(target), target, "one number, one backend");
-                if let Some(before) = backends_before.get(&target) {
+                let is_local = [was_inside, model.get(&service).map(inside)].contains(&Some(RowKind::Local));
+                let moved = restart && is_local;
+                if let Some(before) = backends_before.get(&target).filter(|_| !moved) {
                     prop_assert_eq!(*before, backend.id, "a backend that stays keeps its number");
                 }
             }
@@ -493,7 +551,7 @@ proptest! {
                 Some(all)
             };
             expected_slots += [RowKind::Cluster, RowKind::Local].into_iter().filter_map(all).flatten().count();
-            prop_assert_eq!(maps.targets(&cluster_key(*n, 80)), all(RowKind::Cluster));
+            prop_assert_eq!(maps.targets(&cluster_key(*n, 80)), all(wanted.ports[0].frontends[0].inside));
             for f in &wanted.ports[0].frontends {
                 if balancer.owner(&f.key) == Some(&name(*n)) {
                     prop_assert_eq!(maps.outside(&f.key), all(f.outside));

@@ -30,9 +30,13 @@ impl Balancer {
         }
         let known = self.known_rows(want);
         let mut grown: [Option<Grown>; 2] = [None, None];
+        // A row that nobody chooses from any more stays as long as the port, without backends: connections that were made by it
+        // are told by its number, and go on through whatever policy does.
+        let unused = WantedRow::default();
         for kind in RowKind::BOTH {
-            let Some(row) = want.row(kind) else { continue };
-            let id = known[kind as usize].unwrap_or_else(|| self.new_row());
+            let id = known[kind as usize];
+            let Some(row) = want.row(kind).or(id.map(|_| &unused)) else { continue };
+            let id = id.unwrap_or_else(|| self.new_row());
             self.owned.insert(id);
             grown[kind as usize] = Some(self.grow(id, row, want, plan));
         }
@@ -48,7 +52,8 @@ impl Balancer {
             else {
                 continue;
             };
-            let local = grown[RowKind::Local as usize].as_ref().filter(|_| wanted.is_direct());
+            let other = RowKind::BOTH.iter().find(|kind| ![wanted.inside, wanted.outside].contains(kind));
+            let other = other.and_then(|kind| grown[*kind as usize].as_ref());
             let frontend = Frontend {
                 service_id: inside.id,
                 backends: inside.count(),
@@ -56,8 +61,8 @@ impl Balancer {
                 external_backends: outside.count(),
                 flags: without_tables(wanted.flags, inside.has_table, outside.has_table) | kinds(wanted),
                 affinity_seconds: want.affinity_seconds,
-                local_id: local.map_or(0, |row| row.id),
-                local_backends: local.map_or(0, Grown::count),
+                local_id: other.map_or(0, |row| row.id),
+                local_backends: other.filter(|_| wanted.is_direct()).map_or(0, Grown::count),
             };
             if self.tables.frontend(&wanted.key) != Some(&frontend) {
                 self.change(plan, Change::WriteFrontend(wanted.key, frontend));
@@ -75,9 +80,6 @@ impl Balancer {
             for key in self.tables.ranges(row).into_iter().filter(|key| !ranges.contains(key)) {
                 self.change(plan, Change::RemoveRange(key));
             }
-        }
-        for unused in known.into_iter().flatten().filter(|id| !rows.contains(&Some(*id))) {
-            self.clear_row(unused, plan);
         }
         self.ports.insert(want.port.clone(), Port { rows, frontends: keys });
     }

@@ -288,7 +288,7 @@ impl Tables {
 }
 
 /// The rows that a frontend names, each once; an entry for a whole address names none.
-fn rows_of(frontend: &Frontend) -> impl Iterator<Item = u32> + use<> {
+pub(crate) fn rows_of(frontend: &Frontend) -> impl Iterator<Item = u32> + use<> {
     let [a, b, c] = [frontend.service_id, frontend.external_id, frontend.local_id];
     let once = [Some(a), (b != a).then_some(b), (c != a && c != b).then_some(c)];
     once.into_iter().flatten().filter(|&id| id != 0)
