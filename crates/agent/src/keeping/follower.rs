@@ -12,12 +12,18 @@ pub trait Keeper: Send {
     fn take(&mut self, events: &[Arc<Event>]);
 }
 
-/// Hands everything over until it is stopped, and then what is still there. Who is slower than the ring is told how many events
-/// it has missed, at their place.
+/// Hands everything over until it is stopped, and then what was there at that moment: what comes later would keep it for ever. Who is
+/// slower than the ring is told how many events it has missed, at their place.
 pub fn follow(ring: &Ring, keeper: &mut impl Keeper, stop: &CancellationToken) {
     let mut position = ring.start();
+    let mut end = None;
     loop {
-        let is_last = stop.is_cancelled();
+        if end.is_none() && stop.is_cancelled() {
+            end = Some(ring.end());
+        }
+        if end.is_some_and(|end| position >= end) {
+            return;
+        }
         let mut batch = ring.read(position);
         position = batch.next;
         if batch.missed > 0 {
@@ -26,9 +32,6 @@ pub fn follow(ring: &Ring, keeper: &mut impl Keeper, stop: &CancellationToken) {
         if !batch.events.is_empty() {
             keeper.take(&batch.events);
             continue;
-        }
-        if is_last {
-            return;
         }
         futures::executor::block_on(async {
             tokio::select! {
@@ -91,5 +94,26 @@ mod tests {
             sum += taken.iter().sum::<u64>();
             assert_eq!(sum, 1001);
         });
+    }
+
+    /// For each event that it takes, another one comes.
+    struct Echo<'a>(&'a Ring, &'a CancellationToken, u64);
+
+    impl Keeper for Echo<'_> {
+        fn take(&mut self, events: &[Arc<Event>]) {
+            self.2 += events.len() as u64;
+            assert!(self.2 < 100_000, "it goes on for ever");
+            events.iter().for_each(|event| self.0.write(Event::clone(event)));
+            self.1.cancel();
+        }
+    }
+
+    #[test]
+    fn what_comes_after_the_end_keeps_it_from_ending_no_more() {
+        let (ring, stop) = (Ring::new(300), CancellationToken::new());
+        (0..7).for_each(|_| ring.write(Event { time: Default::default(), what: What::Flow(Box::default()) }));
+        let mut echo = Echo(&ring, &stop, 0);
+        follow(&ring, &mut echo, &stop);
+        assert_eq!((echo.2, ring.end()), (14, 21), "seven, and those that were there when it was stopped");
     }
 }
