@@ -33,7 +33,7 @@ enum From {
 }
 
 /// Seconds and nanoseconds since 1970.
-type Moment = (i64, i32);
+pub type Moment = (i64, i32);
 
 /// The fields that all three requests have.
 #[derive(Clone, Debug, Default)]
@@ -89,15 +89,15 @@ impl Query {
         self.from == From::Last
     }
 
-    /// Before what nothing is wanted: seconds and nanoseconds since 1970.
+    /// Before what nothing is wanted.
     #[must_use]
-    pub fn since(&self) -> Option<(i64, i32)> {
+    pub fn since(&self) -> Option<Moment> {
         self.since
     }
 
-    /// When nothing more can come: seconds and nanoseconds since 1970.
+    /// When nothing more can come.
     #[must_use]
-    pub fn until(&self) -> Option<(i64, i32)> {
+    pub fn until(&self) -> Option<Moment> {
         self.until
     }
 

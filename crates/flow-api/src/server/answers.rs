@@ -1,6 +1,6 @@
 //! One answer after the other, as fast as the client takes them: nothing is prepared that it did not ask for yet.
 
-use super::archive::{Busy, Older, Question, Shelf};
+use super::archive::{Busy, Held, Older, Question, Shelf};
 use super::now;
 use crate::flow::{LostEvent, LostEventSource};
 use crate::query::{Past, Query, counts};
@@ -56,8 +56,8 @@ impl Answers {
             (answers.waiting, next) = look_back(&held, end, &answers.query, &answers.admit).await;
             if let Some((shelf, question)) = log {
                 let told = answers.waiting.iter().filter(|event| counts(event)).count() as u64;
-                let events: Vec<_> = held.into_iter().map(|(_, event)| event).collect();
-                answers.older = shelf.older(&answers.query, question, &events, told, &answers.admit)?;
+                let held = Held { events: held.into_iter().map(|(_, event)| event).collect(), end };
+                answers.older = shelf.older(&answers.query, question, &answers.ring, held, told, &answers.admit)?;
             }
         }
         let is_bounded = answers.query.number() > 0 && !answers.query.follows();

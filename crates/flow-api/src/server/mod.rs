@@ -4,6 +4,7 @@
 mod admission;
 mod answers;
 mod archive;
+mod border;
 mod network;
 mod observer;
 mod peer;
