@@ -9,6 +9,7 @@ mod kinds;
 mod learn;
 mod load;
 mod matrix;
+mod nodes;
 mod overlap;
 mod place;
 pub mod port;
@@ -65,6 +66,7 @@ Examples:
   malla policy simulate --delete networkpolicy/shop/db          What deleting it would do
   malla policy simulate -f new.yaml --current deployed/         Without a cluster: workloads and policies of files
   malla policy simulate -f new.yaml --flows 24h                 Which flows of the last day would flip
+  malla policy simulate --audited --flows 24h                   Whether policies in audit mode can be enforced
   helm template . | malla policy simulate -f - -o json
 
 Exit status: 0 nothing would change, 1 something would, 2 error.";
@@ -190,11 +192,14 @@ struct Explain {
 #[derive(Args, Debug)]
 struct Simulate {
     /// Policies that would be written: files, folders, or - for standard input
-    #[arg(short, long = "filename", value_name = "FILE", num_args = 1.., required_unless_present = "delete")]
+    #[arg(short, long = "filename", value_name = "FILE", num_args = 1.., required_unless_present_any = ["delete", "audited"])]
     file: Vec<PathBuf>,
     /// A policy that would be deleted: KIND/NAME or KIND/NAMESPACE/NAME (can be given several times)
     #[arg(long, value_name = "KIND/NAME")]
     delete: Vec<simulate::Deleted>,
+    /// As if no policy were in audit mode (malla.dev/audit): neither those that there are nor those that are given
+    #[arg(long)]
+    audited: bool,
     /// Files and folders with what there is now, instead of a cluster: policies and workloads
     #[arg(long, value_name = "FILE", num_args = 1..)]
     current: Vec<PathBuf>,
@@ -332,18 +337,19 @@ fn simulate(args: &Simulate) -> anyhow::Result<u8> {
     let now = if args.current.is_empty() {
         live(&args.selection)?
     } else {
-        load::load(&args.current, &args.namespace, &References::default())?.snapshot
+        load::load(&args.current, &args.namespace, &References::default())?.state()
     };
     let written = if args.file.is_empty() {
         Vec::new()
     } else {
         load::load(&args.file, &args.namespace, &now.references())?.snapshot.policies
     };
-    if written.is_empty() && args.delete.is_empty() {
+    if written.is_empty() && args.delete.is_empty() && !args.audited {
         bail!("there is no policy in what was given");
     }
     let deleted: Vec<_> = args.delete.iter().map(|one| one.clone().in_namespace(&args.namespace)).collect();
-    let then = simulate::then(&now, &written, &deleted)?;
+    let audited = if args.audited { simulate::Audited::Enforced } else { simulate::Audited::Reported };
+    let then = simulate::then(&now, &written, &deleted, audited)?;
     if let Some(since) = args.flows {
         let told = seen(&args.selection, (Some(since), None), &observe::Filters::default())?;
         let replay = replay::replay(&told, &now, &then);
@@ -359,7 +365,7 @@ fn matrix(args: &Matrix) -> anyhow::Result<u8> {
     let snapshot = if args.file.is_empty() {
         live(&args.selection)?
     } else {
-        load::load(&args.file, "default", &References::default())?.snapshot
+        load::load(&args.file, "default", &References::default())?.state()
     };
     let filter =
         matrix::Filter { namespace: args.namespace.clone(), labels: args.labels.clone(), only_denied: args.denied };
@@ -406,9 +412,8 @@ fn prove(args: &Prove) -> anyhow::Result<u8> {
     }
     let loaded = load::load(&args.file, &args.namespace, &References::default())?;
     let (known, about) = if loaded.is_about_policies() {
-        let known = loaded.known();
-        let about = format!("{} policies in files", known.policies.len());
-        (known, about)
+        let about = format!("{} policies in files", loaded.snapshot.policies.len());
+        (loaded.known(), about)
     } else {
         let snapshot = live(&args.selection)?;
         let about = format!("{} policies, as node {} knows them", snapshot.policies.len(), snapshot.node);

@@ -56,7 +56,7 @@ impl Place {
     pub fn seen_by(&self, snapshot: &Snapshot, node: Option<&str>) -> Option<IdentityFacts> {
         let number = match &self.who {
             Who::Pod(number) => *number,
-            Who::Node if self.node.as_deref() == node && node.is_some() => identity::HOST,
+            Who::Node if self.node.as_deref() == node && node.is_some() => return own(snapshot, node?),
             Who::Node => snapshot.node_identity(&self.addresses),
             Who::World if self.addresses.iter().any(|address| snapshot.api_servers.contains(address)) => {
                 identity::KUBE_APISERVER
@@ -69,6 +69,12 @@ impl Place {
         };
         snapshot.identity(number).cloned()
     }
+}
+
+/// A node to itself and to its own Pods: as its own agent has it, or else by its labels, as others know them.
+fn own(snapshot: &Snapshot, name: &str) -> Option<IdentityFacts> {
+    let node = snapshot.nodes.iter().find(|node| *node.name == *name).filter(|_| *snapshot.node != *name);
+    node.map(|node| snapshot.host(node)).or_else(|| snapshot.identity(identity::HOST).cloned())
 }
 
 /// What somebody may name besides Pods.
