@@ -75,6 +75,7 @@ const MATRIX_EXAMPLES: &str = "\
 Examples:
   malla policy matrix -n shop                          What Pods of namespace shop reach, and who reaches them
   malla policy matrix -l app=db --denied               Where something is denied, and by which policy
+  malla policy matrix -l role=database                 Nodes, if that is a label of nodes
   malla policy matrix -o csv > matrix.csv
   malla policy matrix -f manifests/ -o dot | dot -Tsvg > matrix.svg     Without a cluster";
 
@@ -133,12 +134,13 @@ enum What {
     /// What would change, pair by pair, if policies were written or deleted; nothing is
     ///
     /// Everybody who is there now is judged by the policies as they are and as they would be, on every port that any rule
-    /// tells apart, and the differences are told. Pods that policies do not tell apart are one line.
+    /// tells apart, and the differences are told. Pods that policies do not tell apart are one line, and so are nodes.
     #[command(after_help = SIMULATE_EXAMPLES)]
     Simulate(Simulate),
     /// Who can reach whom on what
     ///
-    /// Pods that policies do not tell apart are one line. The world is told apart by the prefixes that policies name.
+    /// Pods that policies do not tell apart are one line, and so are nodes. The world is told apart by the prefixes that policies
+    /// name.
     #[command(after_help = MATRIX_EXAMPLES)]
     Matrix(Matrix),
     /// Policies that allow what was seen of a namespace, and nothing else, as YAML
@@ -200,7 +202,7 @@ struct Simulate {
     /// As if no policy were in audit mode (malla.dev/audit): neither those that there are nor those that are given
     #[arg(long)]
     audited: bool,
-    /// Files and folders with what there is now, instead of a cluster: policies and workloads
+    /// Files and folders with what there is now, instead of a cluster: policies, workloads and Nodes
     #[arg(long, value_name = "FILE", num_args = 1..)]
     current: Vec<PathBuf>,
     /// Judge the flows that nodes have seen since then (RFC 3339, or so long ago: 5m, 24h), instead of everybody who is there
@@ -218,7 +220,7 @@ struct Simulate {
 
 #[derive(Args, Debug)]
 struct Matrix {
-    /// Files and folders with policies and workloads, instead of a cluster
+    /// Files and folders with policies, workloads and Nodes, instead of a cluster
     #[arg(short, long = "filename", value_name = "FILE", num_args = 1..)]
     file: Vec<PathBuf>,
     /// Only pairs of which one end is in this namespace
