@@ -214,7 +214,9 @@ fn nodes_are_judged_at_both_ends_but_for_their_failsafe_ports() {
     assert_eq!((&*among.allowed, &among.from_nodes), (failsafe, &vec!["two".to_owned(), "three".to_owned()]));
     assert_eq!(among.denied[0].because, "ingress: default deny of CiliumNetworkPolicy shop/api");
     assert_eq!(cell("world IPv4", "node two and 1 more").allowed, failsafe);
-    assert!(cells.iter().all(|cell| cell.from != one || cell.to != one), "one with itself");
+    let of_all = matrix(&snapshot(vec![for_api_servers(Subject::Nodes(Selector::default()))]), |_| true);
+    assert!(of_all.iter().any(|cell| cell.from == others && cell.to == one), "it is judged: {of_all:#?}");
+    assert!(of_all.iter().all(|cell| cell.from != one || cell.to != one), "one with itself: {of_all:#?}");
     assert!(
         cells.iter().all(|cell| cell.from_pods.is_empty() || cell.to_pods.is_empty() || cell.allowed == "everything")
     );
