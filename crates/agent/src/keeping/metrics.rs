@@ -37,6 +37,7 @@ pub struct Told {
 pub struct Export {
     pub lines: Counter,
     pub lost: Counter,
+    pub missed: Counter,
 }
 
 /// Counts flows and hands them to the log.
@@ -64,6 +65,8 @@ impl Told {
             self.export.lines.clone(),
         );
         own.register("malla_flow_export_lost", "Lines that the file system did not take", self.export.lost.clone());
+        let help = "Events that came too fast to be written";
+        own.register("malla_flow_export_missed", help, self.export.missed.clone());
         if let Some(log) = &self.log {
             let (status, summary) = log.status();
             let mut gauge =
