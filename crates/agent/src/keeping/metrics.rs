@@ -108,9 +108,8 @@ impl Counted {
         self.looked = Instant::now();
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner).clone();
         let now: HashSet<ObjectName> = names.pods.values().cloned().collect();
-        for gone in self.pods.difference(&now) {
-            self.told.flows.forget_pod(&gone.namespace, &gone.name);
-        }
+        let gone = self.pods.difference(&now);
+        self.told.flows.forget_pods(gone.map(|pod| (&*pod.namespace, &*pod.name)));
         self.pods = now;
     }
 }
