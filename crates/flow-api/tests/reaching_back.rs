@@ -9,6 +9,7 @@ use flow_api::ring::{Event, What};
 use flow_api::server::{About, Archive, Listener, Node, Question, Told, bind, serve};
 use proptest::prelude::*;
 use prost_types::Timestamp;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 use tonic::transport::Channel;
@@ -289,8 +290,9 @@ async fn readers_that_stand_still_are_few_and_stop_nobody_else() {
         _ => Flow::default(),
     };
     let large = |number: u64| Event { what: What::Flow(Box::new(flow(number))), ..event(number) };
-    let events: Vec<Event> = (0..5000).map(large).collect();
-    let last = [events[4998].clone()];
+    let events: Vec<Event> = (0..2000).map(large).collect();
+    let all = events.iter().filter(|event| matches!(event.what, What::Flow(_))).count();
+    let last = [events[1998].clone()];
     let running = start(&last, 4, Some(InMemory { events, ..InMemory::default() }));
     let since = GetFlowsRequest { since: Some(time(-9)), ..GetFlowsRequest::default() };
     let mut standing = Vec::new();
@@ -304,12 +306,93 @@ async fn readers_that_stand_still_are_few_and_stop_nobody_else() {
     assert_eq!(refused.code(), Code::ResourceExhausted);
     let ring = GetFlowsRequest { number: 1, ..GetFlowsRequest::default() };
     assert_eq!(running.ask(ring).await.0.len(), 1);
-    // Their places are given back.
+    // Those who stand still while others wait give their places up, and are told so.
+    until("a place", async || running.client().await.get_flows(since.clone()).await.is_ok()).await;
+    let mut whole = 0;
+    for stream in &mut standing {
+        let (mut flows, mut troubles) = (0_usize, 0);
+        while let Some(answer) = next(stream.get_mut()).await {
+            match answer.response_types.unwrap() {
+                ResponseTypes::Flow(_) => flows += 1,
+                ResponseTypes::NodeStatus(status) => {
+                    assert!(status.message.contains("left out"), "{}", status.message);
+                    troubles += 1;
+                }
+                ResponseTypes::LostEvents(_) => {}
+            }
+        }
+        assert_eq!(flows < all, troubles == 1, "{flows} flows");
+        whole += usize::from(troubles == 0);
+    }
+    assert!(whole < standing.len(), "nobody was cut");
+    // Those who have gone need none.
     drop(standing);
+    until("a place", async || running.client().await.get_flows(since.clone()).await.is_ok()).await;
+}
+
+async fn until(what: &str, holds: impl AsyncFn() -> bool) {
     let mut tries = 0;
-    while running.client().await.get_flows(since.clone()).await.is_err() {
+    while !holds().await {
         tries += 1;
-        assert!(tries < 1000, "the log is busy for ever");
+        assert!(tries < 2000, "not in time: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// A log that begins with so many flows that nobody wants, and tells at the end how many were read.
+#[derive(Debug)]
+struct Long(u64, Sender<u64>);
+
+struct Reading(u64, u64, Sender<u64>);
+
+impl Archive for Long {
+    fn ask(&self, _: &Question) -> Result<Told, String> {
+        Ok(Box::new(Reading(self.0, 0, self.1.clone())))
+    }
+}
+
+impl Iterator for Reading {
+    type Item = Result<Event, String>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let number = self.1;
+        self.1 += 1;
+        let socket_cookie = number.saturating_sub(self.0);
+        let flow = Flow { verdict: if number < self.0 { 1 } else { 2 }, socket_cookie, ..Flow::default() };
+        if number < self.0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        (number < self.0 + 9).then_some(Ok(Event { time: time(1), what: What::Flow(Box::new(flow)) }))
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let _ = self.2.send(self.1);
+    }
+}
+
+fn long(unwanted: u64) -> (Running, Receiver<u64>, GetFlowsRequest) {
+    let (sender, read) = channel();
+    let archive = Some(Arc::new(Long(unwanted, sender)) as Arc<dyn Archive>);
+    let dropped = FlowFilter { verdict: vec![2], ..FlowFilter::default() };
+    let request = GetFlowsRequest { since: Some(time(-9)), whitelist: vec![dropped], ..GetFlowsRequest::default() };
+    (run(Arc::new(Node::new(About::default(), 9).reaching_back(archive))), read, request)
+}
+
+#[tokio::test]
+async fn no_more_is_read_than_is_wanted() {
+    let (running, read, request) = long(5);
+    assert_eq!(running.ask(GetFlowsRequest { number: 3, ..request }).await.0, [0, 1, 2]);
+    assert_eq!(read.recv().unwrap(), 8);
+}
+
+#[tokio::test]
+async fn nothing_more_is_read_for_who_has_gone() {
+    // Half a minute's work at least.
+    let (running, read, request) = long(30_000);
+    let client = running.client().await.get_flows(request).await.unwrap();
+    drop(client);
+    let read = tokio::task::spawn_blocking(move || read.recv().unwrap()).await.unwrap();
+    assert!(read < 30_000, "all of it was read");
 }

@@ -51,6 +51,7 @@ pub struct Answer {
     /// Flows still wanted; `None`: all.
     left: Option<u64>,
     step: usize,
+    is_over: Box<dyn Fn() -> bool + Send>,
 }
 
 enum Current {
@@ -85,7 +86,8 @@ impl Reader {
         }
         let left = (query.number > 0).then_some(query.number);
         let plan = Plan::new(&query);
-        Answer { query, plan, parts, current: None, ready: VecDeque::new(), left, step: FIRST_STEP }
+        let is_over = Box::new(|| false);
+        Answer { query, plan, parts, current: None, ready: VecDeque::new(), left, step: FIRST_STEP, is_over }
     }
 
     /// What there is.
@@ -120,6 +122,9 @@ impl Iterator for Answer {
                 }
                 return Some(Ok(event));
             }
+            if (self.is_over)() {
+                return None;
+            }
             match self.advance() {
                 Ok(true) => {}
                 Ok(false) => return None,
@@ -134,6 +139,12 @@ impl Iterator for Answer {
 }
 
 impl Answer {
+    /// It ends as soon as this says so, also in the middle of a search that finds nothing: it is asked before each step.
+    #[must_use]
+    pub fn until(self, is_over: impl Fn() -> bool + Send + 'static) -> Self {
+        Self { is_over: Box::new(is_over), ..self }
+    }
+
     /// Reads on, into `ready`. `false`: there is nothing more.
     fn advance(&mut self) -> Result<bool, Damage> {
         let (events, is_over) = match &mut self.current {

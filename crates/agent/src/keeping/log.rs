@@ -62,7 +62,9 @@ impl Archive for OnDisk {
             ..Query::default()
         };
         let query = query.filtered(&question.whitelist, &question.blacklist).map_err(|error| error.to_string())?;
-        let told = self.reader.query(query).map(|event| event.map_err(|damage| damage.to_string()));
+        let gone = question.gone.clone();
+        let told = self.reader.query(query).until(move || gone.is_cancelled());
+        let told = told.map(|event| event.map_err(|damage| damage.to_string()));
         Ok(Box::new(unsynced.into_iter().chain(told)))
     }
 }

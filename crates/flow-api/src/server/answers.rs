@@ -1,7 +1,8 @@
 //! One answer after the other, as fast as the client takes them: nothing is prepared that it did not ask for yet.
 
-use super::archive::{Busy, Held, Older, Question, Shelf};
+use super::archive::{Busy, Held, Question, Shelf};
 use super::now;
+use super::reading::Older;
 use crate::flow::{LostEvent, LostEventSource};
 use crate::query::{Past, Query, counts};
 use crate::ring::{BATCH, Event, Ring, What};
@@ -70,7 +71,7 @@ impl Answers {
     pub async fn next(&mut self) -> Option<Told> {
         loop {
             if let Some(older) = &mut self.older {
-                match older.0.recv().await {
+                match older.answers.recv().await {
                     Some(Ok(event)) => return self.count(Arc::new(event)),
                     Some(Err(trouble)) => return Some(Told::Trouble(trouble)),
                     None => self.older = None,

@@ -2,14 +2,15 @@
 
 use super::answers::{Admit, is_told};
 use super::border::{self, Border, Reach};
+use super::reading::{Older, desk};
 use crate::flow::FlowFilter;
-use crate::query::{Query, counts};
+use crate::query::Query;
 use crate::ring::{Event, Ring};
 use prost_types::Timestamp;
-use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 /// A log of what was in the ring, in the ring's order. It goes back further.
 pub trait Archive: Debug + Send + Sync {
@@ -37,6 +38,8 @@ pub struct Question {
     pub whitelist: Vec<FlowFilter>,
     /// Nothing that fits one of them.
     pub blacklist: Vec<FlowFilter>,
+    /// When it is over, whoever asked has gone, and nothing more need be read.
+    pub gone: CancellationToken,
 }
 
 /// An archive, and how many ask it now.
@@ -54,10 +57,6 @@ pub(super) struct Held {
     /// The ring's position after them.
     pub end: u64,
 }
-
-/// The part of an answer that is older than the ring.
-#[derive(Debug)]
-pub(super) struct Older(pub mpsc::Receiver<Result<Event, String>>);
 
 /// More ask at once than may.
 #[derive(Debug)]
@@ -84,23 +83,23 @@ impl Shelf {
         if !is_wanted(query, reach, told) {
             return Ok(None);
         }
-        let permit = self.readers.clone().try_acquire_owned().map_err(|_| Busy)?;
+        let (desk, older) = desk(&self.readers).map_err(|_| Busy)?;
         let number = query.number();
         question.newest_first = query.takes_last() && number > 0;
         question.since = query.since().map(time);
         question.until = query.until().map(time);
+        question.gone = desk.gone.clone();
         let most = match (question.newest_first, query.follows()) {
             (true, _) => Some(number - told),
             (false, false) if number > 0 => Some(number),
             _ => None,
         };
-        let (sender, receiver) = mpsc::channel(WAITING);
         let (archive, ring) = (self.archive.clone(), ring.clone());
         let (query, admit) = (query.clone(), admit.clone());
         let _reading = tokio::task::spawn_blocking(move || {
             let told = match archive.ask(&question) {
                 Ok(told) => told,
-                Err(trouble) => return drop(sender.blocking_send(Err(trouble))),
+                Err(trouble) => return desk.refuse(trouble),
             };
             let is_told = |event: &Event| is_told(event, &query, &admit);
             let mut border = Border::new(reach);
@@ -108,10 +107,9 @@ impl Shelf {
             let came = after(&ring, held.end);
             held.events.iter().chain(&came).filter(|event| is_told(event)).for_each(|event| border.add(event));
             let fits = |event: &Event| is_told(event) && !border.has(event);
-            // Whoever asked may have gone; then nothing more is read.
-            let _ = read(told, question.newest_first, fits, most, &sender, &permit);
+            desk.read(told, question.newest_first, fits, most);
         });
-        Ok(Some(Older(receiver)))
+        Ok(Some(older))
     }
 }
 
@@ -136,42 +134,9 @@ fn after(ring: &Ring, mut position: u64) -> Vec<Arc<Event>> {
     events
 }
 
-/// Sends at most so many that count, in the order of time.
-fn read(
-    told: Told,
-    newest_first: bool,
-    fits: impl Fn(&Event) -> bool,
-    most: Option<u64>,
-    sender: &mpsc::Sender<Result<Event, String>>,
-    _permit: &OwnedSemaphorePermit,
-) -> Option<()> {
-    let (mut counted, mut kept) = (0, VecDeque::new());
-    for one in told.filter(|one| one.as_ref().map_or(true, &fits)) {
-        if most.is_some_and(|most| counted >= most) {
-            break;
-        }
-        counted += u64::from(one.as_ref().is_ok_and(counts));
-        if !newest_first {
-            sender.blocking_send(one).ok()?;
-            continue;
-        }
-        kept.push_front(one);
-        if kept.len() > MOST_KEPT {
-            let trouble = format!("of the last flows, no more than {MOST_KEPT} are told out of the log: name a since");
-            sender.blocking_send(Err(trouble)).ok()?;
-            break;
-        }
-    }
-    kept.into_iter().try_for_each(|one| sender.blocking_send(one)).ok()
-}
-
 fn time((seconds, nanos): (i64, i32)) -> Timestamp {
     Timestamp { seconds, nanos }
 }
 
 /// Each has a thread, and some MB at most.
 const MOST_READERS: usize = 8;
-/// Events that wait for one client.
-const WAITING: usize = 64;
-/// Of the newest: they are held until the oldest of them is known. Some 60 MB at most.
-const MOST_KEPT: usize = 1 << 16;

@@ -8,6 +8,7 @@ mod border;
 mod network;
 mod observer;
 mod peer;
+mod reading;
 mod socket;
 
 pub use archive::{Archive, Question, Told};
