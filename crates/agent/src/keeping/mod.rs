@@ -20,6 +20,7 @@ pub use metrics::Told;
 
 use crate::error::{Error, chain};
 use crate::services::Names;
+use crate::trouble::Trouble;
 use flow_api::ring::Ring;
 use flow_api::server::Archive;
 use follower::{Keeper, follow};
@@ -70,7 +71,7 @@ impl Opened {
         self.0.as_ref().map(|log| log.archive() as Arc<dyn Archive>)
     }
 
-    /// Begins to keep what comes into the ring, and to answer at `/metrics`.
+    /// Begins to keep what comes into the ring, and to answer at `/metrics`; what keeps it from that is told in `trouble`.
     ///
     /// # Errors
     /// When a thread can't be started.
@@ -81,10 +82,11 @@ impl Opened {
         own: &Node,
         ring: &Arc<Ring>,
         names: &Arc<RwLock<Arc<Names>>>,
+        trouble: &Trouble,
     ) -> Result<Keeping, Error> {
         let told = Arc::new(Told::new(args, self.0.as_ref().map(Log::archive)));
         if let Some(address) = own.underlay().filter(|_| args.hubble_metrics_port > 0) {
-            tokio::spawn(metrics::serve(SocketAddr::new(address, args.hubble_metrics_port), told.clone()));
+            metrics::start(SocketAddr::new(address, args.hubble_metrics_port), told.clone(), trouble.clone())?;
         }
         let mut keeping = Keeping::new(PATIENCE);
         keeping.spawn("flows-keep", ring, Counted::new(told.clone(), self.0.map(Log::into_writer), names.clone()))?;
