@@ -4,8 +4,8 @@
 //! store, reading for at most [`BATCH`] clones of a pointer, so nobody's slowness reaches the writer: who falls behind
 //! by more than the ring's size is told how many events it will never see.
 
-use crate::flow::{AgentEvent, DebugEvent, Flow, LostEvent};
-use crate::query::Moment;
+use crate::flow::{AgentEvent, DebugEvent, Flow, LostEvent, LostEventSource};
+use crate::moment::{Moment, moment};
 use prost_types::Timestamp;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +18,16 @@ pub struct Event {
     pub time: Timestamp,
     /// What.
     pub what: What,
+}
+
+impl Event {
+    /// The ring was faster than a reader, who noticed it at this time.
+    #[must_use]
+    pub fn missed(number: u64, time: Timestamp) -> Self {
+        let source = LostEventSource::HubbleRingBuffer as i32;
+        let lost = LostEvent { source, num_events_lost: number, ..LostEvent::default() };
+        Self { time, what: What::Lost(lost) }
+    }
 }
 
 /// What happened.
@@ -80,7 +90,7 @@ impl Ring {
         let at = slots.index(slots.next);
         let forgotten = slots.events[at].replace(event);
         slots.next += 1;
-        let time = forgotten.as_ref().map(|event| (event.time.seconds, event.time.nanos));
+        let time = forgotten.as_ref().map(|event| moment(&event.time));
         slots.forgotten = slots.forgotten.max(time);
         drop(slots);
         // Freed without the lock.

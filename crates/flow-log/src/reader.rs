@@ -39,7 +39,7 @@ pub struct Summary {
 }
 
 /// The answer to a query: what was in the log when it was asked. Reads from the disk while it is iterated, at most
-/// [`LARGEST_STEP`] flows or one record at a time, so it is nothing for an async task's own thread.
+/// some thousand flows or one record at a time, so it is nothing for an async task's own thread.
 ///
 /// An `Err` names a part that is left out; the answer goes on after it.
 pub struct Answer {
@@ -244,4 +244,4 @@ fn event(frame: Frame<'_>) -> Option<Event> {
 /// Flows that are read at once at first: often a screenful is all that is wanted.
 const FIRST_STEP: usize = 64;
 /// Flows that are read at once at most: some 4 MB.
-pub const LARGEST_STEP: usize = 2048;
+const LARGEST_STEP: usize = 2048;

@@ -31,4 +31,4 @@ mod words;
 
 pub use config::{Kind, MetricConfig, Wrong};
 pub use context::{Context, Label};
-pub use metrics::{Metrics, Settings};
+pub use metrics::{BUDGET, Metrics, Settings};

@@ -37,8 +37,7 @@ impl Settings {
     /// happy with.
     #[must_use]
     pub fn new() -> Self {
-        let kinds = [Kind::Flow, Kind::Drop, Kind::Tcp, Kind::Icmp, Kind::PortDistribution, Kind::Policy, Kind::Ended];
-        Self { metrics: kinds.map(MetricConfig::new).into(), budget: 10_000 }
+        Self { metrics: Kind::NAMES.map(|(_, kind)| MetricConfig::new(kind)).into(), budget: BUDGET }
     }
 }
 
@@ -143,6 +142,9 @@ impl Metrics {
         encode_eof(&mut text).map(|()| text)
     }
 }
+
+/// Series, by default.
+pub const BUDGET: u32 = 10_000;
 
 /// Without the `_total` that the format adds.
 fn name(kind: Kind) -> (&'static str, &'static str) {

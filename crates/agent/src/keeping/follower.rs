@@ -1,9 +1,9 @@
 //! Reads the ring of the last flows as they come.
 
-use flow_api::flow::{LostEvent, LostEventSource};
-use flow_api::ring::{Event, Ring, What};
+use flow_api::moment::now;
+use flow_api::ring::{Event, Ring};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Who does something with each event.
@@ -27,7 +27,7 @@ pub fn follow(ring: &Ring, keeper: &mut impl Keeper, stop: &CancellationToken) {
         let mut batch = ring.read(position);
         position = batch.next;
         if batch.missed > 0 {
-            batch.events.insert(0, Arc::new(missed(batch.missed)));
+            batch.events.insert(0, Arc::new(Event::missed(batch.missed, now())));
         }
         if !batch.events.is_empty() {
             keeper.take(&batch.events);
@@ -44,13 +44,6 @@ pub fn follow(ring: &Ring, keeper: &mut impl Keeper, stop: &CancellationToken) {
     }
 }
 
-fn missed(number: u64) -> Event {
-    let time = SystemTime::now().into();
-    let source = LostEventSource::HubbleRingBuffer as i32;
-    let lost = LostEvent { source, num_events_lost: number, last: Some(time), ..LostEvent::default() };
-    Event { time, what: What::Lost(lost) }
-}
-
 /// A twentieth of what fills the ring at the rate at which one core makes flows.
 const SWARM: Duration = Duration::from_millis(2);
 
@@ -58,6 +51,7 @@ const SWARM: Duration = Duration::from_millis(2);
 mod tests {
     use super::*;
     use flow_api::flow::Flow;
+    use flow_api::ring::What;
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     struct Slow(Sender<u64>, Receiver<()>);

@@ -1,10 +1,10 @@
 //! The log on disk, and how the API asks it.
 
 use flow_api::flow::{Flow, LostEvent};
+use flow_api::moment::nanoseconds;
 use flow_api::ring::{Event, What};
 use flow_api::server::{Archive, Question, Told};
 use flow_log::{Order, Query, Reader, Settings, Status, Summary, Watcher, Writer};
-use prost_types::Timestamp;
 use std::sync::Arc;
 
 /// A log that is written here.
@@ -95,15 +95,10 @@ fn is_flow(event: &Event) -> bool {
     flow(event).is_some()
 }
 
-/// Since 1970; what the log can't tell apart is at its ends.
-fn nanoseconds(time: &Timestamp) -> i64 {
-    let whole = i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos);
-    i64::try_from(whole).unwrap_or(if whole < 0 { i64::MIN + 1 } else { i64::MAX })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use prost_types::Timestamp;
     use std::path::PathBuf;
 
     /// A folder of this test alone, removed at its end.

@@ -1,9 +1,10 @@
 //! What is older than the ring: told to those who name a time.
 
 use super::answers::{Admit, is_told};
-use super::border::{self, Border, Reach};
+use super::border::{Border, Reach};
 use super::reading::{Older, desk};
 use crate::flow::FlowFilter;
+use crate::moment::{Moment, moment};
 use crate::query::Query;
 use crate::ring::{Event, Ring};
 use prost_types::Timestamp;
@@ -78,8 +79,8 @@ impl Shelf {
         told: u64,
         admit: &Admit,
     ) -> Result<Option<Older>, Busy> {
-        let reach =
-            Reach { forgotten: ring.forgotten(), first: held.events.first().map(|event| border::moment(event)) };
+        let first = held.events.first().map(|event| moment(&event.time));
+        let reach = Reach { forgotten: ring.forgotten(), first };
         if !is_wanted(query, reach, told) {
             return Ok(None);
         }
@@ -134,7 +135,7 @@ fn after(ring: &Ring, mut position: u64) -> Vec<Arc<Event>> {
     events
 }
 
-fn time((seconds, nanos): (i64, i32)) -> Timestamp {
+fn time((seconds, nanos): Moment) -> Timestamp {
     Timestamp { seconds, nanos }
 }
 

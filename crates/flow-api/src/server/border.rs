@@ -4,7 +4,7 @@
 //! all that is told of them.
 
 use crate::flow::{LostEvent, LostEventSource};
-use crate::query::Moment;
+use crate::moment::{Moment, moment};
 use crate::ring::{Event, What};
 use std::collections::HashSet;
 
@@ -38,7 +38,7 @@ impl Border {
     pub fn add(&mut self, event: &Event) {
         match &event.what {
             What::Flow(flow) => drop(self.flows.insert(flow.uuid.clone())),
-            What::Lost(lost) => drop(self.losses.insert((moment(event), loss(lost)))),
+            What::Lost(lost) => drop(self.losses.insert((moment(&event.time), loss(lost)))),
             What::Agent(_) | What::Debug(_) => {}
         }
     }
@@ -50,8 +50,8 @@ impl Border {
             What::Lost(lost) => {
                 // What only the log has lost.
                 let is_logs = lost.source == LostEventSource::ObserverEventsQueue as i32;
-                let first = lost.first.map_or(moment(event), |first| (first.seconds, first.nanos));
-                self.losses.contains(&(moment(event), loss(lost))) || is_logs && self.reach.is_back_to(first)
+                let first = moment(&lost.first.unwrap_or(event.time));
+                self.losses.contains(&(moment(&event.time), loss(lost))) || is_logs && self.reach.is_back_to(first)
             }
             What::Agent(_) | What::Debug(_) => false,
         }
@@ -72,10 +72,6 @@ impl Reach {
     pub fn needs_no_log(&self, since: Moment) -> bool {
         self.forgotten.is_some_and(|forgotten| since > forgotten)
     }
-}
-
-pub(super) fn moment(event: &Event) -> Moment {
-    (event.time.seconds, event.time.nanos)
 }
 
 fn loss(lost: &LostEvent) -> Loss {
