@@ -12,10 +12,10 @@ pub trait Keeper: Send {
     fn take(&mut self, events: &[Arc<Event>]);
 }
 
-/// Hands everything over until it is stopped, and then what was there at that moment: what comes later would keep it for ever. Who is
-/// slower than the ring is told how many events it has missed, at their place.
+/// Hands everything over, from the first event that there ever was, until it is stopped, and then what was there at that moment: what comes
+/// later would keep it for ever. Who is slower than the ring, or comes late, is told how many events it has missed, at their place.
 pub fn follow(ring: &Ring, keeper: &mut impl Keeper, stop: &CancellationToken) {
-    let mut position = ring.start();
+    let mut position = 0;
     let mut end = None;
     loop {
         if end.is_none() && stop.is_cancelled() {
@@ -88,6 +88,17 @@ mod tests {
             sum += taken.iter().sum::<u64>();
             assert_eq!(sum, 1001);
         });
+    }
+
+    #[test]
+    fn who_comes_late_learns_what_it_missed() {
+        let (ring, stop, (told, taken)) = (Ring::new(3), CancellationToken::new(), channel());
+        (0..8).for_each(|_| ring.write(Event { time: Default::default(), what: What::Flow(Box::default()) }));
+        stop.cancel();
+        // The other end has gone: it does not wait.
+        let (_, gone) = channel();
+        follow(&ring, &mut Slow(told, gone), &stop);
+        assert_eq!(taken.iter().collect::<Vec<_>>(), [8]);
     }
 
     /// For each event that it takes, another one comes.

@@ -2,7 +2,7 @@
 
 use super::args::FlowArgs;
 use super::follower::Keeper;
-use super::log::{OnDisk, append};
+use super::log::{Log, append};
 use crate::error::Error;
 use crate::services::Names;
 use crate::trouble::Trouble;
@@ -30,7 +30,7 @@ use tokio::net::TcpListener;
 pub struct Told {
     pub flows: Metrics,
     pub export: Export,
-    log: Option<Arc<OnDisk>>,
+    log: Option<Arc<Log>>,
 }
 
 /// How the exporter does.
@@ -52,7 +52,7 @@ pub struct Counted {
 }
 
 impl Told {
-    pub(super) fn new(args: &FlowArgs, log: Option<Arc<OnDisk>>) -> Self {
+    pub(super) fn new(args: &FlowArgs, log: Option<Arc<Log>>) -> Self {
         let settings = Settings { metrics: args.hubble_metrics.clone(), budget: args.hubble_metrics_budget };
         Self { flows: Metrics::new(&settings), export: Export::default(), log }
     }
@@ -68,8 +68,7 @@ impl Told {
         own.register("malla_flow_export_lost", "Lines that the file system did not take", self.export.lost.clone());
         let help = "Events that came too fast to be written";
         own.register("malla_flow_export_missed", help, self.export.missed.clone());
-        if let Some(log) = &self.log {
-            let (status, summary) = log.status();
+        if let Some((status, summary)) = self.log.as_ref().and_then(|log| log.status()) {
             let mut gauge =
                 |name: &str, help: &str, value: u64| own.register(name, help, ConstGauge::new(value as i64));
             gauge("malla_flow_log_bytes", "Bytes of the log of flows on disk", summary.bytes);

@@ -16,15 +16,14 @@ mod log;
 mod metrics;
 
 pub use args::FlowArgs;
+pub use log::Log;
 pub use metrics::Told;
 
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::services::Names;
 use crate::trouble::Trouble;
 use flow_api::ring::Ring;
-use flow_api::server::Archive;
 use follower::{Keeper, follow};
-use log::Log;
 use metrics::Counted;
 use model::Node;
 use std::convert::Infallible;
@@ -34,10 +33,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-
-/// What is there before the first flow: those of earlier agents.
-#[derive(Debug)]
-pub struct Opened(Option<Log>);
 
 /// The threads. Dropping it writes what waits and ends them; a disk that stands still is waited for [`PATIENCE`] and no longer.
 #[derive(Debug)]
@@ -50,53 +45,43 @@ pub struct Keeping {
     patience: Duration,
 }
 
-/// Opens the log.
+/// The log, before it is opened. `None`: nothing is kept.
 #[must_use]
-pub fn open(args: &FlowArgs, state_dir: &Path) -> Opened {
-    let settings = args.log(state_dir);
-    let opened = settings.and_then(|settings| match Log::open(settings) {
-        Ok(log) => Some(log),
-        Err(error) => {
-            tracing::error!("flows are not kept: {}", chain(&error));
-            None
-        }
-    });
-    Opened(opened)
+pub fn log(args: &FlowArgs, state_dir: &Path) -> Option<Arc<Log>> {
+    args.log(state_dir).map(|settings| Arc::new(Log::new(settings)))
 }
 
-impl Opened {
-    /// What can be asked.
-    #[must_use]
-    pub fn archive(&self) -> Option<Arc<dyn Archive>> {
-        self.0.as_ref().map(|log| log.archive() as Arc<dyn Archive>)
+/// Begins to keep what comes into the ring, and to answer at `/metrics`; what keeps it from that is told in `trouble`. Waits for no disk.
+///
+/// # Errors
+/// When a thread can't be started.
+pub fn start(
+    log: Option<Arc<Log>>,
+    args: &FlowArgs,
+    state_dir: &Path,
+    own: &Node,
+    ring: &Arc<Ring>,
+    names: &Arc<RwLock<Arc<Names>>>,
+    trouble: &Trouble,
+) -> Result<Keeping, Error> {
+    let told = Arc::new(Told::new(args, log.clone()));
+    if let Some(address) = own.underlay().filter(|_| args.hubble_metrics_port > 0) {
+        metrics::start(SocketAddr::new(address, args.hubble_metrics_port), told.clone(), trouble.clone())?;
     }
-
-    /// Begins to keep what comes into the ring, and to answer at `/metrics`; what keeps it from that is told in `trouble`.
-    ///
-    /// # Errors
-    /// When a thread can't be started.
-    pub fn start(
-        self,
-        args: &FlowArgs,
-        state_dir: &Path,
-        own: &Node,
-        ring: &Arc<Ring>,
-        names: &Arc<RwLock<Arc<Names>>>,
-        trouble: &Trouble,
-    ) -> Result<Keeping, Error> {
-        let told = Arc::new(Told::new(args, self.0.as_ref().map(Log::archive)));
-        if let Some(address) = own.underlay().filter(|_| args.hubble_metrics_port > 0) {
-            metrics::start(SocketAddr::new(address, args.hubble_metrics_port), told.clone(), trouble.clone())?;
-        }
-        let mut keeping = Keeping::new(PATIENCE);
-        keeping.spawn("flows-keep", ring, Counted::new(told.clone(), self.0.map(Log::into_writer), names.clone()))?;
-        match args.export(state_dir).map(|settings| export::open(&settings, own.name.to_string(), told)) {
-            Some(Ok(exported)) => keeping.spawn("flows-export", ring, exported)?,
-            Some(Err(error)) => tracing::error!("flows are not exported: {error:#}"),
-            None => {}
-        }
-        Ok(keeping)
+    let mut keeping = Keeping::new(PATIENCE);
+    let (counted, names) = (told.clone(), names.clone());
+    keeping.spawn("flows-keep", ring, move || {
+        let writer = log.and_then(|log| log.open());
+        Some(Counted::new(counted, writer, names))
+    })?;
+    if let Some(settings) = args.export(state_dir) {
+        let node = own.name.to_string();
+        keeping.spawn("flows-export", ring, move || {
+            let opened = export::open(&settings, node, told);
+            opened.inspect_err(|error| tracing::error!("flows are not exported: {error:#}")).ok()
+        })?;
     }
+    Ok(keeping)
 }
 
 impl Keeping {
@@ -105,12 +90,20 @@ impl Keeping {
         Self { stop: CancellationToken::new(), running: Some(running), ended, patience }
     }
 
-    fn spawn(&mut self, name: &str, ring: &Arc<Ring>, mut keeper: impl Keeper + 'static) -> Result<(), Error> {
+    /// A thread that makes a keeper and lets it follow the ring. `None`: there is none.
+    fn spawn<K: Keeper>(
+        &mut self,
+        name: &str,
+        ring: &Arc<Ring>,
+        make: impl FnOnce() -> Option<K> + Send + 'static,
+    ) -> Result<(), Error> {
         let (ring, stop, running) = (ring.clone(), self.stop.clone(), self.running.clone());
         let body = move || {
-            follow(&ring, &mut keeper, &stop);
-            // What waits is written now.
-            drop(keeper);
+            if let Some(mut keeper) = make() {
+                follow(&ring, &mut keeper, &stop);
+                // What waits is written now, before this is over.
+                drop(keeper);
+            }
             drop(running);
         };
         let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(body);
@@ -134,7 +127,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
+    use flow_api::flow::Flow;
     use flow_api::ring::{Event, What};
+    use flow_api::server::{Archive, Question};
 
     /// A disk that stands still until it may go on, and tells when the keeper has gone.
     struct Standing(Receiver<()>, Sender<&'static str>);
@@ -157,7 +153,8 @@ mod tests {
         let ring = Arc::new(Ring::new(9));
         let ((go, may_go), (tell, told)) = (channel(), channel());
         let mut keeping = Keeping::new(patience);
-        keeping.spawn("standing", &ring, Standing(may_go, tell.clone())).unwrap();
+        let standing = Standing(may_go, tell.clone());
+        keeping.spawn("standing", &ring, move || Some(standing)).unwrap();
         ring.write(Event { time: Default::default(), what: What::Flow(Box::default()) });
         let mut seen = vec![told.recv().unwrap()];
         let go = Some(go).filter(|_| !lets_go_at_once);
@@ -172,5 +169,53 @@ mod tests {
     fn its_end_waits_for_what_is_written_but_not_for_a_disk_that_stands_still() {
         assert_eq!(end(Duration::from_secs(60), true), ["taken", "gone", "ended"]);
         assert_eq!(end(Duration::from_millis(50), false), ["taken", "ended", "gone"]);
+    }
+
+    #[derive(clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        flows: FlowArgs,
+    }
+
+    /// A disk that does not answer until somebody reads `lock`: opening a pipe waits for its other end.
+    #[test]
+    fn nobody_waits_for_the_log_to_be_opened_and_nothing_is_lost_meanwhile() {
+        let folder = std::env::temp_dir().join(format!("malla-slow-log-{}", std::process::id()));
+        let lock = folder.join("flows/lock");
+        std::fs::create_dir_all(lock.parent().unwrap()).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&lock).status().unwrap().success());
+        let (tell, told) = channel();
+        let begin = {
+            let folder = folder.clone();
+            move || {
+                let args = Command::parse_from(["agent", "--hubble-metrics-port", "0"]).flows;
+                let (log, ring) = (log(&args, &folder).unwrap(), Arc::new(Ring::new(9)));
+                let own = Node {
+                    name: "worker-1".into(),
+                    addresses: Vec::new(),
+                    pod_ranges: Vec::new(),
+                    zone: None,
+                    labels: Default::default(),
+                };
+                let (names, trouble) = (Arc::default(), Trouble::default());
+                let keeping = start(Some(log.clone()), &args, &folder, &own, &ring, &names, &trouble).unwrap();
+                tell.send((log, ring, keeping)).unwrap();
+            }
+        };
+        std::thread::spawn(begin);
+        let (log, ring, keeping) = told.recv_timeout(Duration::from_secs(60)).expect("it waits for the disk");
+        let time = flow_api::moment::now();
+        let flow = Flow { time: Some(time), ..Flow::default() };
+        ring.write(Event { time, what: What::Flow(Box::new(flow)) });
+        let ask = || log.ask(&Question::default()).map(|told| told.count());
+        assert!(ask().is_err_and(|why| why.contains("still being opened")));
+        let _reader = std::fs::File::open(&lock).unwrap();
+        let found = (0..3000).find(|_| {
+            std::thread::sleep(Duration::from_millis(20));
+            ask() == Ok(1)
+        });
+        assert!(found.is_some(), "{:?}", ask());
+        drop(keeping);
+        let _ = std::fs::remove_dir_all(&folder);
     }
 }

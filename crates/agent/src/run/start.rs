@@ -84,18 +84,19 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     };
     let network = pod_network(args, &own, &datapath, adapter)?;
     let pods_adopted = recover_pods(&network, &pods, &sockets)?;
+    serve_cni(args, &network)?;
 
     let node = own.name.clone();
     let (flows_trouble, metrics_trouble) = (Trouble::default(), Trouble::default());
-    let kept = keeping::open(&args.flows, &args.state_dir);
+    let log = keeping::log(&args.flows, &args.state_dir);
     let recent = flow_server::Node::new(serving_flows::about(&own, args), flow_api::ring::DEFAULT_CAPACITY);
-    let recent = Arc::new(recent.reaching_back(kept.archive()));
+    let recent = Arc::new(recent.reaching_back(log.clone().map(|log| log as Arc<dyn flow_server::Archive>)));
     let hub = Arc::new(Hub::new(node.clone()).keeping(recent.clone()));
     let names = Arc::<RwLock<Arc<Names>>>::default();
-    let keeping = kept.start(&args.flows, &args.state_dir, &own, recent.ring(), &names, &metrics_trouble)?;
+    let (ring_of_flows, folder) = (recent.ring(), &args.state_dir);
+    let keeping = keeping::start(log, &args.flows, folder, &own, ring_of_flows, &names, &metrics_trouble)?;
     read_events(ring, &hub, &names, node)?;
     let neighbours_changed = watch_neighbours(facts.network.index)?;
-    serve_cni(args, &network)?;
     serving_flows::start(args, &own, &recent, &flows_trouble)?;
     let followers = Followers::new(followed(&datapath))?;
     let questions = serve_agent(server::bind(&args.state_dir.join("agent.sock"))?, &hub, followers);

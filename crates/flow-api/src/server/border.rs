@@ -68,7 +68,8 @@ impl Reach {
         }
     }
 
-    /// The same, where that is worth a question to the log: before the ring there may have been another agent.
+    /// Whether nobody else has anything from this time on. Of a ring that has forgotten nothing that is not known: there may have been
+    /// another agent before it.
     pub fn needs_no_log(&self, since: Moment) -> bool {
         self.forgotten.is_some_and(|forgotten| since > forgotten)
     }
