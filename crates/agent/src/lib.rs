@@ -29,6 +29,7 @@ mod node_conditions;
 pub mod node_config;
 pub mod pods;
 pub mod policies;
+pub mod probes;
 pub mod run;
 pub mod server;
 mod service_conditions;

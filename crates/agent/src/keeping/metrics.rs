@@ -3,6 +3,7 @@
 use super::args::FlowArgs;
 use super::follower::Keeper;
 use super::log::{OnDisk, append};
+use crate::probes::Probes;
 use crate::services::Names;
 use axum::Router;
 use axum::extract::State;
@@ -30,6 +31,7 @@ pub struct Told {
     pub flows: Metrics,
     pub export: Export,
     log: Option<Arc<OnDisk>>,
+    probes: Probes,
 }
 
 /// How the exporter does.
@@ -50,9 +52,9 @@ pub struct Counted {
 }
 
 impl Told {
-    pub(super) fn new(args: &FlowArgs, log: Option<Arc<OnDisk>>) -> Self {
+    pub(super) fn new(args: &FlowArgs, log: Option<Arc<OnDisk>>, probes: Probes) -> Self {
         let settings = Settings { metrics: args.hubble_metrics.clone(), budget: args.hubble_metrics_budget };
-        Self { flows: Metrics::new(&settings), export: Export::default(), log }
+        Self { flows: Metrics::new(&settings), export: Export::default(), log, probes }
     }
 
     /// In OpenMetrics' text format.
@@ -88,6 +90,7 @@ impl Told {
             }
             own.register("malla_flow_log_lost", "Flows that it has lost, and why", losses);
         }
+        self.probes.register(&mut own);
         self.flows.expose_beside(&own)
     }
 }

@@ -19,6 +19,7 @@ pub use args::FlowArgs;
 pub use metrics::Told;
 
 use crate::error::{Error, chain};
+use crate::probes::Probes;
 use crate::services::Names;
 use flow_api::ring::Ring;
 use flow_api::server::Archive;
@@ -75,8 +76,9 @@ impl Opened {
         own: &Node,
         ring: &Arc<Ring>,
         names: &Arc<RwLock<Arc<Names>>>,
+        probes: Probes,
     ) -> Result<Keeping, Error> {
-        let told = Arc::new(Told::new(args, self.0.as_ref().map(Log::archive)));
+        let told = Arc::new(Told::new(args, self.0.as_ref().map(Log::archive), probes));
         if let Some(address) = own.underlay().filter(|_| args.hubble_metrics_port > 0) {
             tokio::spawn(metrics::serve(SocketAddr::new(address, args.hubble_metrics_port), told.clone()));
         }

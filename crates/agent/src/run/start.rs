@@ -19,8 +19,8 @@ use crate::services::Names;
 use crate::sockets::{KernelSockets, PodSockets};
 use crate::status;
 use crate::{
-    announcing, fast_path, neighbours, node_conditions, server, service_conditions, service_events, serving_flows,
-    settings_file,
+    announcing, fast_path, neighbours, node_conditions, probes, server, service_conditions, service_events,
+    serving_flows, settings_file,
 };
 use anyhow::Context;
 use datapath::{Datapath, Profile, Settings};
@@ -90,7 +90,8 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     let recent = Arc::new(recent.reaching_back(kept.archive()));
     let hub = Arc::new(Hub::new(node.clone()).keeping(recent.clone()));
     let names = Arc::<RwLock<Arc<Names>>>::default();
-    let keeping = kept.start(&args.flows, &args.state_dir, &own, recent.ring(), &names)?;
+    let probes = probes::start(&args.probes, &client, &own)?;
+    let keeping = kept.start(&args.flows, &args.state_dir, &own, recent.ring(), &names, probes.clone())?;
     read_events(ring, &hub, &names, node)?;
     let neighbours_changed = watch_neighbours(facts.network.index)?;
     serve_cni(args, &network)?;
@@ -126,6 +127,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
         names,
         complaints: service_events::start(client.clone(), args.node_name.clone()),
         reports: service_conditions::start(client.clone(), args.node_name.as_str().into()),
+        probes,
         policy_room_told: node_conditions::start(client.clone(), args.node_name.clone()),
         health,
         health_trouble,
