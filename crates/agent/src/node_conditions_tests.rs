@@ -114,11 +114,12 @@ async fn what_is_plain_is_written_though_nothing_was_said_and_touches_no_other()
     let others = json!({"type": "NetworkUnavailable", "status": "False", "message": "up"});
     let api = Arc::new(Mutex::new(Api { conditions: vec![others.clone()], away: 1, ..Api::default() }));
     let sender = keep(client(&api), "worker-1".to_owned(), "malla.dev/Connectivity", Option::clone);
-    let said = |holds, message: &str, weight| {
-        Some(Statement { holds, reason: "Reason", message: message.to_owned(), weight })
-    };
+    let said =
+        |holds, message: &str, weight| Some(Statement { holds, reason: "Reason", message: message.to_owned(), weight });
     let says = |api: &Api, status: &str, message: &str| {
-        api.conditions.iter().any(|one| one["type"] == "malla.dev/Connectivity" && one["status"] == status && one["message"] == message)
+        api.conditions
+            .iter()
+            .any(|one| one["type"] == "malla.dev/Connectivity" && one["status"] == status && one["message"] == message)
     };
     sender.send_replace(said(true, "all answer", Weight::Plain));
     until(&api, |api| says(api, "True", "all answer")).await;

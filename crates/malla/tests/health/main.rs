@@ -204,7 +204,7 @@ fn a_cable_is_out(cluster: &Cluster) {
 /// Probes are let pass by nobody: they tell what a connection would find.
 fn a_policy_shuts_the_port(cluster: &Cluster) {
     cluster.apply(
-        "{apiVersion: cilium.io/v2, kind: CiliumClusterwideNetworkPolicy, metadata: {name: shut}, spec: {\
+        "---\n{apiVersion: cilium.io/v2, kind: CiliumClusterwideNetworkPolicy, metadata: {name: shut}, spec: {\
          nodeSelector: {matchLabels: {kubernetes.io/hostname: worker-1}}, ingress: [{fromEntities: [all]}], \
          ingressDeny: [{fromEntities: [all], toPorts: [{ports: [{port: '4240', protocol: TCP}]}]}]}}",
     );
