@@ -21,6 +21,8 @@ fn others_are_probed_by_what_both_have_and_nobody_probes_oneself() {
     let own = node("a", &["10.0.0.1", "fc00::1"]);
     let others = [
         own.clone(),
+        // Its object may say more than the agent has heard.
+        node("a", &["10.0.0.99", "fc00::99"]),
         node("b", &["fc00::2", "10.0.0.2", "10.0.0.22"]),
         node("c", &["10.0.0.3"]),
         node("nothing", &[]),
