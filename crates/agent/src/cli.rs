@@ -3,6 +3,7 @@
 use crate::keeping::FlowArgs;
 use crate::kernel;
 use crate::node_config::PortRange;
+use crate::probes::ProbeArgs;
 use crate::run;
 use clap::{ArgAction, Args, ValueEnum};
 use datapath_layouts::maps;
@@ -75,6 +76,8 @@ pub struct AgentArgs {
     /// The port for it, at the node's own address
     #[arg(long, default_value_t = 4244, value_name = "PORT")]
     pub hubble_port: u16,
+    #[command(flatten)]
+    pub probes: ProbeArgs,
     #[command(flatten)]
     pub flows: FlowArgs,
 }

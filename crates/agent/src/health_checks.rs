@@ -57,7 +57,7 @@ pub async fn serve(mut checks: watch::Receiver<HealthChecks>, trouble: Trouble) 
 }
 
 /// Both families by one socket; only IPv4 where the node has no IPv6.
-async fn listen(port: u16) -> std::io::Result<TcpListener> {
+pub(crate) async fn listen(port: u16) -> std::io::Result<TcpListener> {
     match TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).await {
         Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
             TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await

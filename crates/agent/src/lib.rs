@@ -30,6 +30,7 @@ pub mod node_config;
 mod own_thread;
 pub mod pods;
 pub mod policies;
+pub mod probes;
 pub mod run;
 pub mod server;
 mod service_conditions;

@@ -108,3 +108,27 @@ async fn a_full_table_is_a_condition_and_an_event_until_there_is_room() {
     next.send_replace(Room::Enough);
     until(&api, |api| says(api, "False", "every policy")).await;
 }
+
+#[tokio::test]
+async fn what_is_plain_is_written_though_nothing_was_said_and_touches_no_other() {
+    let others = json!({"type": "NetworkUnavailable", "status": "False", "message": "up"});
+    let api = Arc::new(Mutex::new(Api { conditions: vec![others.clone()], away: 1, ..Api::default() }));
+    let sender = keep(client(&api), "worker-1".to_owned(), "malla.dev/Connectivity", Option::clone);
+    let said =
+        |holds, message: &str, weight| Some(Statement { holds, reason: "Reason", message: message.to_owned(), weight });
+    let says = |api: &Api, status: &str, message: &str| {
+        api.conditions
+            .iter()
+            .any(|one| one["type"] == "malla.dev/Connectivity" && one["status"] == status && one["message"] == message)
+    };
+    sender.send_replace(said(true, "all answer", Weight::Plain));
+    until(&api, |api| says(api, "True", "all answer")).await;
+    assert!(api.lock().unwrap().events.is_empty());
+    sender.send_replace(said(false, "b is away", Weight::Warning("Probe")));
+    until(&api, |api| says(api, "False", "b is away") && api.events == ["Reason: b is away"]).await;
+    // Who says nothing takes nothing back.
+    sender.send_replace(None);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let api = api.lock().unwrap();
+    assert!(says(&api, "False", "b is away") && api.writes == 2 && api.conditions[0] == others, "{:?}", api.conditions);
+}

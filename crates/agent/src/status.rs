@@ -3,6 +3,7 @@
 use crate::cluster::WatchState;
 use crate::collector::Collected;
 use crate::neighbours::Origins;
+use crate::probes::Connectivity;
 use ipnet::IpNet;
 use model::{NodeName, ObjectName};
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,9 @@ pub struct Status {
     /// How far it is known which node sent what.
     #[serde(default)]
     pub node_origins: Origins,
+    /// What probes of the other nodes have found.
+    #[serde(default)]
+    pub connectivity: Connectivity,
     /// Pods of this node.
     pub endpoints: Vec<Endpoint>,
     /// How many of what.

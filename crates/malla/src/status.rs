@@ -1,31 +1,47 @@
-//! `malla status`: how every agent does.
+//! `malla status`: how every agent does, and with `--all` how the whole network does.
 
+mod all;
+mod failures;
+mod screen;
 mod table;
 
 use crate::agents::{Agent, Output, Selection};
 use agent::status::{State, Status};
 use clap::Args;
+use jiff::Timestamp;
 use serde::Serialize;
 use std::process::ExitCode;
 
 /// Exit code when an agent is degraded or does not answer.
 const DEGRADED: u8 = 3;
 
+/// Exit code of `--all` when something is not well.
+const NOT_WELL: u8 = 1;
+/// Exit code of `--all` when there is nobody to ask: whoever asked named the wrong one.
+const WRONG_USAGE: u8 = 2;
+
 /// Examples under `--help`.
 pub const EXAMPLES: &str = "\
 Examples:
   malla status                        All agents of the lab
+  malla status --all                  Nodes, agents, sync, and probes between all nodes, in one screen
+  until malla status --all; do sleep 1; done
+  malla status --all -o json | jq '.paths[] | select(.failures > 0)'
   malla status --node worker-1 -v     One node with its maps, watches, Pods and drops
   malla status -o json | jq '.nodes[].status.memory.agent_resident'
   malla status --socket /run/malla/malla/nodes/worker-1/agent.sock
 
-Exit status: 0 all is well, 1 error, 2 wrong usage, 3 an agent is degraded or does not answer.";
+Exit status: 0 all is well, 1 error, 2 wrong usage, 3 an agent is degraded or does not answer.
+With --all: 0 all is well, 1 something is not (the last line says what), 2 wrong usage, or nobody to ask.";
 
 /// Arguments of `malla status`.
 #[derive(Args, Debug)]
 pub struct StatusArgs {
     #[command(flatten)]
     selection: Selection,
+    /// How the whole network does: nodes, agents, sync, probes between all nodes (ICMP and TCP, with their latency)
+    #[arg(long)]
+    all: bool,
     /// How to print it
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
@@ -57,6 +73,9 @@ struct Node {
 /// # Errors
 /// When there is nobody to ask.
 pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
+    if args.all {
+        return run_all(args);
+    }
     let agents = args.selection.agents()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let report = runtime.block_on(ask(agents));
@@ -66,6 +85,21 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
         Output::Yaml => print!("{}", serde_saphyr::to_string(&report)?),
     }
     Ok(if report.state == State::Degraded { ExitCode::from(DEGRADED) } else { ExitCode::SUCCESS })
+}
+
+fn run_all(args: &StatusArgs) -> anyhow::Result<ExitCode> {
+    let agents = match args.selection.agents() {
+        Ok(agents) => agents,
+        Err(error) => {
+            eprintln!("malla: {error:#}");
+            return Ok(ExitCode::from(WRONG_USAGE));
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let asked = runtime.block_on(ask(agents));
+    let overview = all::overview(&asked.nodes, Timestamp::now());
+    args.output.print(&overview, || screen::render(&overview, args.verbose))?;
+    Ok(if overview.well { ExitCode::SUCCESS } else { ExitCode::from(NOT_WELL) })
 }
 
 async fn ask(agents: Vec<Agent>) -> Report {

@@ -74,6 +74,7 @@ fn missed(event: &Event) -> u64 {
 mod tests {
     use super::super::args::FlowArgs;
     use super::*;
+    use crate::probes::Probes;
     use clap::Parser;
     use flow_api::flow::{Flow, LostEvent};
 
@@ -90,7 +91,7 @@ mod tests {
     #[test]
     fn lines_are_counted_when_they_are_written_and_what_was_missed_as_missed() {
         let args = Command::parse_from(["agent"]).flows;
-        let told = Arc::new(Told::new(&args, None));
+        let told = Arc::new(Told::new(&args, None, Probes::default()));
         let folder = std::env::temp_dir().join(format!("malla-exporting-{}", std::process::id()));
         std::fs::create_dir(&folder).unwrap();
         let settings = Settings { file_max_size_mb: 1, ..Settings::new(folder.join("flows.json")) };

@@ -4,6 +4,7 @@ use super::args::FlowArgs;
 use super::follower::Keeper;
 use super::log::{Log, append};
 use crate::error::Error;
+use crate::probes::Probes;
 use crate::services::Names;
 use crate::trouble::Trouble;
 use crate::{own_thread, small_http};
@@ -30,7 +31,8 @@ use tokio::net::TcpListener;
 pub struct Told {
     pub flows: Metrics,
     pub export: Export,
-    log: Option<Arc<Log>>,
+    pub(super) log: Option<Arc<Log>>,
+    probes: Probes,
 }
 
 /// How the exporter does.
@@ -52,9 +54,9 @@ pub struct Counted {
 }
 
 impl Told {
-    pub(super) fn new(args: &FlowArgs, log: Option<Arc<Log>>) -> Self {
+    pub(super) fn new(args: &FlowArgs, log: Option<Arc<Log>>, probes: Probes) -> Self {
         let settings = Settings { metrics: args.hubble_metrics.clone(), budget: args.hubble_metrics_budget };
-        Self { flows: Metrics::new(&settings), export: Export::default(), log }
+        Self { flows: Metrics::new(&settings), export: Export::default(), log, probes }
     }
 
     /// In OpenMetrics' text format.
@@ -91,6 +93,7 @@ impl Told {
             }
             own.register("malla_flow_log_lost", "Flows that it has lost, and why", losses);
         }
+        self.probes.register(&mut own);
         self.flows.expose_beside(&own)
     }
 }
@@ -210,7 +213,7 @@ mod tests {
     async fn a_port_that_is_taken_is_told_and_tried_again_and_so_many_are_answered_at_once() {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let (address, trouble) = (taken.local_addr().unwrap(), Trouble::default());
-        let told = Arc::new(Told::new(&Command::parse_from(["agent"]).flows, None));
+        let told = Arc::new(Told::new(&Command::parse_from(["agent"]).flows, None, Probes::default()));
         start(address, told, trouble.clone()).unwrap();
         until("the trouble", async || trouble.now().len() == 1).await;
         assert!(trouble.now()[0].contains(&address.to_string()), "{:?}", trouble.now());

@@ -20,6 +20,7 @@ pub use log::Log;
 pub use metrics::Told;
 
 use crate::error::Error;
+use crate::probes::Probes;
 use crate::services::Names;
 use crate::trouble::Trouble;
 use flow_api::ring::Ring;
@@ -51,12 +52,18 @@ pub fn log(args: &FlowArgs, state_dir: &Path) -> Option<Arc<Log>> {
     args.log(state_dir).map(|settings| Arc::new(Log::new(settings)))
 }
 
+/// What `/metrics` tells.
+#[must_use]
+pub fn told(args: &FlowArgs, log: Option<Arc<Log>>, probes: Probes) -> Arc<Told> {
+    Arc::new(Told::new(args, log, probes))
+}
+
 /// Begins to keep what comes into the ring, and to answer at `/metrics`; what keeps it from that is told in `trouble`. Waits for no disk.
 ///
 /// # Errors
 /// When a thread can't be started.
 pub fn start(
-    log: Option<Arc<Log>>,
+    told: Arc<Told>,
     args: &FlowArgs,
     state_dir: &Path,
     own: &Node,
@@ -64,14 +71,13 @@ pub fn start(
     names: &Arc<RwLock<Arc<Names>>>,
     trouble: &Trouble,
 ) -> Result<Keeping, Error> {
-    let told = Arc::new(Told::new(args, log.clone()));
     if let Some(address) = own.underlay().filter(|_| args.hubble_metrics_port > 0) {
         metrics::start(SocketAddr::new(address, args.hubble_metrics_port), told.clone(), trouble.clone())?;
     }
     let mut keeping = Keeping::new(PATIENCE);
     let (counted, names) = (told.clone(), names.clone());
     keeping.spawn("flows-keep", ring, move || {
-        let writer = log.and_then(|log| log.open());
+        let writer = counted.log.clone().and_then(|log| log.open());
         Some(Counted::new(counted, writer, names))
     })?;
     if let Some(settings) = args.export(state_dir) {

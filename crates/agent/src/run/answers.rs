@@ -49,6 +49,7 @@ impl State {
             counts: self.counts(endpoints.len()),
             policies: self.policies.view(parts.maps.policy.epoch().unwrap_or_default()),
             node_origins: self.neighbours.origins().clone(),
+            connectivity: parts.probes.view(),
             endpoints,
             memory: memory(maps),
             drops: drops(&counters),
@@ -98,6 +99,7 @@ impl State {
         out.extend(self.parts.health_trouble.now());
         out.extend(self.parts.flows_trouble.now());
         out.extend(self.parts.metrics_trouble.now());
+        out.extend(self.parts.probes.problems());
         if self.identities.is_synced() && self.nodes.is_synced() {
             out.extend(self.identities.peers.problems());
         }

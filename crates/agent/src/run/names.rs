@@ -62,11 +62,13 @@ impl State {
         if self.names_are_old && self.parts.hub.is_heard() { self.names_due } else { Instant::now() + FAR }
     }
 
-    /// Where the flows of all nodes are, once all nodes are known: half of them would be taken for the cluster.
+    /// Where the flows of all nodes are, and whom to probe, once all nodes are known: half of them would be taken for the cluster.
     pub(super) fn tell_peers(&self) {
-        if let (Some(port), Some(recent), true) =
-            (self.parts.hubble_port, self.parts.hub.recent(), self.nodes.is_synced())
-        {
+        if !self.nodes.is_synced() {
+            return;
+        }
+        self.parts.probes.tell(&self.parts.own, self.nodes.values());
+        if let (Some(port), Some(recent)) = (self.parts.hubble_port, self.parts.hub.recent()) {
             recent.set_peers(serving_flows::peers(self.nodes.values(), port));
         }
     }

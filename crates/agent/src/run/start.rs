@@ -20,8 +20,8 @@ use crate::sockets::{KernelSockets, PodSockets};
 use crate::status;
 use crate::trouble::Trouble;
 use crate::{
-    announcing, fast_path, neighbours, node_conditions, server, service_conditions, service_events, serving_flows,
-    settings_file,
+    announcing, fast_path, neighbours, node_conditions, probes, server, service_conditions, service_events,
+    serving_flows, settings_file,
 };
 use anyhow::Context;
 use datapath::{Datapath, Profile, Settings};
@@ -93,8 +93,10 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     let recent = Arc::new(recent.reaching_back(log.clone().map(|log| log as Arc<dyn flow_server::Archive>)));
     let hub = Arc::new(Hub::new(node.clone()).keeping(recent.clone()));
     let names = Arc::<RwLock<Arc<Names>>>::default();
+    let probes = probes::start(&args.probes, &client, &own)?;
     let (ring_of_flows, folder) = (recent.ring(), &args.state_dir);
-    let keeping = keeping::start(log, &args.flows, folder, &own, ring_of_flows, &names, &metrics_trouble)?;
+    let told = keeping::told(&args.flows, log, probes.clone());
+    let keeping = keeping::start(told, &args.flows, folder, &own, ring_of_flows, &names, &metrics_trouble)?;
     read_events(ring, &hub, &names, node)?;
     let neighbours_changed = watch_neighbours(facts.network.index)?;
     serving_flows::start(args, &own, &recent, &flows_trouble)?;
@@ -128,6 +130,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
         names,
         complaints: service_events::start(client.clone(), args.node_name.clone()),
         reports: service_conditions::start(client.clone(), args.node_name.as_str().into()),
+        probes,
         policy_room_told: node_conditions::start(client.clone(), args.node_name.clone()),
         health,
         health_trouble,

@@ -12,6 +12,7 @@ use crate::node_conditions::Room;
 use crate::node_config::{Choices, node_config};
 use crate::pods::Pods;
 use crate::policies::{self, Policies};
+use crate::probes::Probes;
 use crate::server::Question;
 use crate::service_events::Complaint;
 use crate::services::{self, HealthChecks, Names, Services};
@@ -97,6 +98,8 @@ pub struct Parts {
     pub reports: mpsc::UnboundedSender<(ObjectName, Report)>,
     /// Who tells the cluster when a map of policy is full.
     pub policy_room_told: watch::Sender<Room>,
+    /// Whether other nodes are reached.
+    pub probes: Probes,
     /// What the node says to load balancers.
     pub health: watch::Sender<HealthChecks>,
     /// And where it can't.

@@ -166,6 +166,7 @@ fn fixture(backends: usize) -> Fixture {
         complaints: mpsc::channel(8).0,
         reports,
         policy_room_told: watch::Sender::default(),
+        probes: Default::default(),
         health: watch::Sender::default(),
         health_trouble: Trouble::default(),
         flows_trouble: Trouble::default(),

@@ -202,18 +202,18 @@ const fn word(state: State) -> &'static str {
     }
 }
 
-fn new_table() -> Table {
+pub fn new_table() -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING);
     table
 }
 
 /// Without the blanks that fill the last column.
-fn trimmed(table: &Table) -> String {
+pub fn trimmed(table: &Table) -> String {
     table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
-fn push(out: &mut String, line: &str) {
+pub fn push(out: &mut String, line: &str) {
     // Writing to a string can't fail.
     let _ = writeln!(out, "{line}");
 }

@@ -1,0 +1,178 @@
+use super::super::screen::{conclusion, render};
+use super::*;
+use crate::status::Node;
+use serde_json::{Value, json};
+
+const WELL: &str = "2026-01-01T00:00:00Z";
+
+fn now() -> Timestamp {
+    "2026-01-01T00:01:00Z".parse().unwrap()
+}
+
+/// An agent as it says itself, on `nodes` others.
+fn agent(name: &str, paths: &[(&str, &str, &str, Value)]) -> Node {
+    let mut peers: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+    for (to, address, protocol, found) in paths {
+        let mut path = json!({"address": address, "protocol": protocol, "state": "reachable", "failures": 0});
+        path.as_object_mut().unwrap().extend(found.as_object().unwrap().clone());
+        peers.entry(to).or_default().push(path);
+    }
+    let peers: Vec<Value> = peers.into_iter().map(|(node, paths)| json!({"node": node, "paths": paths})).collect();
+    let status = json!({
+        "node": name, "state": "ok", "problems": [], "version": "0.1.0", "pid": 1, "uptime_seconds": 61,
+        "routing": "vxlan", "mtu": {"network": 1500, "overlay": 1450, "pod": 1450}, "addresses": [], "pod_ranges": [],
+        "datapath": {"bpf_dir": "", "kernel": "", "cgroup": "", "device": "", "overlay": "", "xdp": "",
+            "xdp_sent_on": {"packets": 0, "bytes": 0}},
+        "adoption": {"maps_adopted": [], "maps_created": [], "links_adopted": [], "links_created": [],
+            "not_adopted": [], "pods_adopted": 0},
+        "watches": [{"kind": "Node", "synced": true, "connected": true, "errors": 0}],
+        "connectivity": {"enabled": true, "interval_seconds": 10.0, "nodes": peers},
+        "endpoints": [],
+        "counts": {"nodes": 3, "services": 4, "endpoint_slices": 4, "frontends": 8, "backends": 9, "ipcache": 1,
+            "endpoints": 5, "identities": 12, "remote_pods": 1},
+        "memory": {"agent_resident": 0, "maps_total": 0, "maps": []}, "drops": {}, "forwarded": {},
+        "events": {"written": 0, "lost": 0, "read": 0, "listeners": 0, "missed": 0},
+        "collected": serde_json::to_value(agent::collector::Collected::default()).unwrap(),
+    });
+    Node {
+        node: name.to_owned(),
+        socket: "s".into(),
+        error: None,
+        status: Some(serde_json::from_value(status).unwrap()),
+    }
+}
+
+fn dead(name: &str) -> Node {
+    Node { node: name.to_owned(), socket: "s".into(), error: Some("connect: refused".to_owned()), status: None }
+}
+
+fn ok() -> Value {
+    json!({"latency_seconds": 0.0003, "last_answer": WELL})
+}
+
+fn failed(error: &str) -> Value {
+    json!({"state": "unreachable", "error": error, "failures": 5, "last_answer": WELL})
+}
+
+/// Nodes a, b, … that all probe each other; `found` says what is not well.
+fn cluster(count: usize, found: impl Fn(&str, &str, &str) -> Option<Value>) -> Vec<Node> {
+    let names: Vec<String> = (0..count).map(|number| format!("n{number:03}")).collect();
+    let of = |from: &String| {
+        let others = names.iter().filter(|to| *to != from);
+        let paths = others.flat_map(|to| {
+            ["icmp", "tcp"]
+                .map(|protocol| (to.as_str(), "10.0.0.9", protocol, found(from, to, protocol).unwrap_or_else(ok)))
+        });
+        agent(from, &paths.collect::<Vec<_>>())
+    };
+    names.iter().map(of).collect()
+}
+
+#[test]
+fn all_is_well_in_one_screen() {
+    let told = overview(&cluster(3, |_, _, _| None), now());
+    assert!(told.well && told.troubles.is_empty() && told.paths.len() == 12, "{told:?}");
+    let screen = render(&told, false);
+    let expected = "\
+NODE  AGENT  VERSION  UP    SYNC     PODS  IDENTITIES  SERVICES  BACKENDS  REACHES
+n000  ok     0.1.0    1m1s  in sync  5     12          4         9         2 of 2
+n001  ok     0.1.0    1m1s  in sync  5     12          4         9         2 of 2
+n002  ok     0.1.0    1m1s  in sync  5     12          4         9         2 of 2
+
+ICMP / TCP, every 10 s; of IPv4 and IPv6 the slower:
+FROM \\ TO  n000           n001           n002
+n000       -              300us / 300us  300us / 300us
+n001       300us / 300us  -              300us / 300us
+n002       300us / 300us  300us / 300us  -
+
+all is well: 3 nodes, 12 paths, the slowest 300us n000 -> n001 (10.0.0.9, ICMP)
+";
+    let squeezed = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    };
+    assert_eq!(squeezed(&screen), squeezed(expected), "{screen}");
+    let json = serde_json::to_value(&told).unwrap();
+    assert_eq!((&json["nodes"][0]["agent"], &json["nodes"][0]["endpoints"]), (&json!("ok"), &json!(5)));
+    let path = json!({"from": "n000", "to": "n001", "address": "10.0.0.9", "protocol": "icmp", "state": "reachable",
+        "latency_seconds": 0.0003, "failures": 0, "last_answer": WELL});
+    assert_eq!(json["paths"][0], path);
+}
+
+/// Troubles of a cluster of so many.
+fn troubles(count: usize, found: impl Fn(&str, &str, &str) -> Option<Value>) -> Vec<String> {
+    overview(&cluster(count, found), now()).troubles
+}
+
+#[test]
+fn who_fails_is_named_with_protocol_and_reason() {
+    let one = troubles(3, |from, to, protocol| {
+        (from == "n000" && to == "n002" && protocol == "tcp").then(|| failed("the connection is refused"))
+    });
+    assert_eq!(
+        one,
+        ["n002 (10.0.0.9) can't be reached by TCP from n000: the connection is refused; last answer 1m0s ago"]
+    );
+    // Down: one line for all who miss it, one for what itself does not reach.
+    let down = troubles(3, |from, to, _| (from == "n001" || to == "n001").then(|| failed("no answer")));
+    let expected = [
+        "n001 reaches nobody by ICMP and TCP: no answer; last answer 1m0s ago",
+        "n001 (10.0.0.9) can't be reached by ICMP and TCP from n000, n002: no answer; last answer 1m0s ago",
+    ];
+    assert_eq!(down, expected);
+    let lost_once = |_: &str, _: &str, _: &str| Some(json!({"error": "no answer", "failures": 1}));
+    assert!(overview(&cluster(2, lost_once), now()).well, "one lost packet is no trouble");
+    let unknown = troubles(2, |_, to, _| (to == "n001").then(|| json!({"state": "unknown"})));
+    assert_eq!(unknown, ["of 2 of 4 paths it is not known yet whether they work"]);
+}
+
+#[test]
+fn agents_that_are_not_well_are_named() {
+    let mut nodes = cluster(3, |_, _, _| None);
+    nodes[0] = dead("n000");
+    let status = nodes[1].status.as_mut().unwrap();
+    status.state = State::Degraded;
+    status.problems = vec!["map full".to_owned()];
+    nodes[2].status.as_mut().unwrap().watches[0].synced = false;
+    let told = overview(&nodes, now());
+    let expected =
+        ["the agent of n000 does not answer: connect: refused", "n001: map full", "n002 is not in sync: Node"];
+    assert_eq!(told.troubles, expected);
+    assert_eq!(conclusion(&told), format!("not well: {}", expected.join("; ")));
+    nodes[1].status.as_mut().unwrap().state = State::Starting;
+    assert_eq!(overview(&nodes, now()).troubles[1], "the agent of n001 is starting");
+}
+
+#[test]
+fn who_was_not_asked_is_told_and_no_trouble_and_who_is_not_probed_is() {
+    let mut nodes = cluster(3, |_, _, _| None);
+    nodes.truncate(1);
+    let told = overview(&nodes, now());
+    assert!(told.well && told.nodes.len() == 3 && told.nodes[2].agent == AgentWord::NotAsked);
+    assert!(conclusion(&told).contains("3 nodes (1 asked)"));
+    let mut nodes = cluster(3, |_, _, _| None);
+    nodes.push(agent("n009", &[]));
+    let told = overview(&nodes, now()).troubles;
+    assert_eq!(told[3], "n009 is not probed by n000, n001, n002", "{told:?}");
+    assert_eq!(told[0], "n000 is not probed by n009");
+    // Where probes are off there is nothing to miss.
+    nodes.iter_mut().for_each(|node| node.status.as_mut().unwrap().connectivity = Default::default());
+    let told = overview(&nodes, now());
+    assert!(told.well && render(&told, false).contains("probes off"), "{told:?}");
+}
+
+#[test]
+fn a_hundred_nodes_are_one_screen() {
+    let well = overview(&cluster(100, |_, _, _| None), now());
+    let screen = render(&well, false);
+    assert!(screen.lines().count() < 15 && screen.contains("19,800 of 19,800 paths answer"), "{screen}");
+    let bad = |from: &str, to: &str, _: &str| (from < "n050" && to > "n069").then(|| failed("no answer"));
+    let told = overview(&cluster(100, bad), now());
+    assert_eq!(told.troubles.len(), 30, "one for each that can't be reached");
+    let screen = render(&told, false);
+    assert!(screen.lines().count() < 50 && screen.contains("and 10 more"), "{screen}");
+    assert!(
+        screen.contains("n070 (10.0.0.9) can't be reached by ICMP and TCP from n000, n001, n002, n003 and 46 more")
+    );
+    assert!(screen.lines().last().unwrap().starts_with("not well: n070"), "{screen}");
+    assert!(render(&told, true).lines().count() > 200, "all of it where it is wanted");
+}
