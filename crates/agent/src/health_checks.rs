@@ -2,35 +2,17 @@
 //! own it has, word for word as kube-proxy does (pkg/proxy/healthcheck/service_health.go).
 
 use crate::services::{Health, HealthChecks};
+use crate::small_http;
+use crate::trouble::Trouble;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
-
-/// What can't be served, in words, for status. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct Trouble(Arc<Mutex<Vec<String>>>);
-
-impl Trouble {
-    /// All of it now.
-    #[must_use]
-    pub fn now(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(crate) fn set(&self, all: Vec<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = all;
-    }
-}
 
 /// Listens wherever something is to be said, until the sender is gone.
 pub async fn serve(mut checks: watch::Receiver<HealthChecks>, trouble: Trouble) {
@@ -51,17 +33,16 @@ pub async fn serve(mut checks: watch::Receiver<HealthChecks>, trouble: Trouble) 
             }
             match listen(port).await {
                 Ok(listener) => {
-                    let task = tokio::spawn(accept(listener, port, checks.clone()));
+                    let health = checks.clone();
+                    let answer = move |_: &_| response(health.borrow().get(&port));
+                    let task = tokio::spawn(small_http::accept(listener, answer));
                     listening.insert(port, task.abort_handle());
                 }
                 Err(error) => failed.push(format!("health check at port {port}: {error}")),
             }
         }
         let again = !failed.is_empty();
-        if again && trouble.now() != failed {
-            tracing::warn!("{}", failed.join("; "));
-        }
-        trouble.set(failed);
+        trouble.tell(failed);
         let changed = if again {
             // Whoever has the port may give it back.
             tokio::time::timeout(RETRY, checks.changed()).await.unwrap_or(Ok(()))
@@ -83,36 +64,6 @@ async fn listen(port: u16) -> std::io::Result<TcpListener> {
         }
         other => other,
     }
-}
-
-async fn accept(listener: TcpListener, port: u16, checks: watch::Receiver<HealthChecks>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let Ok(permit) = room.clone().acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let checks = checks.clone();
-                tokio::spawn(async move {
-                    // Whoever is slower than this is no load balancer.
-                    let _ = tokio::time::timeout(PATIENCE, speak(stream, port, checks)).await;
-                    drop(permit);
-                });
-            }
-            // No descriptors left, or the client went at once.
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
-    }
-}
-
-async fn speak(stream: TcpStream, port: u16, checks: watch::Receiver<HealthChecks>) {
-    let service = service_fn(move |_| {
-        let health = checks.borrow().get(&port).cloned();
-        async move { Ok::<_, Infallible>(response(health.as_ref())) }
-    });
-    let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(BUFFER).keep_alive(false);
-    // It ends as the client likes.
-    let _ = http.serve_connection(TokioIo::new(stream), service).await;
 }
 
 fn response(health: Option<&Health>) -> Response<Full<Bytes>> {
@@ -140,20 +91,15 @@ fn body(health: &Health) -> String {
     )
 }
 
-/// Connections at once per port.
-const CONNECTIONS: usize = 64;
-/// For a whole connection.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two attempts to listen.
 const RETRY: Duration = Duration::from_secs(2);
-/// Largest request head, bytes.
-const BUFFER: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use model::ObjectName;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
 
     async fn ask(port: u16) -> std::io::Result<String> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;

@@ -3,7 +3,8 @@
 use crate::cli::AgentArgs;
 use crate::error::Error;
 use crate::events::CLUSTER;
-use crate::health_checks::Trouble;
+use crate::own_thread;
+use crate::trouble::Trouble;
 use flow_api::server::{self, About, Listener, Peer, Peers};
 use model::{Node, NodeName};
 use std::net::SocketAddr;
@@ -39,29 +40,22 @@ pub fn peers<'a>(nodes: impl Iterator<Item = &'a Node>, port: u16) -> Peers {
 /// # Errors
 /// When the socket can't be had. What keeps flows from the network is told in `trouble` and tried again.
 pub fn start(args: &AgentArgs, own: &Node, node: &Arc<server::Node>, trouble: &Trouble) -> Result<(), Error> {
-    let system = |source| Error::System { operation: "start a thread", source };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
     let path = args.state_dir.join("hubble.sock");
-    let listener = {
-        let _inside = runtime.enter();
-        server::bind(&path).map_err(Error::file("listen at", &path))?
-    };
     let (node, trouble) = (node.clone(), trouble.clone());
     let network = args
         .hubble_tls
         .clone()
         .zip(own.underlay())
         .map(|(folder, address)| (folder, SocketAddr::new(address, args.hubble_port)));
-    let body = move || {
-        runtime.block_on(async {
+    own_thread::start("hubble", || {
+        let listener = server::bind(&path).map_err(Error::file("listen at", &path))?;
+        Ok(async move {
             tokio::join!(serve_socket(listener, node.clone()), async {
                 let Some((folder, address)) = network else { return };
-                server::serve_at(address, &folder, node, |why| tell(&trouble, why)).await;
-            })
-        });
-    };
-    let spawned = std::thread::Builder::new().name("hubble".to_owned()).stack_size(STACK).spawn(body);
-    spawned.map(drop).map_err(system)
+                server::serve_at(address, &folder, node, |why| trouble.tell(why)).await;
+            });
+        })
+    })
 }
 
 async fn serve_socket(listener: UnixListener, node: Arc<server::Node>) {
@@ -69,18 +63,6 @@ async fn serve_socket(listener: UnixListener, node: Arc<server::Node>) {
         tracing::error!("flows are not served any more: {error}");
     }
 }
-
-/// Once, not at each try.
-fn tell(trouble: &Trouble, why: Option<String>) {
-    let why = Vec::from_iter(why);
-    if trouble.now() != why {
-        why.iter().for_each(|why| tracing::warn!("{why}"));
-        trouble.set(why);
-    }
-}
-
-/// Bytes: TLS and the flows' filters go deeper than the agent's other threads.
-const STACK: usize = 2 * 1024 * 1024;
 
 /// Hubble's name for a node's certificate.
 fn server_name(node: &NodeName) -> String {

@@ -1,8 +1,9 @@
 //! The ways to a node or a relay, for those who ask.
 
+pub use crate::words;
+
 use crate::secret_file;
 use hyper_util::rt::TokioIo;
-use std::error::Error as _;
 use std::path::Path;
 use std::time::Duration;
 use tokio::net::UnixStream;
@@ -73,19 +74,6 @@ pub async fn connect_in_clear(address: &str) -> Result<Channel, Error> {
 /// A machine that has gone, or a process that stands still, says nothing: it is asked now and then.
 fn watched(endpoint: Endpoint) -> Endpoint {
     endpoint.http2_keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(KEEP_ALIVE).keep_alive_while_idle(true)
-}
-
-/// The error with its causes, which its own text leaves out.
-#[must_use]
-pub fn words(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 const KEEP_ALIVE: Duration = Duration::from_secs(5);

@@ -6,7 +6,7 @@
 //!                                                                          json, print ──▶ a terminal
 //! ```
 //! The messages are generated from `proto/` and committed; `cargo xtask generate` writes them anew. Names and numbers are
-//! Hubble's wire contract. Everything but [`ring`], [`server`] and [`client`] is pure: no clock, no socket.
+//! Hubble's wire contract. Everything but [`ring`], [`server`], [`client`] and [`moment::now`] is pure: no clock, no socket.
 #![forbid(unsafe_code)]
 
 pub mod client;
@@ -16,6 +16,7 @@ pub mod filter;
 mod invalid;
 pub mod json;
 pub mod mask;
+pub mod moment;
 pub mod numbers;
 pub mod print;
 pub mod query;
@@ -26,6 +27,13 @@ pub mod wire;
 
 pub use descriptors::{DESCRIPTORS, pool};
 pub use invalid::Invalid;
+
+/// The error with its causes, which its own text leaves out.
+#[must_use]
+pub fn words(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
 
 /// A file of a folder that looks like a mounted Secret.
 ///

@@ -9,6 +9,7 @@
 //! the end of the answer.
 
 use crate::Invalid;
+use crate::moment::{Moment, moment};
 use crate::ring::{Event, What};
 use prost_types::Timestamp;
 use std::collections::VecDeque;
@@ -31,9 +32,6 @@ enum From {
     #[default]
     Last,
 }
-
-/// Seconds and nanoseconds since 1970.
-type Moment = (i64, i32);
 
 /// The fields that all three requests have.
 #[derive(Clone, Debug, Default)]
@@ -59,8 +57,8 @@ impl Query {
         if wanted.first && wanted.follow {
             return Err(Invalid::new("first", "first cannot be specified with follow"));
         }
-        let since = wanted.since.as_ref().map(|time| moment("since", time)).transpose()?;
-        let until = wanted.until.as_ref().map(|time| moment("until", time)).transpose()?;
+        let since = wanted.since.as_ref().map(|time| valid("since", time)).transpose()?;
+        let until = wanted.until.as_ref().map(|time| valid("until", time)).transpose()?;
         let from = if wanted.first || since.is_some() { From::First } else { From::Last };
         Ok(Self { number: wanted.number, from, follow: wanted.follow, since, until })
     }
@@ -89,15 +87,15 @@ impl Query {
         self.from == From::Last
     }
 
-    /// Before what nothing is wanted: seconds and nanoseconds since 1970.
+    /// Before what nothing is wanted.
     #[must_use]
-    pub fn since(&self) -> Option<(i64, i32)> {
+    pub fn since(&self) -> Option<Moment> {
         self.since
     }
 
-    /// When nothing more can come: seconds and nanoseconds since 1970.
+    /// When nothing more can come.
     #[must_use]
-    pub fn until(&self) -> Option<(i64, i32)> {
+    pub fn until(&self) -> Option<Moment> {
         self.until
     }
 
@@ -107,7 +105,7 @@ impl Query {
         if matches!(event.what, What::Lost(_)) {
             return true;
         }
-        let time = (event.time.seconds, event.time.nanos);
+        let time = moment(&event.time);
         self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time <= until)
     }
 }
@@ -168,11 +166,11 @@ pub(crate) fn counts(event: &Event) -> bool {
 }
 
 /// A `google.protobuf.Timestamp`: from year 1 to year 9999.
-fn moment(field: &str, time: &Timestamp) -> Result<Moment, Invalid> {
+fn valid(field: &str, time: &Timestamp) -> Result<Moment, Invalid> {
     let is_valid =
         (-62_135_596_800..=253_402_300_799).contains(&time.seconds) && (0..1_000_000_000).contains(&time.nanos);
     is_valid
-        .then_some((time.seconds, time.nanos))
+        .then(|| moment(time))
         .ok_or_else(|| Invalid::new(field, format!("{} s and {} ns are no time", time.seconds, time.nanos)))
 }
 

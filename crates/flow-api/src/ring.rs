@@ -4,7 +4,8 @@
 //! store, reading for at most [`BATCH`] clones of a pointer, so nobody's slowness reaches the writer: who falls behind
 //! by more than the ring's size is told how many events it will never see.
 
-use crate::flow::{AgentEvent, DebugEvent, Flow, LostEvent};
+use crate::flow::{AgentEvent, DebugEvent, Flow, LostEvent, LostEventSource};
+use crate::moment::{Moment, moment};
 use prost_types::Timestamp;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +18,16 @@ pub struct Event {
     pub time: Timestamp,
     /// What.
     pub what: What,
+}
+
+impl Event {
+    /// The ring was faster than a reader, who noticed it at this time.
+    #[must_use]
+    pub fn missed(number: u64, time: Timestamp) -> Self {
+        let source = LostEventSource::HubbleRingBuffer as i32;
+        let lost = LostEvent { source, num_events_lost: number, ..LostEvent::default() };
+        Self { time, what: What::Lost(lost) }
+    }
 }
 
 /// What happened.
@@ -46,6 +57,8 @@ struct Slots {
     events: Vec<Option<Arc<Event>>>,
     /// Number of the event to come.
     next: u64,
+    /// Time of the newest event that is overwritten.
+    forgotten: Option<Moment>,
 }
 
 /// Events from one position on.
@@ -63,7 +76,7 @@ impl Ring {
     /// An empty ring for `capacity` events (at least 1).
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        let slots = Slots { events: vec![None; capacity.max(1)], next: 0 };
+        let slots = Slots { events: vec![None; capacity.max(1)], next: 0, forgotten: None };
         Self { slots: Mutex::new(slots), written: Notify::new(), flows: AtomicU64::new(0) }
     }
 
@@ -77,6 +90,8 @@ impl Ring {
         let at = slots.index(slots.next);
         let forgotten = slots.events[at].replace(event);
         slots.next += 1;
+        let time = forgotten.as_ref().map(|event| moment(&event.time));
+        slots.forgotten = slots.forgotten.max(time);
         drop(slots);
         // Freed without the lock.
         drop(forgotten);
@@ -110,6 +125,12 @@ impl Ring {
     #[must_use]
     pub fn start(&self) -> u64 {
         self.lock().oldest()
+    }
+
+    /// Time of the newest event that it has no more: seconds and nanoseconds since 1970. `None`: it has all that were written.
+    #[must_use]
+    pub fn forgotten(&self) -> Option<Moment> {
+        self.lock().forgotten
     }
 
     /// Number of the event to come: how many there were.
@@ -189,6 +210,8 @@ mod tests {
             let expected: Vec<i64> = (first..written).take(BATCH as usize).collect();
             let batch = ring.read(position);
             prop_assert_eq!(batch.missed, u64::try_from(written - left).unwrap().saturating_sub(position));
+            let forgotten = (written > left).then_some((written - left - 1, 0));
+            prop_assert_eq!(ring.forgotten(), forgotten);
             prop_assert_eq!(batch.next, first as u64 + expected.len() as u64);
             prop_assert_eq!(seconds(&batch), expected);
             prop_assert_eq!((ring.len(), ring.end(), ring.flows()), (left as u64, written as u64, written as u64));

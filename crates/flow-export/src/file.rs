@@ -75,7 +75,8 @@ impl RotatingFile {
         }
         self.waiting.extend_from_slice(line.as_bytes());
         self.waiting.push(b'\n');
-        if self.waiting.len() >= BUFFER { rotated.and(self.flush()) } else { rotated }
+        // One error at a time: what can't be flushed beside another one would be lost untold.
+        rotated.and_then(|()| if self.waiting.len() >= BUFFER { self.flush() } else { Ok(()) })
     }
 
     /// What was taken can be read by others when this returns: whole lines, and nothing of those that the disk refused.

@@ -16,5 +16,5 @@ mod settings;
 
 pub use file::{Error, RotatingFile};
 pub use lines::Lines;
-pub use redact::{REDACTED, Redaction};
-pub use settings::Settings;
+pub use redact::Redaction;
+pub use settings::{MAX_BACKUPS, MAX_SIZE_MB, Settings};

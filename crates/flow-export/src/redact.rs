@@ -90,4 +90,4 @@ fn without_password(url: &str) -> String {
 }
 
 /// What stands where something was: Hubble's word.
-pub const REDACTED: &str = "HUBBLE_REDACTED";
+const REDACTED: &str = "HUBBLE_REDACTED";

@@ -32,8 +32,8 @@ impl Settings {
     pub fn new(file_path: impl Into<PathBuf>) -> Self {
         Self {
             file_path: file_path.into(),
-            file_max_size_mb: 10,
-            file_max_backups: 5,
+            file_max_size_mb: MAX_SIZE_MB,
+            file_max_backups: MAX_BACKUPS,
             file_compress: false,
             allowlist: Vec::new(),
             denylist: Vec::new(),
@@ -42,3 +42,8 @@ impl Settings {
         }
     }
 }
+
+/// Hubble's default of `file_max_size_mb`.
+pub const MAX_SIZE_MB: u64 = 10;
+/// Hubble's default of `file_max_backups`.
+pub const MAX_BACKUPS: usize = 5;

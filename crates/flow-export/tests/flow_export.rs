@@ -277,6 +277,42 @@ fn rotate_without_files(folder: &Path) {
 }
 
 #[test]
+fn two_things_that_go_wrong_at_once_lose_no_line_untold() {
+    if let Some(folder) = std::env::var_os(CHILD) {
+        return compress_and_write_without_room(Path::new(&folder));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    // A file that grows past the limit is an error and not the end of the process.
+    let status = std::process::Command::new("sh")
+        .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "two_things_that_go_wrong_at_once_lose_no_line_untold"])
+        .env(CHILD, folder.path())
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+/// In a process of its own, because its limits are everybody's in it.
+fn compress_and_write_without_room(folder: &Path) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let path = folder.join("events.log");
+    let settings = Settings { file_max_size_mb: 1, file_compress: true, ..Settings::new(&path) };
+    let mut file = RotatingFile::open(&settings).unwrap();
+    let line = "0".repeat((1 << 18) - 1);
+    (0..4).for_each(|_| file.write_line(&line, at(0)).unwrap());
+    file.flush().unwrap();
+    std::fs::create_dir(folder.join("events-2026-11-30T00-53-20.000.log.draft")).unwrap();
+    let whole = getrlimit(Resource::Fsize);
+    setrlimit(Resource::Fsize, Rlimit { current: Some(0), ..whole }).unwrap();
+    let error = file.write_line(&line, at(0)).unwrap_err();
+    setrlimit(Resource::Fsize, whole).unwrap();
+    assert_eq!((error.operation, error.lines), ("create", 0));
+    file.flush().unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{line}\n"));
+}
+
+#[test]
 fn what_a_crash_left_half_compressed_goes_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("events.log");

@@ -45,6 +45,6 @@ pub use error::{Damage, Error};
 pub use frames::{Frames, Span};
 pub use log::{Status, Watcher, Writer};
 pub use query::{Lists, Order, Pod, Query};
-pub use reader::{Answer, LARGEST_STEP, Reader, Summary};
-pub use settings::Settings;
+pub use reader::{Answer, Reader, Summary};
+pub use settings::{MOST_DAYS, MOST_MB, Settings};
 pub use store::{Recovery, Store};

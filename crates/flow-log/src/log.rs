@@ -8,11 +8,11 @@ use crate::settings::Settings;
 use crate::store::{Recovery, Store};
 use crate::{Error, error::io};
 use flow_api::flow::{Flow, LostEvent};
+use flow_api::words;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
 
 /// Writes to the log. There is one per log; dropping it writes what waits and ends the threads.
 #[derive(Debug)]
@@ -185,7 +185,7 @@ impl Shared {
 
 /// Remembers what goes wrong, and tells it once.
 fn note<T>(noted: &mut Option<String>, done: Result<T, Error>) {
-    let trouble = done.err().map(|error| with_causes(&error));
+    let trouble = done.err().map(|error| words(&error));
     if let Some(trouble) = trouble.as_ref().filter(|trouble| noted.as_ref() != Some(*trouble)) {
         tracing::warn!(%trouble, "flow log");
     }
@@ -214,18 +214,7 @@ fn write(mut store: Store, settings: &Settings, shared: &Shared, wake: &SyncSend
     }
 }
 
-fn with_causes(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
 /// Nanoseconds since 1970.
 fn now() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    nanoseconds(&prost_types::Timestamp { seconds: since.as_secs() as i64, nanos: since.subsec_nanos() as i32 })
+    nanoseconds(&flow_api::moment::now())
 }

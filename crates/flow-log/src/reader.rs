@@ -39,7 +39,7 @@ pub struct Summary {
 }
 
 /// The answer to a query: what was in the log when it was asked. Reads from the disk while it is iterated, at most
-/// [`LARGEST_STEP`] flows or one record at a time, so it is nothing for an async task's own thread.
+/// some thousand flows or one record at a time, so it is nothing for an async task's own thread.
 ///
 /// An `Err` names a part that is left out; the answer goes on after it.
 pub struct Answer {
@@ -51,6 +51,7 @@ pub struct Answer {
     /// Flows still wanted; `None`: all.
     left: Option<u64>,
     step: usize,
+    is_over: Box<dyn Fn() -> bool + Send>,
 }
 
 enum Current {
@@ -85,7 +86,8 @@ impl Reader {
         }
         let left = (query.number > 0).then_some(query.number);
         let plan = Plan::new(&query);
-        Answer { query, plan, parts, current: None, ready: VecDeque::new(), left, step: FIRST_STEP }
+        let is_over = Box::new(|| false);
+        Answer { query, plan, parts, current: None, ready: VecDeque::new(), left, step: FIRST_STEP, is_over }
     }
 
     /// What there is.
@@ -120,6 +122,9 @@ impl Iterator for Answer {
                 }
                 return Some(Ok(event));
             }
+            if (self.is_over)() {
+                return None;
+            }
             match self.advance() {
                 Ok(true) => {}
                 Ok(false) => return None,
@@ -134,6 +139,12 @@ impl Iterator for Answer {
 }
 
 impl Answer {
+    /// It ends as soon as this says so, also in the middle of a search that finds nothing: it is asked before each step.
+    #[must_use]
+    pub fn until(self, is_over: impl Fn() -> bool + Send + 'static) -> Self {
+        Self { is_over: Box::new(is_over), ..self }
+    }
+
     /// Reads on, into `ready`. `false`: there is nothing more.
     fn advance(&mut self) -> Result<bool, Damage> {
         let (events, is_over) = match &mut self.current {
@@ -233,4 +244,4 @@ fn event(frame: Frame<'_>) -> Option<Event> {
 /// Flows that are read at once at first: often a screenful is all that is wanted.
 const FIRST_STEP: usize = 64;
 /// Flows that are read at once at most: some 4 MB.
-pub const LARGEST_STEP: usize = 2048;
+const LARGEST_STEP: usize = 2048;

@@ -30,8 +30,8 @@ impl Settings {
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
-            most_bytes: 1 << 30,
-            most_age: Duration::from_secs(7 * 24 * 3600),
+            most_bytes: MOST_MB << 20,
+            most_age: Duration::from_secs(MOST_DAYS as u64 * 24 * 3600),
             segment_flows: 1 << 16,
             segment_age: Duration::from_secs(3600),
             queue_bytes: 16 << 20,
@@ -39,3 +39,8 @@ impl Settings {
         }
     }
 }
+
+/// Megabytes on disk (1,048,576 bytes) by default.
+pub const MOST_MB: u64 = 1024;
+/// Days that flows are kept by default.
+pub const MOST_DAYS: u32 = 7;

@@ -7,6 +7,8 @@ use flow_api::ring::What;
 use flow_log::{Error, Frames, Order, Query, Reader, Settings, Store, Writer};
 use flows::{SECOND, flow, time};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 fn settings(folder: &Path) -> Settings {
@@ -180,6 +182,23 @@ fn one_writes_and_nobody_elses_files_are_touched() {
     let refused = Writer::open(Settings::new(folder.path()));
     assert!(matches!(&refused, Err(Error::Foreign { foreign, .. }) if foreign != "lock"), "{refused:?}");
     assert!(!folder.path().join("lock").exists());
+}
+
+#[test]
+fn who_has_gone_is_not_searched_for_any_longer() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = Store::open(settings(folder.path()), 0).unwrap().0;
+    (0..50).for_each(|number| store.append(&frames(number..number + 1), SECOND).unwrap());
+    let nobody = vec!["192.0.2.1".parse().unwrap()];
+    let asked = Arc::new(AtomicU64::new(0));
+    let is_over = {
+        let asked = asked.clone();
+        move || asked.fetch_add(1, Relaxed) == 7
+    };
+    let query = Query { addresses: nobody, ..Query::default() };
+    assert_eq!(store.reader().query(query).until(is_over).count(), 0);
+    assert_eq!(asked.load(Relaxed), 8, "of more than fifty steps");
+    assert_eq!(store.reader().query(Query::default()).until(|| false).count(), 50);
 }
 
 #[test]

@@ -88,7 +88,8 @@ impl FromStr for MetricConfig {
 }
 
 impl Kind {
-    const NAMES: [(&str, Self); 7] = [
+    /// As in the configuration; all that there are.
+    pub const NAMES: [(&str, Self); 7] = [
         ("flow", Self::Flow),
         ("drop", Self::Drop),
         ("tcp", Self::Tcp),

@@ -19,7 +19,7 @@
 //! What there are no series left for is counted nevertheless, in one series per metric whose labels all say `overflow`: sums stay
 //! right.
 //!
-//! **In the agent** (`agent::keeping`) a thread that follows the ring calls `observe` and `lost`, and `forget_pod` when a Pod has gone;
+//! **In the agent** (`agent::keeping`) a thread that follows the ring calls `observe` and `lost`, and `forget_pods` when Pods have gone;
 //! `/metrics` answers with `expose_beside`.
 #![forbid(unsafe_code)]
 
@@ -31,4 +31,4 @@ mod words;
 
 pub use config::{Kind, MetricConfig, Wrong};
 pub use context::{Context, Label};
-pub use metrics::{Metrics, Settings};
+pub use metrics::{BUDGET, Metrics, Settings};

@@ -11,6 +11,7 @@ use flow_api::{extension, numbers};
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// What is counted, and how many series that may make.
@@ -36,8 +37,7 @@ impl Settings {
     /// happy with.
     #[must_use]
     pub fn new() -> Self {
-        let kinds = [Kind::Flow, Kind::Drop, Kind::Tcp, Kind::Icmp, Kind::PortDistribution, Kind::Policy, Kind::Ended];
-        Self { metrics: kinds.map(MetricConfig::new).into(), budget: 10_000 }
+        Self { metrics: Kind::NAMES.map(|(_, kind)| MetricConfig::new(kind)).into(), budget: BUDGET }
     }
 }
 
@@ -89,19 +89,29 @@ impl Metrics {
         self.lost.add(labels, lost.num_events_lost, &self.budget);
     }
 
-    /// Removes the series that name a Pod: it will not come back under this name.
-    pub fn forget_pod(&self, namespace: &str, pod: &str) {
-        let whole = format!("{namespace}/{pod}");
-        let names_it = |config: &MetricConfig, labels: &Labels| {
+    /// Removes the series that name one of these Pods (namespace, name): they will not come back under their names. All in one walk over
+    /// the series, however many have gone.
+    pub fn forget_pods<'a>(&self, gone: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        let gone: HashSet<(&str, &str)> = gone.into_iter().collect();
+        if gone.is_empty() {
+            return;
+        }
+        let names: HashSet<&str> = gone.iter().map(|(_, name)| *name).collect();
+        let names_one = |config: &MetricConfig, labels: &Labels| {
             let value = |wanted: &str| labels.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_str());
-            // Where the namespace is told as well, it has to be this one.
+            // Where the namespace is told as well, it has to be the Pod's.
             let side = |pod_label: &str, namespace_label: &str| {
-                value(pod_label) == Some(pod) && value(namespace_label).is_none_or(|there| there == namespace)
+                value(pod_label).is_some_and(|pod| match value(namespace_label) {
+                    Some(namespace) => gone.contains(&(namespace, pod)),
+                    None => names.contains(pod),
+                })
             };
             // A workload may have the name of a Pod.
             let end = |options: &[Context], name: &str| {
-                options.contains(&Context::Pod) && value(name) == Some(&whole)
-                    || options.contains(&Context::PodName) && value(name) == Some(pod)
+                value(name).is_some_and(|value| {
+                    options.contains(&Context::Pod) && value.split_once('/').is_some_and(|pod| gone.contains(&pod))
+                        || options.contains(&Context::PodName) && names.contains(value)
+                })
             };
             end(&config.source, "source")
                 || end(&config.destination, "destination")
@@ -109,7 +119,7 @@ impl Metrics {
                 || side("destination_pod", "destination_namespace")
         };
         for (config, series) in &self.metrics {
-            series.remove(|labels| !names_it(config, labels), &self.budget);
+            series.remove(|labels| !names_one(config, labels), &self.budget);
         }
     }
 
@@ -132,6 +142,9 @@ impl Metrics {
         encode_eof(&mut text).map(|()| text)
     }
 }
+
+/// Series, by default.
+pub const BUDGET: u32 = 10_000;
 
 /// Without the `_total` that the format adds.
 fn name(kind: Kind) -> (&'static str, &'static str) {

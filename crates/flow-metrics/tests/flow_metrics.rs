@@ -264,7 +264,7 @@ fn a_pod_that_has_gone_gives_its_series_back() {
     metrics.observe(&of("shop", 2));
     metrics.observe(&of("bank", 1));
     assert_eq!(own(&metrics)[0], "series 4", "a drop, two of ICMP, and one of two of flows");
-    metrics.forget_pod("shop", "cart");
+    metrics.forget_pods([("shop", "cart")]);
     let left = samples(&metrics);
     assert!(!left.iter().any(|line| line.contains("shop")), "{left:?}");
     assert!(left.iter().any(|line| line.contains("bank")));
@@ -274,14 +274,37 @@ fn a_pod_that_has_gone_gives_its_series_back() {
 }
 
 #[test]
+fn many_pods_go_at_once_and_each_is_itself() {
+    let metrics = metrics(&["drop:sourceContext=pod;labelsContext=destination_pod,destination_namespace"], 9);
+    let of = |source: (&str, &str), destination: (&str, &str)| {
+        let mut flow = Flow { verdict: 2, ..flow() };
+        for (end, (namespace, pod)) in [(&mut flow.source, source), (&mut flow.destination, destination)] {
+            let end = end.as_mut().unwrap();
+            (end.namespace, end.pod_name) = (namespace.to_owned(), pod.to_owned());
+        }
+        flow
+    };
+    metrics.observe(&of(("shop", "cart"), ("mill", "x")));
+    metrics.observe(&of(("mill", "x"), ("bank", "till")));
+    // Names of two that go, in each other's namespace.
+    metrics.observe(&of(("bank", "cart"), ("shop", "till")));
+    metrics.forget_pods([("shop", "cart"), ("bank", "till")]);
+    let left = samples(&metrics);
+    assert_eq!(own(&metrics)[0], "series 1", "{left:?}");
+    assert!(left.iter().any(|line| line.contains(r#"source="bank/cart""#)), "{left:?}");
+    metrics.forget_pods([]);
+    assert_eq!(own(&metrics)[0], "series 1");
+}
+
+#[test]
 fn a_workload_of_the_same_name_is_no_pod() {
     let configs = ["flow:sourceContext=workload", "drop:sourceContext=pod-name|ip"];
     let metrics = metrics(&configs, 9);
     metrics.observe(&flow());
     metrics.observe(&Flow { verdict: 2, event_type: Some(CiliumEventType { r#type: 1, sub_type: 133 }), ..flow() });
-    metrics.forget_pod("shop", "carts");
+    metrics.forget_pods([("shop", "carts")]);
     assert_eq!(own(&metrics)[0], "series 3");
-    metrics.forget_pod("shop", "cart");
+    metrics.forget_pods([("shop", "cart")]);
     assert!(!samples(&metrics).iter().any(|line| line.starts_with("hubble_drop")));
     assert_eq!(own(&metrics)[0], "series 2");
 }

@@ -9,6 +9,7 @@ mod kinds;
 mod learn;
 mod load;
 mod matrix;
+mod nodes;
 mod overlap;
 mod place;
 pub mod port;
@@ -65,6 +66,7 @@ Examples:
   malla policy simulate --delete networkpolicy/shop/db          What deleting it would do
   malla policy simulate -f new.yaml --current deployed/         Without a cluster: workloads and policies of files
   malla policy simulate -f new.yaml --flows 24h                 Which flows of the last day would flip
+  malla policy simulate --audited --flows 24h                   Whether policies in audit mode can be enforced
   helm template . | malla policy simulate -f - -o json
 
 Exit status: 0 nothing would change, 1 something would, 2 error.";
@@ -73,6 +75,7 @@ const MATRIX_EXAMPLES: &str = "\
 Examples:
   malla policy matrix -n shop                          What Pods of namespace shop reach, and who reaches them
   malla policy matrix -l app=db --denied               Where something is denied, and by which policy
+  malla policy matrix -l role=database                 Nodes, if that is a label of nodes
   malla policy matrix -o csv > matrix.csv
   malla policy matrix -f manifests/ -o dot | dot -Tsvg > matrix.svg     Without a cluster";
 
@@ -131,12 +134,13 @@ enum What {
     /// What would change, pair by pair, if policies were written or deleted; nothing is
     ///
     /// Everybody who is there now is judged by the policies as they are and as they would be, on every port that any rule
-    /// tells apart, and the differences are told. Pods that policies do not tell apart are one line.
+    /// tells apart, and the differences are told. Pods that policies do not tell apart are one line, and so are nodes.
     #[command(after_help = SIMULATE_EXAMPLES)]
     Simulate(Simulate),
     /// Who can reach whom on what
     ///
-    /// Pods that policies do not tell apart are one line. The world is told apart by the prefixes that policies name.
+    /// Pods that policies do not tell apart are one line, and so are nodes. The world is told apart by the prefixes that policies
+    /// name.
     #[command(after_help = MATRIX_EXAMPLES)]
     Matrix(Matrix),
     /// Policies that allow what was seen of a namespace, and nothing else, as YAML
@@ -190,12 +194,15 @@ struct Explain {
 #[derive(Args, Debug)]
 struct Simulate {
     /// Policies that would be written: files, folders, or - for standard input
-    #[arg(short, long = "filename", value_name = "FILE", num_args = 1.., required_unless_present = "delete")]
+    #[arg(short, long = "filename", value_name = "FILE", num_args = 1.., required_unless_present_any = ["delete", "audited"])]
     file: Vec<PathBuf>,
     /// A policy that would be deleted: KIND/NAME or KIND/NAMESPACE/NAME (can be given several times)
     #[arg(long, value_name = "KIND/NAME")]
     delete: Vec<simulate::Deleted>,
-    /// Files and folders with what there is now, instead of a cluster: policies and workloads
+    /// As if no policy were in audit mode (malla.dev/audit): neither those that there are nor those that are given
+    #[arg(long)]
+    audited: bool,
+    /// Files and folders with what there is now, instead of a cluster: policies, workloads and Nodes
     #[arg(long, value_name = "FILE", num_args = 1..)]
     current: Vec<PathBuf>,
     /// Judge the flows that nodes have seen since then (RFC 3339, or so long ago: 5m, 24h), instead of everybody who is there
@@ -213,7 +220,7 @@ struct Simulate {
 
 #[derive(Args, Debug)]
 struct Matrix {
-    /// Files and folders with policies and workloads, instead of a cluster
+    /// Files and folders with policies, workloads and Nodes, instead of a cluster
     #[arg(short, long = "filename", value_name = "FILE", num_args = 1..)]
     file: Vec<PathBuf>,
     /// Only pairs of which one end is in this namespace
@@ -332,18 +339,19 @@ fn simulate(args: &Simulate) -> anyhow::Result<u8> {
     let now = if args.current.is_empty() {
         live(&args.selection)?
     } else {
-        load::load(&args.current, &args.namespace, &References::default())?.snapshot
+        load::load(&args.current, &args.namespace, &References::default())?.state()
     };
     let written = if args.file.is_empty() {
         Vec::new()
     } else {
         load::load(&args.file, &args.namespace, &now.references())?.snapshot.policies
     };
-    if written.is_empty() && args.delete.is_empty() {
+    if written.is_empty() && args.delete.is_empty() && !args.audited {
         bail!("there is no policy in what was given");
     }
     let deleted: Vec<_> = args.delete.iter().map(|one| one.clone().in_namespace(&args.namespace)).collect();
-    let then = simulate::then(&now, &written, &deleted)?;
+    let audited = if args.audited { simulate::Audited::Enforced } else { simulate::Audited::Reported };
+    let then = simulate::then(&now, &written, &deleted, audited)?;
     if let Some(since) = args.flows {
         let mut replaying = replay::Replaying::new(&now, &then);
         seen(&args.selection, (Some(since), None), &observe::Filters::default(), |flow| replaying.add(flow))?;
@@ -360,7 +368,7 @@ fn matrix(args: &Matrix) -> anyhow::Result<u8> {
     let snapshot = if args.file.is_empty() {
         live(&args.selection)?
     } else {
-        load::load(&args.file, "default", &References::default())?.snapshot
+        load::load(&args.file, "default", &References::default())?.state()
     };
     let filter =
         matrix::Filter { namespace: args.namespace.clone(), labels: args.labels.clone(), only_denied: args.denied };
@@ -409,9 +417,8 @@ fn prove(args: &Prove) -> anyhow::Result<u8> {
     }
     let loaded = load::load(&args.file, &args.namespace, &References::default())?;
     let (known, about) = if loaded.is_about_policies() {
-        let known = loaded.known();
-        let about = format!("{} policies in files", known.policies.len());
-        (known, about)
+        let about = format!("{} policies in files", loaded.snapshot.policies.len());
+        (loaded.known(), about)
     } else {
         let snapshot = live(&args.selection)?;
         let about = format!("{} policies, as node {} knows them", snapshot.policies.len(), snapshot.node);

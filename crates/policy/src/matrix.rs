@@ -2,10 +2,8 @@
 
 use crate::reach::{Group, Judge, PortClass, both_families, classes, groups, pairs, text};
 use crate::rule::Policy;
-use crate::simulate::{dedup, name};
 use crate::snapshot::Snapshot;
 use crate::subject::NamedPort;
-use datapath_layouts::identity;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -27,6 +25,12 @@ pub struct Cell {
     pub from_pods: Vec<String>,
     /// The Pods that receive.
     pub to_pods: Vec<String>,
+    /// The nodes that send; empty where it is no node.
+    #[serde(default)]
+    pub from_nodes: Vec<String>,
+    /// The nodes that receive.
+    #[serde(default)]
+    pub to_nodes: Vec<String>,
 }
 
 /// What does not pass for one reason.
@@ -46,13 +50,18 @@ pub const NOTHING: &str = "nothing";
 pub fn matrix(snapshot: &Snapshot, wanted: impl Fn(&Group) -> bool) -> Vec<Cell> {
     let policies: Vec<&Policy> = snapshot.policies.iter().collect();
     let groups = groups(snapshot, &policies);
-    let judge = Judge::new(&snapshot.policies, &snapshot.nodes, snapshot.identity(identity::HOST));
+    let judge = Judge::new(&snapshot.policies, &snapshot.nodes);
+    let wanted: Vec<bool> = groups.iter().map(wanted).collect();
     let about: Vec<Vec<Policy>> =
         groups.iter().map(|group| judge.about(group).into_iter().cloned().collect()).collect();
     let place = |group: &Group| groups.iter().position(|one| std::ptr::eq(one, group)).unwrap_or_default();
     let mut cells: Vec<Cell> = Vec::new();
-    for pair in pairs(&groups).filter(|pair| wanted(pair.from) || wanted(pair.to)) {
-        let ends = [&*about[place(pair.from)], &*about[place(pair.to)]];
+    for pair in pairs(&groups) {
+        let (source, destination) = (place(pair.from), place(pair.to));
+        if !wanted[source] && !wanted[destination] {
+            continue;
+        }
+        let ends = [&*about[source], &*about[destination]];
         let policies: Vec<&Policy> = ends.into_iter().flatten().collect();
         let named: Vec<&NamedPort> = pair.to.facts.named_ports.iter().collect();
         let (mut allowed, mut denied): (Vec<PortClass>, BTreeMap<String, Vec<PortClass>>) = Default::default();
@@ -66,19 +75,20 @@ pub fn matrix(snapshot: &Snapshot, wanted: impl Fn(&Group) -> bool) -> Vec<Cell>
             }
         }
         let denied = denied.into_iter().map(|(because, classes)| Denied { ports: text(&classes, all.len()), because });
+        let (from, to) = pair.names();
         let cell = Cell {
-            from: name(&pair, pair.from),
-            to: name(&pair, pair.to),
+            from,
+            to,
             families: vec![if pair.is_v4() { "IPv4" } else { "IPv6" }.to_owned()],
             allowed: if allowed.is_empty() { NOTHING.to_owned() } else { text(&allowed, all.len()) },
             denied: denied.collect(),
             from_pods: pair.from.pods.clone(),
             to_pods: pair.to.pods.clone(),
+            from_nodes: pair.from.nodes.clone(),
+            to_nodes: pair.to.nodes.clone(),
         };
         add(&mut cells, cell);
     }
-    // Its own node is the same to each Pod, whichever it is.
-    dedup(&mut cells);
     cells
 }
 

@@ -4,7 +4,6 @@ use crate::reach::{Group, Judge, Pair, PortClass, both_families, classes, groups
 use crate::rule::{Direction, Origin, Policy};
 use crate::snapshot::Snapshot;
 use crate::subject::NamedPort;
-use datapath_layouts::identity;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -32,6 +31,12 @@ pub struct Change {
     pub from_pods: Vec<String>,
     /// The Pods that receive.
     pub to_pods: Vec<String>,
+    /// The nodes that send; empty where it is no node.
+    #[serde(default)]
+    pub from_nodes: Vec<String>,
+    /// The nodes that receive.
+    #[serde(default)]
+    pub to_nodes: Vec<String>,
 }
 
 /// What a set of changes to policies would do.
@@ -58,14 +63,19 @@ pub fn after(now: &[Policy], written: &[Policy], removed: &[Origin]) -> Vec<Poli
     now.iter().filter(|policy| !goes(policy)).chain(written).cloned().collect()
 }
 
+/// The policies as if none of them were in audit mode: what the reports of audit mode are about.
+#[must_use]
+pub fn enforced(policies: Vec<Policy>) -> Vec<Policy> {
+    policies.into_iter().map(|policy| Policy { audit: false, ..policy }).collect()
+}
+
 /// Compares two states for everybody there is.
 #[must_use]
 pub fn simulate(snapshot: &Snapshot, then: &[Policy]) -> Simulation {
     let now = &snapshot.policies;
     let all: Vec<&Policy> = now.iter().chain(then).collect();
     let groups = groups(snapshot, &all);
-    let host = snapshot.identity(identity::HOST);
-    let (judge_now, judge_then) = (Judge::new(now, &snapshot.nodes, host), Judge::new(then, &snapshot.nodes, host));
+    let (judge_now, judge_then) = (Judge::new(now, &snapshot.nodes), Judge::new(then, &snapshot.nodes));
     let mut simulation = Simulation { written: named(then, now), removed: gone(now, then), ..Simulation::default() };
     let about = |judge: &Judge<'_>| -> Vec<Vec<Policy>> {
         groups.iter().map(|group| judge.about(group).into_iter().cloned().collect()).collect()
@@ -100,20 +110,7 @@ pub fn simulate(snapshot: &Snapshot, then: &[Policy]) -> Simulation {
             add(&mut simulation.changes, change(&pair, now, because_now, because_then, text(&classes, all.len())));
         }
     }
-    // Its own node is the same to each Pod, whichever it is.
-    dedup(&mut simulation.changes);
     simulation
-}
-
-/// Without what is there already, in the order in which it came.
-pub(crate) fn dedup<T: Clone + PartialEq>(all: &mut Vec<T>) {
-    let mut kept: Vec<T> = Vec::with_capacity(all.len());
-    for one in all.drain(..) {
-        if !kept.contains(&one) {
-            kept.push(one);
-        }
-    }
-    *all = kept;
 }
 
 /// The same in both families is told once.
@@ -136,9 +133,10 @@ fn add(changes: &mut Vec<Change>, new: Change) {
 }
 
 fn change(pair: &Pair<'_>, now: bool, because_now: String, because_then: String, ports: String) -> Change {
+    let (from, to) = pair.names();
     Change {
-        from: name(pair, pair.from),
-        to: name(pair, pair.to),
+        from,
+        to,
         families: vec![if pair.is_v4() { "IPv4" } else { "IPv6" }.to_owned()],
         ports,
         now,
@@ -147,16 +145,8 @@ fn change(pair: &Pair<'_>, now: bool, because_now: String, because_then: String,
         because_then,
         from_pods: pair.from.pods.clone(),
         to_pods: pair.to.pods.clone(),
-    }
-}
-
-/// Of a node: whether it is the Pod's own.
-#[must_use]
-pub fn name(pair: &Pair<'_>, group: &Group) -> String {
-    match (group.node.is_some(), pair.own) {
-        (true, true) => "its own node".to_owned(),
-        (true, false) => format!("{} from elsewhere", group.name),
-        (false, _) => group.name.clone(),
+        from_nodes: pair.from.nodes.clone(),
+        to_nodes: pair.to.nodes.clone(),
     }
 }
 

@@ -108,6 +108,12 @@ impl Snapshot {
         if runs_api_server { identity::NODE_OF_API_SERVER } else { identity::REMOTE_NODE }
     }
 
+    /// A node as policies about nodes select it, and as its own Pods see it.
+    #[must_use]
+    pub fn host(&self, node: &NodeFacts) -> IdentityFacts {
+        IdentityFacts::host(&node.labels, self.node_identity(&node.addresses) == identity::NODE_OF_API_SERVER)
+    }
+
     /// An identity by its number.
     #[must_use]
     pub fn identity(&self, number: u32) -> Option<&IdentityFacts> {

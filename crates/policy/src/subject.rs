@@ -56,6 +56,14 @@ impl IdentityFacts {
         let labels = labels.iter().map(|label| (*label, "")).collect();
         Some(Self { number, labels, namespace: None, kind, named_ports: Vec::new() })
     }
+
+    /// A node as policies about nodes select it, and as its own Pods see it: with its Node's labels (`k8s:key` = value).
+    #[must_use]
+    pub fn host(node: &Labels, runs_api_server: bool) -> Self {
+        let api_server = runs_api_server.then_some(("reserved:kube-apiserver", ""));
+        let labels = node.iter().chain([("reserved:host", "")]).chain(api_server).collect();
+        Self { number: identity::HOST, labels, namespace: None, kind: Kind::Host, named_ports: Vec::new() }
+    }
 }
 
 /// A node, for peers that name nodes by their labels.

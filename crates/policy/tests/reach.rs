@@ -1,173 +1,80 @@
-//! What `simulate` and `matrix` tell of groups and ranges holds for each Pod and each port, and nothing is left out.
+//! What `simulate` and `matrix` tell of groups and ranges holds for each Pod, each node and each port, and nothing is left out.
 
 mod generate;
 
-use policy::matrix::{NOTHING, matrix};
+use generate::ends::{Flow, Told, flow, is_allowed, is_own, means, named, snapshot, what};
+use policy::matrix::{Cell, matrix};
 use policy::reach::{Group, Region, regions};
-use policy::reference::{Packet, World, judge};
 use policy::rule::{
     Action, Dialect, Direction, Entity, Origin, Peer, Peers, PerDirection, Policy, Ports, Rule, Subject, Tier,
 };
 use policy::selector::Selector;
-use policy::simulate::{after, simulate};
-use policy::snapshot::{PodFacts, Snapshot};
-use policy::subject::Kind;
+use policy::simulate::{Change, after, enforced, simulate};
+use policy::snapshot::Snapshot;
 use proptest::prelude::*;
-use proptest::sample::select;
 use proptest::test_runner::{Config, TestRunner};
-use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-const ADDRESSES: [&str; 9] = [
-    "10.244.1.3",
-    "10.244.1.9",
-    "10.244.1.20",
-    "10.244.2.7",
-    "10.244.2.8",
-    "10.9.9.9",
-    "10.244.1.10",
-    "10.244.1.200",
-    "10.244.2.70",
-];
-
-fn snapshot(policies: Vec<Policy>) -> Snapshot {
-    let identities = generate::everybody();
-    let pods: Vec<PodFacts> = identities
-        .iter()
-        .filter(|facts| facts.kind == Kind::Pod)
-        .zip(ADDRESSES)
-        .map(|(facts, address)| PodFacts {
-            namespace: facts.namespace.clone().unwrap(),
-            name: format!("pod-{}", facts.number).into(),
-            identity: facts.number,
-            addresses: vec![address.parse().unwrap(), format!("fd00:10:244::{}", facts.number).parse().unwrap()],
-            node: None,
-        })
-        .collect();
-    Snapshot { policies, identities, nodes: generate::nodes(), pods, ..Snapshot::default() }
-}
-
-/// A flow between two Pods, by their places, or from outside to a Pod.
-#[derive(Clone, Debug)]
-struct Flow {
-    from: usize,
-    to: usize,
-    v4: bool,
-    protocol: u8,
-    port: u16,
-}
-
-fn flow() -> impl Strategy<Value = Flow> {
-    let spoken = any::<bool>().prop_flat_map(|v4| {
-        let icmp = if v4 { 1u8 } else { 58 };
-        let ports = prop_oneof![select(generate::PORTS.to_vec()), any::<u16>()];
-        let spoken = prop_oneof![
-            6 => (select(vec![6u8, 17, 132]), ports),
-            1 => (Just(icmp), select(vec![0u16, 8, 128])),
-            1 => (select(vec![47u8, 99]), Just(0u16)),
-        ];
-        (Just(v4), spoken)
-    });
-    (0usize..9, 0usize..9, spoken).prop_map(|(from, to, (v4, (protocol, port)))| Flow { from, to, v4, protocol, port })
-}
-
-fn address(pod: &PodFacts, v4: bool) -> IpAddr {
-    *pod.addresses.iter().find(|address| address.is_ipv4() == v4).unwrap()
-}
-
-fn is_allowed(snapshot: &Snapshot, policies: &[Policy], flow: &Flow) -> bool {
-    let world = World { policies, ..snapshot.world() };
-    let (from, to) = (&snapshot.pods[flow.from], &snapshot.pods[flow.to]);
-    let at = |direction, here: &PodFacts, there: &PodFacts| {
-        let packet = Packet {
-            direction,
-            subject: here.identity,
-            peer: there.identity,
-            address: address(there, flow.v4),
-            protocol: flow.protocol,
-            port: flow.port,
-        };
-        judge(&world, &packet, false).allowed
-    };
-    at(Direction::Egress, from, to) && at(Direction::Ingress, to, from)
-}
-
-/// Whether a text like `tcp/80-90 udp icmp/8 protocol 47` means the flow.
-fn means(text: &str, flow: &Flow) -> bool {
-    if text == "everything" {
-        return true;
+fn told(change: &Change) -> Told<'_> {
+    Told {
+        names: [&change.from, &change.to],
+        pods: [&change.from_pods, &change.to_pods],
+        nodes: [&change.from_nodes, &change.to_nodes],
+        families: &change.families,
     }
-    if text == NOTHING {
-        return false;
+}
+
+/// How often which kinds of ends had which answer.
+#[derive(Default)]
+struct Counted(RefCell<BTreeMap<String, u32>>);
+
+impl Counted {
+    fn count(&self, snapshot: &Snapshot, flow: &Flow, answer: bool) {
+        let own = if is_own(snapshot, flow) { " of the same node" } else { "" };
+        let kind = format!("{:?} to {:?}{own}: {answer}", what(flow.from), what(flow.to));
+        *self.0.borrow_mut().entry(kind).or_default() += 1;
     }
-    let text = text.replace("other protocols", "others").replace("protocol ", "protocol/");
-    let named: BTreeSet<u8> = text.split(' ').filter_map(|one| one.strip_prefix("protocol/")?.parse().ok()).collect();
-    text.split(' ').any(|one| {
-        let (name, ports) = one.split_once('/').map_or((one, None), |(name, ports)| (name, Some(ports)));
-        let number = match name {
-            "tcp" => 6,
-            "udp" => 17,
-            "sctp" => 132,
-            "icmp" => 1,
-            "icmpv6" => 58,
-            "protocol" => return ports.unwrap().parse() == Ok(flow.protocol),
-            // Those that some rule names are told apart, and stand for themselves.
-            "others" => {
-                return ![6, 17, 132, 1, 58].contains(&flow.protocol)
-                    && flow.protocol != 47
-                    && !named.contains(&flow.protocol);
-            }
-            other => panic!("{other} in {text}"),
-        };
-        let in_range = |ports: &str| {
-            let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
-            first.parse::<u16>().unwrap() <= flow.port && flow.port <= last.parse::<u16>().unwrap()
-        };
-        number == flow.protocol && ports.is_none_or(in_range)
-    })
-}
 
-fn names(snapshot: &Snapshot, place: usize) -> String {
-    let pod = &snapshot.pods[place];
-    format!("{}/{}", pod.namespace, pod.name)
-}
-
-fn family(v4: bool) -> String {
-    if v4 { "IPv4" } else { "IPv6" }.to_owned()
+    /// Each of Pod, node and outside with each, of which one at least is judged, and Pods with their own nodes: ten kinds.
+    fn is_whole(&self, least: u32) {
+        let counts = self.0.borrow();
+        assert_eq!(counts.len(), 20, "{counts:#?}");
+        assert!(counts.values().all(|count| *count >= least), "{counts:#?}");
+    }
 }
 
 #[test]
 fn every_change_is_told_and_nothing_else() {
-    let (told, quiet) = (Cell::new(0u32), Cell::new(0u32));
-    let mut runner = TestRunner::new(Config { cases: 700, failure_persistence: None, ..Config::default() });
-    let flows = prop::collection::vec(flow(), 60);
-    let input = (generate::policies(), generate::policies(), flows);
-    let result = runner.run(&input, |(now, written, flows)| {
+    let counted = Counted::default();
+    let mut runner = TestRunner::new(Config { cases: 500, failure_persistence: None, ..Config::default() });
+    let flows = prop::collection::vec(flow(), 100);
+    let input = (generate::policies(), generate::policies(), any::<bool>(), flows);
+    let result = runner.run(&input, |(now, written, as_enforced, flows)| {
         let snapshot = snapshot(now);
         let then = after(&snapshot.policies, &written, &[]);
+        let then = if as_enforced { enforced(then) } else { then };
+        let nets = named(&[&snapshot.policies, &then]);
         let simulation = simulate(&snapshot, &then);
-        for flow in flows.iter().filter(|flow| flow.from != flow.to) {
-            // Of protocols without a rule it stands for, 47 is one only where a rule names it.
+        for flow in &flows {
             let [before, after] = [&snapshot.policies, &then].map(|policies| is_allowed(&snapshot, policies, flow));
+            let (Some(before), Some(after)) = (before, after) else { continue };
             let found: Vec<_> = simulation
                 .changes
                 .iter()
                 .filter(|change| {
-                    change.from_pods.contains(&names(&snapshot, flow.from))
-                        && change.to_pods.contains(&names(&snapshot, flow.to))
-                        && change.families.contains(&family(flow.v4))
+                    told(change).is_about(&snapshot, &nets, flow)
                         && (means(&change.ports, flow) || flow.protocol == 47 && change.ports.contains("other"))
                 })
                 .collect();
+            counted.count(&snapshot, flow, before == after);
             if before == after {
-                quiet.set(quiet.get() + 1);
                 // A rule may name 47 in one place and not in another: then it is told by its number.
                 if flow.protocol != 47 {
                     prop_assert!(found.is_empty(), "{flow:?} does not change\n{found:#?}");
                 }
             } else {
-                told.set(told.get() + 1);
                 prop_assert!(!found.is_empty(), "{flow:?} changes to {after}\n{:#?}", simulation.changes);
                 prop_assert!(found.iter().any(|change| change.now == before && change.then == after), "{flow:?}");
             }
@@ -175,37 +82,36 @@ fn every_change_is_told_and_nothing_else() {
         Ok(())
     });
     result.unwrap_or_else(|failure| panic!("{failure}"));
-    assert!(told.get() > 1_000 && quiet.get() > 1_000, "{} told, {} not", told.get(), quiet.get());
+    counted.is_whole(60);
 }
 
 #[test]
-fn the_matrix_holds_for_every_pod_and_port() {
-    let (yes, no) = (Cell::new(0u32), Cell::new(0u32));
-    let mut runner = TestRunner::new(Config { cases: 300, failure_persistence: None, ..Config::default() });
-    let flows = prop::collection::vec(flow(), 60);
+fn the_matrix_holds_for_every_end_and_port() {
+    let counted = Counted::default();
+    let mut runner = TestRunner::new(Config { cases: 250, failure_persistence: None, ..Config::default() });
+    let flows = prop::collection::vec(flow(), 100);
     let result = runner.run(&(generate::policies(), flows), |(policies, flows)| {
         let snapshot = snapshot(policies);
+        let nets = named(&[&snapshot.policies]);
         let cells = matrix(&snapshot, |_| true);
-        for flow in flows.iter().filter(|flow| flow.from != flow.to && flow.protocol != 47) {
-            let found: Vec<_> = cells
-                .iter()
-                .filter(|cell| {
-                    cell.from_pods.contains(&names(&snapshot, flow.from))
-                        && cell.to_pods.contains(&names(&snapshot, flow.to))
-                        && cell.families.contains(&family(flow.v4))
-                })
-                .collect();
-            prop_assert_eq!(found.len(), 1, "one cell for each pair and family");
-            let allowed = is_allowed(&snapshot, &snapshot.policies, flow);
+        for flow in flows.iter().filter(|flow| flow.protocol != 47) {
+            let Some(allowed) = is_allowed(&snapshot, &snapshot.policies, flow) else { continue };
+            let found: Vec<&Cell> =
+                cells.iter().filter(|cell| Told::cell(cell).is_about(&snapshot, &nets, flow)).collect();
+            counted.count(&snapshot, flow, allowed);
+            if found.is_empty() {
+                // Nodes that no policy is about, with each other or with the world.
+                prop_assert!(allowed, "{flow:?}\n{cells:#?}");
+                continue;
+            }
+            prop_assert_eq!(found.len(), 1, "one cell for each pair and family: {:?}\n{:#?}", flow, found);
             prop_assert_eq!(means(&found[0].allowed, flow), allowed, "{:?}\n{:#?}", flow, found[0]);
             prop_assert_eq!(found[0].denied.iter().any(|one| means(&one.ports, flow)), !allowed);
-            let count = if allowed { &yes } else { &no };
-            count.set(count.get() + 1);
         }
         Ok(())
     });
     result.unwrap_or_else(|failure| panic!("{failure}"));
-    assert!(yes.get() > 1_000 && no.get() > 1_000, "{} yes, {} no", yes.get(), no.get());
+    counted.is_whole(60);
 }
 
 proptest! {
@@ -227,9 +133,8 @@ proptest! {
     }
 }
 
-/// A node that runs the API server is told apart from others, for policies tell them apart.
-#[test]
-fn a_node_of_the_api_server_is_one() {
+/// Allows the API server to speak to whom the subject selects, and nobody else.
+fn for_api_servers(subject: Subject) -> Policy {
     let rule = Rule {
         direction: Direction::Ingress,
         tier: Tier::Normal,
@@ -239,7 +144,7 @@ fn a_node_of_the_api_server_is_one() {
         ports: Ports::Any,
         field: "spec.ingress[0]".into(),
     };
-    let policy = Policy {
+    Policy {
         origin: Origin {
             dialect: Dialect::Cilium,
             kind: "CiliumNetworkPolicy".into(),
@@ -248,18 +153,69 @@ fn a_node_of_the_api_server_is_one() {
             uid: "".into(),
             part: 0,
         },
-        subject: Subject::Endpoints(Selector::default()),
+        subject,
         default_deny: PerDirection { ingress: true, egress: false },
         rules: vec![rule],
         audit: false,
         log: None,
         gaps: Vec::new(),
-    };
-    let snapshot = Snapshot { api_servers: vec!["172.18.0.2".parse().unwrap()], ..snapshot(vec![policy]) };
-    let cells = matrix(&snapshot, Group::is_pod);
-    for (node, allowed) in [("node one from elsewhere", "everything"), ("node two from elsewhere", "nothing")] {
-        let of_node: Vec<&str> =
-            cells.iter().filter(|cell| cell.from == node).map(|cell| cell.allowed.as_str()).collect();
-        assert!(!of_node.is_empty() && of_node.iter().all(|one| *one == allowed), "{node}: {of_node:?}");
     }
+}
+
+/// A node that runs the API server is told apart from others where policies tell them apart, and is what it is to each.
+#[test]
+fn a_node_of_the_api_server_is_one() {
+    let of_pods = snapshot(vec![for_api_servers(Subject::Endpoints(Selector::default()))]);
+    let cells = matrix(&of_pods, Group::is_pod);
+    let from = |name: &str| {
+        let found: Vec<&str> = cells.iter().filter(|cell| cell.from == name).map(|cell| &*cell.allowed).collect();
+        assert!(!found.is_empty(), "{name} in {cells:#?}");
+        found
+    };
+    for (node, allowed) in [
+        ("node one (remote-node, kube-apiserver)", "everything"),
+        ("node two and 1 more (remote-node)", "nothing"),
+        ("kube-apiserver 203.0.113.250", "everything"),
+        ("its own node one (host, kube-apiserver)", "everything"),
+        ("its own node two and 1 more (host)", "everything"),
+        ("world IPv4", "nothing"),
+    ] {
+        assert!(from(node).iter().all(|one| *one == allowed), "{node}: {cells:#?}");
+    }
+    assert!(
+        cells.iter().all(|cell| cell.from_nodes.is_empty() || cell.to_nodes.is_empty()),
+        "no policy is about nodes"
+    );
+    let silent = snapshot(Vec::new());
+    let names: BTreeSet<String> = matrix(&silent, |_| true)
+        .into_iter()
+        .filter(|cell| !cell.from_nodes.is_empty())
+        .map(|cell| cell.from)
+        .collect();
+    let expected = ["its own node one and 2 more (host)", "its own node four (host)"];
+    assert!(expected.iter().all(|name| names.contains(*name)) && names.len() == 4, "by their families only: {names:?}");
+}
+
+/// Nodes with each other: never one with itself, and failsafe ports stay open whatever a policy says.
+#[test]
+fn nodes_are_judged_at_both_ends_but_for_their_failsafe_ports() {
+    let of_nodes = snapshot(vec![for_api_servers(Subject::Nodes(Selector::label("k8s:zone", "b")))]);
+    let cells = matrix(&of_nodes, |group| group.judged);
+    let cell = |from: &str, to: &str| {
+        let found: Vec<&Cell> = cells.iter().filter(|cell| cell.from == from && cell.to == to).collect();
+        assert_eq!(found.len(), 1, "{from} to {to}: {cells:#?}");
+        found[0]
+    };
+    let (one, others) = ("node one (remote-node, kube-apiserver)", "node two and 1 more (remote-node)");
+    assert_eq!(cell(one, others).allowed, "everything");
+    assert_eq!(cell(others, one).allowed, "everything", "nothing is said of egress");
+    let failsafe = "tcp/22 tcp/179 tcp/2379-2380 tcp/6443 tcp/10250 udp/68 udp/546 udp/8472";
+    let among = cell(others, others);
+    assert_eq!((&*among.allowed, &among.from_nodes), (failsafe, &vec!["two".to_owned(), "three".to_owned()]));
+    assert_eq!(among.denied[0].because, "ingress: default deny of CiliumNetworkPolicy shop/api");
+    assert_eq!(cell("world IPv4", "node two and 1 more").allowed, failsafe);
+    assert!(cells.iter().all(|cell| cell.from != one || cell.to != one), "one with itself");
+    assert!(
+        cells.iter().all(|cell| cell.from_pods.is_empty() || cell.to_pods.is_empty() || cell.allowed == "everything")
+    );
 }

@@ -1,7 +1,7 @@
 //! `malla agent --flow-log-… --hubble-metrics… --hubble-export-…`
 
 use clap::Args;
-use flow_metrics::MetricConfig;
+use flow_metrics::{Kind, MetricConfig};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use std::time::Duration;
 #[derive(Args, Clone, Debug)]
 pub struct FlowArgs {
     /// Megabytes of flows that are kept in the state folder, and answer `malla observe --since`; 0: none are
-    #[arg(long, default_value_t = 1024, value_name = "MB")]
+    #[arg(long, default_value_t = flow_log::MOST_MB, value_name = "MB")]
     pub flow_log_size_mb: u64,
     /// Days that they are kept at most
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=3650), value_name = "DAYS")]
+    #[arg(long, default_value_t = flow_log::MOST_DAYS, value_parser = clap::value_parser!(u32).range(1..=3650), value_name = "DAYS")]
     pub flow_log_days: u32,
     /// The port for Prometheus (/metrics) at the node's own address; 0: none
     #[arg(long, default_value_t = 9965, value_name = "PORT")]
@@ -21,21 +21,21 @@ pub struct FlowArgs {
     #[arg(
         long,
         value_delimiter = ' ',
-        default_values = ["flow", "drop", "tcp", "icmp", "port-distribution", "policy", "ended"],
+        default_values = Kind::NAMES.map(|(name, _)| name),
         value_name = "METRIC METRIC…"
     )]
     pub hubble_metrics: Vec<MetricConfig>,
     /// Series of these metrics, over all of them; what has no room is counted in the series `overflow`
-    #[arg(long, default_value_t = 10_000, value_name = "SERIES")]
+    #[arg(long, default_value_t = flow_metrics::BUDGET, value_name = "SERIES")]
     pub hubble_metrics_budget: u32,
     /// Write flows to this file, one JSON object per line; a relative path is below the state folder
     #[arg(long, env = "MALLA_HUBBLE_EXPORT_FILE_PATH", value_name = "FILE")]
     pub hubble_export_file_path: Option<PathBuf>,
     /// Megabytes past which the file is put aside
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..), value_name = "MB")]
+    #[arg(long, default_value_t = flow_export::MAX_SIZE_MB, value_parser = clap::value_parser!(u64).range(1..), value_name = "MB")]
     pub hubble_export_file_max_size_mb: u64,
     /// Files put aside that are kept
-    #[arg(long, default_value_t = 5, value_name = "FILES")]
+    #[arg(long, default_value_t = flow_export::MAX_BACKUPS, value_name = "FILES")]
     pub hubble_export_file_max_backups: usize,
     /// Compress files that are put aside
     #[arg(long)]

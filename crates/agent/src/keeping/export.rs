@@ -3,7 +3,8 @@
 use super::follower::Keeper;
 use super::metrics::Told;
 use anyhow::Context;
-use flow_api::ring::Event;
+use flow_api::flow::LostEventSource;
+use flow_api::ring::{Event, What};
 use flow_export::{Error, Lines, RotatingFile, Settings};
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -40,19 +41,74 @@ impl Exported {
 impl Keeper for Exported {
     fn take(&mut self, events: &[Arc<Event>]) {
         let now = Timestamp::now();
-        let mut first = None;
+        let (mut taken, mut lost, mut first) = (0_u64, 0_u64, None);
         let mut look = |done: Result<(), Error>| {
             if let Err(error) = done {
-                self.told.export.lost.inc_by(error.lines);
+                lost += error.lines;
                 first.get_or_insert(error);
             }
         };
         for event in events {
+            self.told.export.missed.inc_by(missed(event));
             let Some(line) = self.lines.line(event, &self.node) else { continue };
-            self.told.export.lines.inc();
+            taken += 1;
             look(self.file.write_line(&line, now));
         }
         look(self.file.flush());
+        self.told.export.lost.inc_by(lost);
+        // Nothing waits any more: what is not lost is written.
+        self.told.export.lines.inc_by(taken.saturating_sub(lost));
         self.note(first);
+    }
+}
+
+/// Events that came faster than this follower could take them; all other losses were the ring's already.
+fn missed(event: &Event) -> u64 {
+    match &event.what {
+        What::Lost(lost) if lost.source == LostEventSource::HubbleRingBuffer as i32 => lost.num_events_lost,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::args::FlowArgs;
+    use super::*;
+    use clap::Parser;
+    use flow_api::flow::{Flow, LostEvent};
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        flows: FlowArgs,
+    }
+
+    fn event(what: What) -> Arc<Event> {
+        Arc::new(Event { time: Default::default(), what })
+    }
+
+    #[test]
+    fn lines_are_counted_when_they_are_written_and_what_was_missed_as_missed() {
+        let args = Command::parse_from(["agent"]).flows;
+        let told = Arc::new(Told::new(&args, None));
+        let folder = std::env::temp_dir().join(format!("malla-exporting-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let settings = Settings { file_max_size_mb: 1, ..Settings::new(folder.join("flows.json")) };
+        let mut exported = open(&settings, "n".to_owned(), told.clone()).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        let lost = |source: LostEventSource, number| {
+            event(What::Lost(LostEvent { source: source.into(), num_events_lost: number, ..LostEvent::default() }))
+        };
+        let large = Flow { summary: "x".repeat(600_000), ..Flow::default() };
+        let large = event(What::Flow(Box::new(large)));
+        // There is room for one of the two, and no folder for another file.
+        exported.take(&[
+            lost(LostEventSource::HubbleRingBuffer, 5),
+            lost(LostEventSource::PerfEventRingBuffer, 9),
+            large.clone(),
+            large,
+        ]);
+        let counted = &told.export;
+        assert_eq!((counted.lines.get(), counted.lost.get(), counted.missed.get()), (3, 1, 5));
     }
 }

@@ -1,9 +1,9 @@
 //! Reads the ring of the last flows as they come.
 
-use flow_api::flow::{LostEvent, LostEventSource};
-use flow_api::ring::{Event, Ring, What};
+use flow_api::moment::now;
+use flow_api::ring::{Event, Ring};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Who does something with each event.
@@ -12,23 +12,26 @@ pub trait Keeper: Send {
     fn take(&mut self, events: &[Arc<Event>]);
 }
 
-/// Hands everything over until it is stopped, and then what is still there. Who is slower than the ring is told how many events
-/// it has missed, at their place.
+/// Hands everything over, from the first event that there ever was, until it is stopped, and then what was there at that moment: what comes
+/// later would keep it for ever. Who is slower than the ring, or comes late, is told how many events it has missed, at their place.
 pub fn follow(ring: &Ring, keeper: &mut impl Keeper, stop: &CancellationToken) {
-    let mut position = ring.start();
+    let mut position = 0;
+    let mut end = None;
     loop {
-        let is_last = stop.is_cancelled();
+        if end.is_none() && stop.is_cancelled() {
+            end = Some(ring.end());
+        }
+        if end.is_some_and(|end| position >= end) {
+            return;
+        }
         let mut batch = ring.read(position);
         position = batch.next;
         if batch.missed > 0 {
-            batch.events.insert(0, Arc::new(missed(batch.missed)));
+            batch.events.insert(0, Arc::new(Event::missed(batch.missed, now())));
         }
         if !batch.events.is_empty() {
             keeper.take(&batch.events);
             continue;
-        }
-        if is_last {
-            return;
         }
         futures::executor::block_on(async {
             tokio::select! {
@@ -41,13 +44,6 @@ pub fn follow(ring: &Ring, keeper: &mut impl Keeper, stop: &CancellationToken) {
     }
 }
 
-fn missed(number: u64) -> Event {
-    let time = SystemTime::now().into();
-    let source = LostEventSource::HubbleRingBuffer as i32;
-    let lost = LostEvent { source, num_events_lost: number, last: Some(time), ..LostEvent::default() };
-    Event { time, what: What::Lost(lost) }
-}
-
 /// A twentieth of what fills the ring at the rate at which one core makes flows.
 const SWARM: Duration = Duration::from_millis(2);
 
@@ -55,6 +51,7 @@ const SWARM: Duration = Duration::from_millis(2);
 mod tests {
     use super::*;
     use flow_api::flow::Flow;
+    use flow_api::ring::What;
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     struct Slow(Sender<u64>, Receiver<()>);
@@ -91,5 +88,37 @@ mod tests {
             sum += taken.iter().sum::<u64>();
             assert_eq!(sum, 1001);
         });
+    }
+
+    #[test]
+    fn who_comes_late_learns_what_it_missed() {
+        let (ring, stop, (told, taken)) = (Ring::new(3), CancellationToken::new(), channel());
+        (0..8).for_each(|_| ring.write(Event { time: Default::default(), what: What::Flow(Box::default()) }));
+        stop.cancel();
+        // The other end has gone: it does not wait.
+        let (_, gone) = channel();
+        follow(&ring, &mut Slow(told, gone), &stop);
+        assert_eq!(taken.iter().collect::<Vec<_>>(), [8]);
+    }
+
+    /// For each event that it takes, another one comes.
+    struct Echo<'a>(&'a Ring, &'a CancellationToken, u64);
+
+    impl Keeper for Echo<'_> {
+        fn take(&mut self, events: &[Arc<Event>]) {
+            self.2 += events.len() as u64;
+            assert!(self.2 < 100_000, "it goes on for ever");
+            events.iter().for_each(|event| self.0.write(Event::clone(event)));
+            self.1.cancel();
+        }
+    }
+
+    #[test]
+    fn what_comes_after_the_end_keeps_it_from_ending_no_more() {
+        let (ring, stop) = (Ring::new(300), CancellationToken::new());
+        (0..7).for_each(|_| ring.write(Event { time: Default::default(), what: What::Flow(Box::default()) }));
+        let mut echo = Echo(&ring, &stop, 0);
+        follow(&ring, &mut echo, &stop);
+        assert_eq!((echo.2, ring.end()), (14, 21), "seven, and those that were there when it was stopped");
     }
 }

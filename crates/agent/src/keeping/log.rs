@@ -1,60 +1,69 @@
 //! The log on disk, and how the API asks it.
 
+use crate::error::chain;
 use flow_api::flow::{Flow, LostEvent};
+use flow_api::moment::nanoseconds;
 use flow_api::ring::{Event, What};
 use flow_api::server::{Archive, Question, Told};
 use flow_log::{Order, Query, Reader, Settings, Status, Summary, Watcher, Writer};
-use prost_types::Timestamp;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-/// A log that is written here.
+/// The log. It is opened by whoever writes to it, on a thread of his: a disk may take its time, and a node's network does not wait for it.
 #[derive(Debug)]
 pub struct Log {
-    writer: Writer,
-    archive: Arc<OnDisk>,
+    settings: Settings,
+    /// For those who ask; `Err`: why nothing is kept.
+    opened: OnceLock<Result<OnDisk, String>>,
 }
 
-/// For those who ask.
 #[derive(Debug)]
-pub struct OnDisk {
+struct OnDisk {
     reader: Reader,
     watcher: Watcher,
 }
 
 impl Log {
-    /// Opens it, or makes it.
-    ///
-    /// # Errors
-    /// Another agent has it; the folder is not a log's; the file system.
-    pub fn open(settings: Settings) -> Result<Self, flow_log::Error> {
-        let (writer, recovery) = Writer::open(settings)?;
-        tracing::info!("{} flows are on disk", recovery.rows);
-        if recovery.damaged > 0 || recovery.cut > 0 {
-            tracing::warn!("of the flows on disk {} parts and {} bytes are spoilt", recovery.damaged, recovery.cut);
+    /// Not opened yet.
+    #[must_use]
+    pub(super) fn new(settings: Settings) -> Self {
+        Self { settings, opened: OnceLock::new() }
+    }
+
+    /// Opens it, or makes it. `None`: another agent has it, the folder is not a log's, or the file system says no; that is told to those
+    /// who ask.
+    pub(super) fn open(&self) -> Option<Writer> {
+        match Writer::open(self.settings.clone()) {
+            Ok((writer, recovery)) => {
+                tracing::info!("{} flows are on disk", recovery.rows);
+                if recovery.damaged > 0 || recovery.cut > 0 {
+                    let (parts, bytes) = (recovery.damaged, recovery.cut);
+                    tracing::warn!("of the flows on disk {parts} parts and {bytes} bytes are spoilt");
+                }
+                let _ = self.opened.set(Ok(OnDisk { reader: writer.reader(), watcher: writer.watcher() }));
+                Some(writer)
+            }
+            Err(error) => {
+                let why = format!("flows are not kept: {}", chain(&error));
+                tracing::error!("{why}");
+                let _ = self.opened.set(Err(why));
+                None
+            }
         }
-        let archive = OnDisk { reader: writer.reader(), watcher: writer.watcher() };
-        Ok(Self { writer, archive: Arc::new(archive) })
     }
 
-    pub fn archive(&self) -> Arc<OnDisk> {
-        self.archive.clone()
-    }
-
-    pub fn into_writer(self) -> Writer {
-        self.writer
+    /// `None`: it is not open.
+    pub(super) fn status(&self) -> Option<(Status, Summary)> {
+        let opened = self.opened.get()?.as_ref().ok()?;
+        Some((opened.watcher.status(), opened.reader.summary()))
     }
 }
 
-impl OnDisk {
-    pub fn status(&self) -> (Status, Summary) {
-        (self.watcher.status(), self.reader.summary())
-    }
-}
-
-impl Archive for OnDisk {
+impl Archive for Log {
     fn ask(&self, question: &Question) -> Result<Told, String> {
+        let opened = self.opened.get().ok_or("the log of flows is still being opened: ask again")?;
+        let OnDisk { reader, watcher } = opened.as_ref().map_err(String::clone)?;
         // What has just left the ring may still wait for the disk. Where that takes nothing, there is what was before.
-        let unsynced = self.watcher.sync().err().map(|error| Err(error.to_string()));
+        let unsynced = watcher.sync().err().map(|error| Err(error.to_string()));
         let query = Query {
             since: question.since.as_ref().map(nanoseconds),
             until: question.until.as_ref().map(nanoseconds),
@@ -62,7 +71,9 @@ impl Archive for OnDisk {
             ..Query::default()
         };
         let query = query.filtered(&question.whitelist, &question.blacklist).map_err(|error| error.to_string())?;
-        let told = self.reader.query(query).map(|event| event.map_err(|damage| damage.to_string()));
+        let gone = question.gone.clone();
+        let told = reader.query(query).until(move || gone.is_cancelled());
+        let told = told.map(|event| event.map_err(|damage| damage.to_string()));
         Ok(Box::new(unsynced.into_iter().chain(told)))
     }
 }
@@ -93,15 +104,10 @@ fn is_flow(event: &Event) -> bool {
     flow(event).is_some()
 }
 
-/// Since 1970; what the log can't tell apart is at its ends.
-fn nanoseconds(time: &Timestamp) -> i64 {
-    let whole = i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos);
-    i64::try_from(whole).unwrap_or(if whole < 0 { i64::MIN + 1 } else { i64::MAX })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use prost_types::Timestamp;
     use std::path::PathBuf;
 
     /// A folder of this test alone, removed at its end.
@@ -121,22 +127,27 @@ mod tests {
     fn flows_and_losses_are_told_in_their_order_and_time() {
         let folder = Folder(std::env::temp_dir().join(format!("malla-keeping-{}", std::process::id())));
         let settings = Settings { most_age: std::time::Duration::from_secs(1 << 40), ..Settings::new(&folder.0) };
-        let mut log = Log::open(settings).unwrap();
+        let log = Log::new(settings);
+        assert!(log.ask(&Question::default()).is_err_and(|why| why.contains("still being opened")));
+        let mut writer = log.open().unwrap();
         let flow = |seconds: i64| What::Flow(Box::new(Flow { time: Some(time(seconds)), ..Flow::default() }));
         let lost = |number| What::Lost(LostEvent { num_events_lost: number, ..LostEvent::default() });
         let whats = [flow(1), flow(2), lost(7), flow(4), lost(8)];
         let events: Vec<_> =
             (1..).zip(whats).map(|(seconds, what)| Arc::new(Event { time: time(seconds), what })).collect();
-        assert_eq!(append(&mut log.writer, &events), 0);
+        assert_eq!(append(&mut writer, &events), 0);
         let told = |since: i64, until: i64, newest_first| {
             let question =
                 Question { since: Some(time(since)), until: Some(time(until)), newest_first, ..Question::default() };
-            let told = log.archive().ask(&question).unwrap();
+            let told = log.ask(&question).unwrap();
             told.map(|event| event.unwrap().time.seconds).collect::<Vec<_>>()
         };
         assert_eq!(told(0, 9, false), [1, 2, 3, 4, 5]);
         assert_eq!(told(2, 4, true), [4, 3, 2]);
         assert_eq!(told(6, 9, false), [0_i64; 0]);
-        assert_eq!(log.archive().status().1.oldest, Some(1_000_000_000));
+        assert_eq!(log.status().unwrap().1.oldest, Some(1_000_000_000));
+        let second = Log::new(log.settings.clone());
+        assert!(second.open().is_none());
+        assert!(second.ask(&Question::default()).is_err_and(|why| why.contains("flows are not kept: ")));
     }
 }

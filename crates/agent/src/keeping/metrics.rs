@@ -2,17 +2,18 @@
 
 use super::args::FlowArgs;
 use super::follower::Keeper;
-use super::log::{OnDisk, append};
+use super::log::{Log, append};
+use crate::error::Error;
 use crate::services::Names;
-use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use crate::trouble::Trouble;
+use crate::{own_thread, small_http};
 use flow_api::flow::{LostEvent, LostEventSource};
 use flow_api::ring::{Event, What};
 use flow_log::Writer;
 use flow_metrics::{Metrics, Settings};
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Bytes;
 use model::ObjectName;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
@@ -29,7 +30,7 @@ use tokio::net::TcpListener;
 pub struct Told {
     pub flows: Metrics,
     pub export: Export,
-    log: Option<Arc<OnDisk>>,
+    log: Option<Arc<Log>>,
 }
 
 /// How the exporter does.
@@ -37,6 +38,7 @@ pub struct Told {
 pub struct Export {
     pub lines: Counter,
     pub lost: Counter,
+    pub missed: Counter,
 }
 
 /// Counts flows and hands them to the log.
@@ -50,7 +52,7 @@ pub struct Counted {
 }
 
 impl Told {
-    pub(super) fn new(args: &FlowArgs, log: Option<Arc<OnDisk>>) -> Self {
+    pub(super) fn new(args: &FlowArgs, log: Option<Arc<Log>>) -> Self {
         let settings = Settings { metrics: args.hubble_metrics.clone(), budget: args.hubble_metrics_budget };
         Self { flows: Metrics::new(&settings), export: Export::default(), log }
     }
@@ -64,8 +66,9 @@ impl Told {
             self.export.lines.clone(),
         );
         own.register("malla_flow_export_lost", "Lines that the file system did not take", self.export.lost.clone());
-        if let Some(log) = &self.log {
-            let (status, summary) = log.status();
+        let help = "Events that came too fast to be written";
+        own.register("malla_flow_export_missed", help, self.export.missed.clone());
+        if let Some((status, summary)) = self.log.as_ref().and_then(|log| log.status()) {
             let mut gauge =
                 |name: &str, help: &str, value: u64| own.register(name, help, ConstGauge::new(value as i64));
             gauge("malla_flow_log_bytes", "Bytes of the log of flows on disk", summary.bytes);
@@ -105,9 +108,8 @@ impl Counted {
         self.looked = Instant::now();
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner).clone();
         let now: HashSet<ObjectName> = names.pods.values().cloned().collect();
-        for gone in self.pods.difference(&now) {
-            self.told.flows.forget_pod(&gone.namespace, &gone.name);
-        }
+        let gone = self.pods.difference(&now);
+        self.told.flows.forget_pods(gone.map(|pod| (&*pod.namespace, &*pod.name)));
         self.pods = now;
     }
 }
@@ -130,25 +132,103 @@ impl Keeper for Counted {
     }
 }
 
-/// Answers at `/metrics` as long as the agent lives.
-pub async fn serve(address: SocketAddr, told: Arc<Told>) {
-    let router = Router::new().route("/metrics", get(answer)).with_state(told);
-    let served = match TcpListener::bind(address).await {
-        Ok(listener) => axum::serve(listener, router).await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = served {
-        tracing::error!("no metrics at {address}: {error}");
+/// Answers at `/metrics` as long as the agent lives, on a thread of its own: what many series cost is not the agent's loop's to pay. What
+/// keeps it from that is told and tried again.
+///
+/// # Errors
+/// The kernel gives no thread.
+pub fn start(address: SocketAddr, told: Arc<Told>, trouble: Trouble) -> Result<(), Error> {
+    own_thread::start("metrics", || Ok(serve(address, told, trouble)))
+}
+
+async fn serve(address: SocketAddr, told: Arc<Told>, trouble: Trouble) {
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => {
+                trouble.tell(None);
+                let told = told.clone();
+                small_http::accept(listener, move |request| answer(request.uri().path(), &told)).await;
+            }
+            Err(error) => trouble.tell(Some(format!("no metrics at {address}: {error}"))),
+        }
+        tokio::time::sleep(RETRY).await;
     }
 }
 
-async fn answer(State(told): State<Arc<Told>>) -> Response {
-    match told.expose() {
-        Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-    }
+fn answer(path: &str, told: &Told) -> Response<Full<Bytes>> {
+    let is_known = path == "/metrics";
+    let (status, text) = match is_known.then(|| told.expose()) {
+        Some(Ok(text)) => (StatusCode::OK, text),
+        Some(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        None => (StatusCode::NOT_FOUND, String::new()),
+    };
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(OPEN_METRICS));
+    response
 }
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// How often is looked which Pods have gone.
 const LOOK: Duration = Duration::from_secs(30);
+/// Between two attempts to listen.
+const RETRY: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use std::net::Ipv4Addr;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        flows: FlowArgs,
+    }
+
+    async fn ask(address: SocketAddr, path: &str) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: n\r\n\r\n").as_bytes()).await?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await?;
+        Ok(text)
+    }
+
+    async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+        for _ in 0..1000 {
+            if holds().await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("not in time: {what}");
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_is_told_and_tried_again_and_so_many_are_answered_at_once() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let (address, trouble) = (taken.local_addr().unwrap(), Trouble::default());
+        let told = Arc::new(Told::new(&Command::parse_from(["agent"]).flows, None));
+        start(address, told, trouble.clone()).unwrap();
+        until("the trouble", async || trouble.now().len() == 1).await;
+        assert!(trouble.now()[0].contains(&address.to_string()), "{:?}", trouble.now());
+        drop(taken);
+        until("an answer", async || ask(address, "/metrics").await.is_ok_and(|text| !text.is_empty())).await;
+        assert_eq!(trouble.now(), [""; 0]);
+        let text = ask(address, "/metrics").await.unwrap();
+        assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && text.ends_with("# EOF\n"), "{text}");
+        assert!(text.contains(&format!("content-type: {OPEN_METRICS}\r\n")), "{text}");
+        assert!(ask(address, "/").await.unwrap().starts_with("HTTP/1.1 404 Not Found\r\n"));
+        // All places are taken by those who say nothing: the next one waits, and is answered when they have gone.
+        let mut silent = Vec::new();
+        for _ in 0..small_http::CONNECTIONS {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        let at_once = tokio::time::timeout(Duration::from_secs(1), ask(address, "/metrics")).await;
+        assert!(at_once.is_err(), "the places are counted");
+        drop(silent);
+        until("an answer again", async || ask(address, "/metrics").await.is_ok_and(|text| !text.is_empty())).await;
+    }
+}

@@ -1,6 +1,5 @@
 //! Who there is, in policy's own words.
 
-use datapath_layouts::identity;
 use model::{Labels, Node};
 use policy::selector::NAMESPACE;
 use policy::subject::{IdentityFacts, Kind, NamedPort, NodeFacts};
@@ -49,14 +48,8 @@ pub fn node_facts(node: &Node) -> NodeFacts {
 
 /// The own node, as policies about nodes select it and as it is a peer.
 #[must_use]
-pub fn host_facts(node: &Node, runs_api_server: bool) -> Option<IdentityFacts> {
-    let mut facts = IdentityFacts::reserved(identity::HOST)?;
-    let api_server = IdentityFacts::reserved(identity::KUBE_APISERVER).filter(|_| runs_api_server);
-    let reserved = facts.labels.iter().chain(api_server.iter().flat_map(|facts| facts.labels.iter()));
-    let reserved: policy::selector::Labels = reserved.collect();
-    let own: policy::selector::Labels = labels_of(node).collect();
-    facts.labels = reserved.iter().chain(own.iter()).collect();
-    Some(facts)
+pub fn host_facts(node: &Node, runs_api_server: bool) -> IdentityFacts {
+    IdentityFacts::host(&labels_of(node).collect(), runs_api_server)
 }
 
 fn labels_of(node: &Node) -> impl Iterator<Item = (String, &str)> {

@@ -253,9 +253,7 @@ impl Policies {
 
     /// The own node.
     pub fn set_host(&mut self, node: &Node, runs_api_server: bool) {
-        if let Some(facts) = host_facts(node, runs_api_server) {
-            self.planner.set_identity(facts);
-        }
+        self.planner.set_identity(host_facts(node, runs_api_server));
     }
 
     /// Whether a policy is about the own node. Before that it is not judged.

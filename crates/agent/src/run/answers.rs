@@ -97,6 +97,7 @@ impl State {
         out.extend(self.policies.problems());
         out.extend(self.parts.health_trouble.now());
         out.extend(self.parts.flows_trouble.now());
+        out.extend(self.parts.metrics_trouble.now());
         if self.identities.is_synced() && self.nodes.is_synced() {
             out.extend(self.identities.peers.problems());
         }

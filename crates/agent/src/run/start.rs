@@ -7,7 +7,7 @@ use crate::collector::Collector;
 use crate::error::Error;
 use crate::events::{self, Followers, Hub};
 use crate::facts::{self, Facts};
-use crate::health_checks::{self, Trouble};
+use crate::health_checks;
 use crate::identities::LocalIdentities;
 use crate::keeping::{self, Keeping};
 use crate::kernel_datapath::{
@@ -18,6 +18,7 @@ use crate::pods::{Adapter, Pods, local_pod};
 use crate::services::Names;
 use crate::sockets::{KernelSockets, PodSockets};
 use crate::status;
+use crate::trouble::Trouble;
 use crate::{
     announcing, fast_path, neighbours, node_conditions, server, service_conditions, service_events, serving_flows,
     settings_file,
@@ -83,18 +84,19 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     };
     let network = pod_network(args, &own, &datapath, adapter)?;
     let pods_adopted = recover_pods(&network, &pods, &sockets)?;
+    serve_cni(args, &network)?;
 
     let node = own.name.clone();
-    let kept = keeping::open(&args.flows, &args.state_dir);
+    let (flows_trouble, metrics_trouble) = (Trouble::default(), Trouble::default());
+    let log = keeping::log(&args.flows, &args.state_dir);
     let recent = flow_server::Node::new(serving_flows::about(&own, args), flow_api::ring::DEFAULT_CAPACITY);
-    let recent = Arc::new(recent.reaching_back(kept.archive()));
+    let recent = Arc::new(recent.reaching_back(log.clone().map(|log| log as Arc<dyn flow_server::Archive>)));
     let hub = Arc::new(Hub::new(node.clone()).keeping(recent.clone()));
     let names = Arc::<RwLock<Arc<Names>>>::default();
-    let keeping = kept.start(&args.flows, &args.state_dir, &own, recent.ring(), &names)?;
+    let (ring_of_flows, folder) = (recent.ring(), &args.state_dir);
+    let keeping = keeping::start(log, &args.flows, folder, &own, ring_of_flows, &names, &metrics_trouble)?;
     read_events(ring, &hub, &names, node)?;
     let neighbours_changed = watch_neighbours(facts.network.index)?;
-    serve_cni(args, &network)?;
-    let flows_trouble = Trouble::default();
     serving_flows::start(args, &own, &recent, &flows_trouble)?;
     let followers = Followers::new(followed(&datapath))?;
     let questions = serve_agent(server::bind(&args.state_dir.join("agent.sock"))?, &hub, followers);
@@ -130,6 +132,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
         health,
         health_trouble,
         flows_trouble,
+        metrics_trouble,
         hubble_port: args.hubble_tls.as_ref().map(|_| args.hubble_port),
         watches,
     })?;

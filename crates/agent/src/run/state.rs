@@ -5,7 +5,6 @@ use crate::collector::{Handle, Totals};
 use crate::error::{Error, chain};
 use crate::events::Hub;
 use crate::facts::{self, Facts};
-use crate::health_checks::Trouble;
 use crate::identities::{Identities, LocalIdentities, Peers};
 use crate::loaded::Loaded;
 use crate::neighbours::Neighbours;
@@ -20,6 +19,7 @@ use crate::sockets::PodSockets;
 use crate::status::{Adoption, Datapath};
 use crate::table::Table;
 use crate::topology::{self, Desired};
+use crate::trouble::Trouble;
 use crate::watched::{Told, Watched};
 use crate::workload::Workload;
 use datapath_layouts::endpoint::FLAG_HOST;
@@ -103,6 +103,8 @@ pub struct Parts {
     pub health_trouble: Trouble,
     /// What keeps flows from the network.
     pub flows_trouble: Trouble,
+    /// What keeps metrics from Prometheus.
+    pub metrics_trouble: Trouble,
     /// Where nodes serve their flows to each other.
     pub hubble_port: Option<u16>,
     /// How the watches do.

@@ -4,6 +4,7 @@ use super::{Field, Test};
 use crate::Invalid;
 use crate::flow::layer7::Record;
 use crate::flow::{Dns, Flow, FlowFilter, Http};
+use crate::numbers::event::ACCESS_LOG;
 use regex::{Regex, RegexBuilder};
 
 /// `404`, or the beginning of one: `4+`, `40+`.
@@ -134,6 +135,3 @@ fn dns_of(flow: &Flow) -> Option<&Dns> {
         _ => None,
     }
 }
-
-/// Cilium's number of events that a proxy wrote.
-const ACCESS_LOG: i32 = 129;

@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
 /// Connections at once; the next ones wait in the kernel's queue.
-pub const AT_ONCE: usize = 256;
+const AT_ONCE: usize = 256;
 
 /// When the process has no more descriptors, another look at once would find the same.
 const BREATH: Duration = Duration::from_millis(100);
@@ -23,9 +23,13 @@ pub struct Admitted {
     _place: OwnedSemaphorePermit,
 }
 
+/// For all connections at once.
+pub fn places() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(AT_ONCE))
+}
+
 /// The connections of this listener, as there is room.
-pub fn admit(listener: TcpListener) -> impl Stream<Item = io::Result<Admitted>> {
-    let places = Arc::new(Semaphore::new(AT_ONCE));
+pub fn admit(listener: TcpListener, places: Arc<Semaphore>) -> impl Stream<Item = io::Result<Admitted>> {
     futures::stream::unfold((listener, places), |(listener, places)| async move {
         let place = places.clone().acquire_owned().await.ok()?;
         loop {
@@ -66,5 +70,34 @@ impl AsyncWrite for Admitted {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::{FutureExt, StreamExt};
+
+    #[tokio::test]
+    async fn the_places_outlive_their_listener() {
+        let places = Arc::new(Semaphore::new(1));
+        let next = async || {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut admitted = Box::pin(admit(listener, places.clone()));
+            let client = TcpStream::connect(address).await.unwrap();
+            (client, async move { admitted.next().await.unwrap().unwrap() })
+        };
+        let (_one, first) = next().await;
+        let first = first.await;
+        // Another listener, with other certificates: whoever came by the one before still has a place.
+        let (_two, second) = next().await;
+        let mut second = Box::pin(second);
+        for _ in 0..9 {
+            tokio::task::yield_now().await;
+            assert!(second.as_mut().now_or_never().is_none());
+        }
+        drop(first);
+        second.await;
     }
 }

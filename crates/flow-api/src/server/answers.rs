@@ -1,10 +1,11 @@
 //! One answer after the other, as fast as the client takes them: nothing is prepared that it did not ask for yet.
 
-use super::archive::{Busy, Older, Question, Shelf};
-use super::now;
-use crate::flow::{LostEvent, LostEventSource};
+use super::archive::{Busy, Held, Question, Shelf};
+use super::reading::Older;
+use crate::moment::{nanoseconds, now};
 use crate::query::{Past, Query, counts};
 use crate::ring::{BATCH, Event, Ring, What};
+use prost_types::Timestamp;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,8 +57,8 @@ impl Answers {
             (answers.waiting, next) = look_back(&held, end, &answers.query, &answers.admit).await;
             if let Some((shelf, question)) = log {
                 let told = answers.waiting.iter().filter(|event| counts(event)).count() as u64;
-                let events: Vec<_> = held.into_iter().map(|(_, event)| event).collect();
-                answers.older = shelf.older(&answers.query, question, &events, told, &answers.admit)?;
+                let held = Held { events: held.into_iter().map(|(_, event)| event).collect(), end };
+                answers.older = shelf.older(&answers.query, question, &answers.ring, held, told, &answers.admit)?;
             }
         }
         let is_bounded = answers.query.number() > 0 && !answers.query.follows();
@@ -70,7 +71,7 @@ impl Answers {
     pub async fn next(&mut self) -> Option<Told> {
         loop {
             if let Some(older) = &mut self.older {
-                match older.0.recv().await {
+                match older.answers.recv().await {
                     Some(Ok(event)) => return self.count(Arc::new(event)),
                     Some(Err(trouble)) => return Some(Told::Trouble(trouble)),
                     None => self.older = None,
@@ -87,7 +88,7 @@ impl Answers {
             let batch = self.ring.read(position);
             self.position = Some(batch.next);
             if batch.missed > 0 {
-                self.waiting.push_back(missed(batch.missed));
+                self.waiting.push_back(Arc::new(Event::missed(batch.missed, now())));
             }
             let fits = |event: &&Arc<Event>| is_told(event, &self.query, &self.admit);
             self.waiting.extend(batch.events.iter().filter(fits).cloned());
@@ -109,13 +110,12 @@ impl Answers {
             self.ring.wait(position).await;
             return true;
         };
-        let now = now();
-        let left = i128::from(seconds - now.seconds) * 1_000_000_000 + i128::from(nanos - now.nanos);
+        let left = nanoseconds(&Timestamp { seconds, nanos }).saturating_sub(nanoseconds(&now()));
         if left <= 0 {
             // What is there already may still be of before.
             return self.ring.end() > position;
         }
-        let left = Duration::from_nanos(u64::try_from(left).unwrap_or(u64::MAX));
+        let left = Duration::from_nanos(left.unsigned_abs());
         match tokio::time::timeout(left.min(LONGEST_WAIT), self.ring.wait(position)).await {
             Ok(()) => true,
             Err(_) => self.ring.end() > position,
@@ -130,7 +130,7 @@ async fn hold(ring: &Ring, end: u64) -> Vec<(u64, Arc<Event>)> {
         let batch = ring.read(position);
         let first = batch.next - batch.events.len() as u64;
         if batch.missed > 0 {
-            held.push((first, missed(batch.missed)));
+            held.push((first, Arc::new(Event::missed(batch.missed, now()))));
         }
         held.extend((first..end).zip(batch.events));
         position = batch.next;
@@ -155,13 +155,6 @@ async fn look_back(held: &[(u64, Arc<Event>)], end: u64, query: &Query, admit: &
 
 pub(super) fn is_told(event: &Event, query: &Query, admit: &Admit) -> bool {
     query.is_in_time(event) && (matches!(event.what, What::Lost(_)) || admit(event))
-}
-
-/// The ring was faster than the client.
-fn missed(number: u64) -> Arc<Event> {
-    let source = LostEventSource::HubbleRingBuffer as i32;
-    let lost = LostEvent { source, num_events_lost: number, ..LostEvent::default() };
-    Arc::new(Event { time: now(), what: What::Lost(lost) })
 }
 
 /// A timer of a thousand years is none.

@@ -1,17 +1,22 @@
 //! What is older than the ring: told to those who name a time.
 
+use super::answers::{Admit, is_told};
+use super::border::{Border, Reach};
+use super::reading::{Older, desk};
 use crate::flow::FlowFilter;
-use crate::query::{Query, counts};
-use crate::ring::{Event, What};
+use crate::moment::{Moment, moment};
+use crate::query::Query;
+use crate::ring::{Event, Ring};
 use prost_types::Timestamp;
-use std::collections::{HashSet, VecDeque};
 use std::fmt::Debug;
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
-/// A log that goes back further than the ring, and has also what the ring has.
+/// A log of what was in the ring, in the ring's order. It goes back further.
 pub trait Archive: Debug + Send + Sync {
-    /// Asks. Called on a thread that may wait for a disk.
+    /// Asks for what the log has now: what is written to it later is not told. By then it has everything that has left the ring. A loss
+    /// has the time at which the ring told it. Called on a thread that may wait for a disk.
     ///
     /// # Errors
     /// Why nothing can be told, in words for the operator.
@@ -34,6 +39,8 @@ pub struct Question {
     pub whitelist: Vec<FlowFilter>,
     /// Nothing that fits one of them.
     pub blacklist: Vec<FlowFilter>,
+    /// When it is over, whoever asked has gone, and nothing more need be read.
+    pub gone: CancellationToken,
 }
 
 /// An archive, and how many ask it now.
@@ -43,17 +50,14 @@ pub(super) struct Shelf {
     readers: Arc<Semaphore>,
 }
 
-/// Where the ring begins.
-#[derive(Debug, Default)]
-struct Border {
-    oldest: Option<(i64, i32)>,
-    /// Flows that the ring tells.
-    told: HashSet<String>,
-}
-
-/// The part of an answer that is older than the ring.
+/// What was in the ring when a request came.
 #[derive(Debug)]
-pub(super) struct Older(pub mpsc::Receiver<Result<Event, String>>);
+pub(super) struct Held {
+    /// In order.
+    pub events: Vec<Arc<Event>>,
+    /// The ring's position after them.
+    pub end: u64,
+}
 
 /// More ask at once than may.
 #[derive(Debug)]
@@ -64,106 +68,76 @@ impl Shelf {
         Self { archive, readers: Arc::new(Semaphore::new(MOST_READERS)) }
     }
 
-    /// Begins to read what is older than `ring`, of which `told` counted events are told. `None`: nothing is wanted of it.
+    /// Begins to read what the ring has no more, while of what was `held` of it `told` counted events are told. `None`: nothing is
+    /// wanted of the log.
     pub fn older(
         &self,
         query: &Query,
         mut question: Question,
-        ring: &[Arc<Event>],
+        ring: &Arc<Ring>,
+        held: Held,
         told: u64,
-        admit: &super::answers::Admit,
+        admit: &Admit,
     ) -> Result<Option<Older>, Busy> {
-        let border = Border::of(ring);
-        let number = query.number();
-        let is_wanted = match (query.since(), query.until()) {
-            (Some(since), _) => border.oldest.is_none_or(|oldest| oldest > since),
-            (None, Some(_)) => number == 0 || told < number,
-            (None, None) => false,
-        };
-        if !is_wanted {
+        let first = held.events.first().map(|event| moment(&event.time));
+        let reach = Reach { forgotten: ring.forgotten(), first };
+        if !is_wanted(query, reach, told) {
             return Ok(None);
         }
-        let permit = self.readers.clone().try_acquire_owned().map_err(|_| Busy)?;
+        let (desk, older) = desk(&self.readers).map_err(|_| Busy)?;
+        let number = query.number();
         question.newest_first = query.takes_last() && number > 0;
-        // Events of several CPUs lie a little out of order.
-        let border_end = border.oldest.map(|(seconds, nanos)| (seconds.saturating_add(1), nanos));
         question.since = query.since().map(time);
-        question.until = [query.until(), border_end].into_iter().flatten().min().map(time);
+        question.until = query.until().map(time);
+        question.gone = desk.gone.clone();
         let most = match (question.newest_first, query.follows()) {
             (true, _) => Some(number - told),
             (false, false) if number > 0 => Some(number),
             _ => None,
         };
-        let (sender, receiver) = mpsc::channel(WAITING);
-        let (archive, query, admit) = (self.archive.clone(), query.clone(), admit.clone());
-        let fits = move |event: &Event| border.is_before(event) && super::answers::is_told(event, &query, &admit);
+        let (archive, ring) = (self.archive.clone(), ring.clone());
+        let (query, admit) = (query.clone(), admit.clone());
         let _reading = tokio::task::spawn_blocking(move || {
-            // Whoever asked may have gone; then nothing more is read.
-            let _ = read(&*archive, &question, fits, most, &sender, &permit);
+            let told = match archive.ask(&question) {
+                Ok(told) => told,
+                Err(trouble) => return desk.refuse(trouble),
+            };
+            let is_told = |event: &Event| is_told(event, &query, &admit);
+            let mut border = Border::new(reach);
+            // What came while the log was asked may be in it already, and is still to be told out of the ring.
+            let came = after(&ring, held.end);
+            held.events.iter().chain(&came).filter(|event| is_told(event)).for_each(|event| border.add(event));
+            let fits = |event: &Event| is_told(event) && !border.has(event);
+            desk.read(told, question.newest_first, fits, most);
         });
-        Ok(Some(Older(receiver)))
+        Ok(Some(older))
     }
 }
 
-/// Sends at most so many that count, in the order of time.
-fn read(
-    archive: &dyn Archive,
-    question: &Question,
-    fits: impl Fn(&Event) -> bool,
-    most: Option<u64>,
-    sender: &mpsc::Sender<Result<Event, String>>,
-    _permit: &OwnedSemaphorePermit,
-) -> Option<()> {
-    let told = match archive.ask(question) {
-        Ok(told) => told,
-        Err(trouble) => return sender.blocking_send(Err(trouble)).ok(),
-    };
-    let (mut counted, mut kept) = (0, VecDeque::new());
-    for one in told.filter(|one| one.as_ref().map_or(true, &fits)) {
-        if most.is_some_and(|most| counted >= most) {
-            break;
-        }
-        counted += u64::from(one.as_ref().is_ok_and(counts));
-        if !question.newest_first {
-            sender.blocking_send(one).ok()?;
-            continue;
-        }
-        kept.push_front(one);
-        if kept.len() > MOST_KEPT {
-            let trouble = format!("of the last flows, no more than {MOST_KEPT} are told out of the log: name a since");
-            sender.blocking_send(Err(trouble)).ok()?;
-            break;
-        }
-    }
-    kept.into_iter().try_for_each(|one| sender.blocking_send(one)).ok()
-}
-
-impl Border {
-    fn of(ring: &[Arc<Event>]) -> Self {
-        let flows = ring.iter().filter_map(|event| match &event.what {
-            What::Flow(flow) => Some((event.time, flow)),
-            _ => None,
-        });
-        let oldest = flows.clone().map(|(time, _)| (time.seconds, time.nanos)).min();
-        Self { oldest, told: flows.map(|(_, flow)| flow.uuid.clone()).collect() }
-    }
-
-    /// Whether the ring does not tell it.
-    fn is_before(&self, event: &Event) -> bool {
-        match &event.what {
-            What::Flow(flow) => flow.uuid.is_empty() || !self.told.contains(&flow.uuid),
-            _ => self.oldest.is_none_or(|oldest| (event.time.seconds, event.time.nanos) < oldest),
-        }
+/// Whether the log may have something that the ring does not tell, and that is wanted.
+fn is_wanted(query: &Query, reach: Reach, told: u64) -> bool {
+    match (query.since(), query.until()) {
+        (Some(since), _) => !reach.needs_no_log(since),
+        // The first are the oldest that there are.
+        (None, Some(_)) => !query.takes_last() || query.number() == 0 || told < query.number(),
+        (None, None) => false,
     }
 }
 
-fn time((seconds, nanos): (i64, i32)) -> Timestamp {
+/// What is in the ring from this position on.
+fn after(ring: &Ring, mut position: u64) -> Vec<Arc<Event>> {
+    let (mut events, end) = (Vec::new(), ring.end());
+    while position < end {
+        let batch = ring.read(position);
+        events.extend(batch.events);
+        position = batch.next;
+    }
+    events
+}
+
+fn time((seconds, nanos): Moment) -> Timestamp {
     Timestamp { seconds, nanos }
 }
 
 /// Each has a thread, and some MB at most.
 const MOST_READERS: usize = 8;
-/// Events that wait for one client.
-const WAITING: usize = 64;
-/// Of the newest: they are held until the oldest of them is known. Some 60 MB at most.
-const MOST_KEPT: usize = 1 << 16;

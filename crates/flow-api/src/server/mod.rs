@@ -4,9 +4,11 @@
 mod admission;
 mod answers;
 mod archive;
+mod border;
 mod network;
 mod observer;
 mod peer;
+mod reading;
 mod socket;
 
 pub use archive::{Archive, Question, Told};
@@ -16,11 +18,11 @@ pub use peer::{Peer, Peers};
 pub use socket::{Credentials, Listener, bind, serve, serve_observer};
 
 use crate::flow::{Flow, LostEvent, LostEventSource};
+use crate::moment::now;
 use crate::ring::{Event, Ring, What};
-use prost_types::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 use tokio::sync::watch;
 
 /// What a node says about itself.
@@ -122,11 +124,6 @@ impl Node {
         namespaces.retain(|_, last| *last >= oldest);
         namespaces.keys().cloned().collect()
     }
-}
-
-/// The wall clock.
-fn now() -> Timestamp {
-    Timestamp::from(SystemTime::now())
 }
 
 /// Hubble's own: an hour, in seconds.

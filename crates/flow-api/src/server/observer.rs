@@ -1,11 +1,12 @@
 //! `observer.Observer`.
 
+use super::Node;
 use super::answers::{Admit, Answers, Told};
 use super::archive::{Question, Shelf};
-use super::{Node, now};
 use crate::extension;
 use crate::filter::Filters;
 use crate::mask::Mask;
+use crate::moment::{nanoseconds, now};
 use crate::observer::get_flows_response::ResponseTypes;
 use crate::observer::observer_server::Observer;
 use crate::observer::{
@@ -201,8 +202,7 @@ impl Service {
     async fn flows_rate(&self) -> f64 {
         let ring = &self.0.ring;
         let now = now();
-        let age =
-            |event: &Event| (now.seconds - event.time.seconds) as f64 + f64::from(now.nanos - event.time.nanos) / 1e9;
+        let age = |event: &Event| nanoseconds(&now).saturating_sub(nanoseconds(&event.time)) as f64 / 1e9;
         let (mut position, end) = (ring.start(), ring.end());
         let (mut flows, mut oldest, mut goes_back) = (0_u64, 0_f64, false);
         while position < end {

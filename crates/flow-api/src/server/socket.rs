@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
@@ -92,8 +93,18 @@ pub async fn serve(
     node: Arc<Node>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
+    serve_within(admission::places(), listener, node, stop).await
+}
+
+/// With places that may be taken by connections of other listeners.
+pub(super) async fn serve_within(
+    places: Arc<Semaphore>,
+    listener: Listener,
+    node: Arc<Node>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), tonic::transport::Error> {
     let peers = PeerServer::new(peer::Service(node.clone())).max_decoding_message_size(LARGEST_REQUEST);
-    run(listener, observer::Service(node), Some(peers), stop).await
+    run(places, listener, observer::Service(node), Some(peers), stop).await
 }
 
 /// The same for an observer of many nodes.
@@ -105,10 +116,11 @@ pub async fn serve_observer(
     observer: impl Observer,
     stop: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
-    run(listener, observer, None, stop).await
+    run(admission::places(), listener, observer, None, stop).await
 }
 
 async fn run(
+    places: Arc<Semaphore>,
     listener: Listener,
     observer: impl Observer,
     peers: Option<PeerServer<peer::Service>>,
@@ -133,7 +145,7 @@ async fn run(
     let served = async {
         match listener {
             Listener::Socket(listener) => router.serve_with_incoming(UnixListenerStream::new(listener)).await,
-            Listener::Network(listener, _) => router.serve_with_incoming(admission::admit(listener)).await,
+            Listener::Network(listener, _) => router.serve_with_incoming(admission::admit(listener, places)).await,
         }
     };
     // A client that follows never ends by itself: no graceful end.

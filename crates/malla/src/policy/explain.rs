@@ -9,10 +9,10 @@ use anyhow::bail;
 use datapath_logic::policy::Cause as RealCause;
 use model::Protocol;
 use policy::explain::explain;
-use policy::reference::{Packet, World, governs};
+use policy::reach::is_judged;
+use policy::reference::{Packet, World};
 use policy::rule::Direction;
 use policy::snapshot::Snapshot;
-use policy::subject::{IdentityFacts, Kind};
 use policy::told::{Cause, Told};
 use policy::wire::direction;
 use serde::{Serialize, Serializer};
@@ -195,6 +195,8 @@ fn flow(
 ) -> anyhow::Result<Flow> {
     let port = number_of(wanted, to, to.seen_by(cluster.any()?, None).as_ref())?;
     let spoken = Wanted { port: super::port::Port::Number(port), ..wanted.clone() };
+    // What a node says to itself never leaves it.
+    let is_one_node = from.who == Who::Node && to.who == Who::Node && from.node == to.node;
     let mut ends = Vec::new();
     for (direction, here, address, peer, peer_address) in
         [(Direction::Egress, from, source, to, destination), (Direction::Ingress, to, destination, from, source)]
@@ -214,7 +216,7 @@ fn flow(
         }
         let Some(subject) = here.seen_by(snapshot, here.node.as_deref()) else { continue };
         let Some(seen) = peer.seen_by(snapshot, here.node.as_deref()) else { continue };
-        if !is_judged(&subject, snapshot) {
+        if is_one_node || !is_judged(&snapshot.policies, &subject) {
             continue;
         }
         let packet = Packet {
@@ -254,12 +256,6 @@ fn flow(
     let allowed = ends.iter().all(|end| end.rules.allowed);
     let (from, to) = (from.name.clone(), to.name.clone());
     Ok(Flow { from, to, source, destination, port: spoken.to_string(), allowed, ends })
-}
-
-/// Pods always; a node where a policy is about it.
-fn is_judged(subject: &IdentityFacts, snapshot: &Snapshot) -> bool {
-    let is_node = subject.kind == Kind::Host && snapshot.policies.iter().any(|policy| governs(policy, subject));
-    subject.kind == Kind::Pod || is_node
 }
 
 fn ask_maps(
@@ -376,3 +372,7 @@ const MOST_RULES: usize = 8;
 #[cfg(test)]
 #[path = "explain_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "agreement_tests.rs"]
+mod agreement_tests;

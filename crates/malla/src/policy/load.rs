@@ -4,11 +4,13 @@ use super::check::{self, File};
 use super::document::Node;
 use super::finding::Severity;
 use super::kinds::{self, Kind};
+use super::nodes;
 use agent::policies::pod_facts;
 use anyhow::{Context, bail};
 use identity::{Facts, Filter, has_identity, labels_of};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use policy::dialect::references::References;
+use policy::failsafe::Failsafe;
 use policy::prove::{DEFAULT_CLUSTER, KIND, Known, Question};
 use policy::rule::Policy;
 use policy::snapshot::{PodFacts, Snapshot};
@@ -31,11 +33,19 @@ impl Loaded {
     /// For whoever proves something about them.
     pub fn known(&self) -> Known {
         Known {
-            policies: self.snapshot.policies.clone(),
+            policies: self.snapshot.policies.iter().cloned().chain([Failsafe::default().policy()]).collect(),
             namespaces: self.namespaces.clone(),
             cluster: DEFAULT_CLUSTER.to_owned(),
-            pod_ranges: Vec::new(),
+            pod_ranges: self.snapshot.pod_ranges.clone(),
         }
+    }
+
+    /// What would be so in a cluster of all this: also no policy shuts a node's failsafe ports, which are those that an agent
+    /// has by default.
+    pub fn state(self) -> Snapshot {
+        let mut snapshot = self.snapshot;
+        snapshot.policies.push(Failsafe::default().policy());
+        snapshot
     }
 
     /// Whether there is anything but questions.
@@ -80,6 +90,7 @@ pub fn load(paths: &[PathBuf], namespace: &str, references: &References) -> anyh
         }
     }
     loaded.snapshot.set_references(&references);
+    nodes::read(&documents, &mut loaded.snapshot)?;
     people(&documents, namespace, &mut loaded);
     Ok(loaded)
 }

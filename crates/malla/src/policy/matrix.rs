@@ -5,8 +5,8 @@ use super::tables::{fitted, text};
 use clap::ValueEnum;
 use policy::matrix::{Cell, NOTHING, matrix};
 use policy::reach::Group;
-use policy::selector::NAMESPACE;
 use policy::snapshot::Snapshot;
+use policy::subject::IdentityFacts;
 use std::fmt::Write;
 
 /// How it is printed.
@@ -34,23 +34,31 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn wants(&self, group: &Group) -> bool {
-        if !group.is_pod() {
+    /// Whether one at least of the group is meant: a Pod, or a node that a policy may be about, which is in no namespace.
+    fn wants(&self, group: &Group, snapshot: &Snapshot) -> bool {
+        if !group.judged {
             return false;
         }
-        let labels = &group.facts.labels;
-        let in_namespace = self.namespace.as_deref().is_none_or(|name| {
-            let of = |pod: &String| pod.split_once('/').is_some_and(|(namespace, _)| namespace == name);
-            labels.get(NAMESPACE) == Some(name) || group.pods.iter().any(of)
-        });
         let key = |key: &str| if key.contains(':') { key.to_owned() } else { format!("k8s:{key}") };
-        in_namespace && self.labels.iter().all(|(one, value)| labels.get(&key(one)) == Some(value))
+        let wanted: Vec<(String, &str)> = self.labels.iter().map(|(one, value)| (key(one), &**value)).collect();
+        let namespace = self.namespace.as_deref();
+        let has_all = |facts: &IdentityFacts| {
+            namespace.is_none_or(|name| facts.namespace.as_deref() == Some(name))
+                && wanted.iter().all(|(key, value)| facts.labels.get(key) == Some(value))
+        };
+        // Policies may treat Pods alike that people tell apart.
+        let mut nodes = snapshot.nodes.iter().filter(|node| group.nodes.iter().any(|name| *node.name == **name));
+        let mut identities = group.identities.iter().filter_map(|number| snapshot.identity(*number));
+        match group.is_pod() {
+            true => identities.any(has_all),
+            false => nodes.any(|node| has_all(&snapshot.host(node))),
+        }
     }
 }
 
 /// Every pair of which one end at least is wanted.
 pub fn answer(snapshot: &Snapshot, filter: &Filter) -> Vec<Cell> {
-    let mut cells = matrix(snapshot, |group| filter.wants(group));
+    let mut cells = matrix(snapshot, |group| filter.wants(group, snapshot));
     cells.retain(|cell| !filter.only_denied || !cell.denied.is_empty());
     cells
 }
@@ -89,7 +97,7 @@ fn table(cells: &[Cell]) -> String {
 /// RFC 4180.
 fn csv(cells: &[Cell]) -> String {
     let field = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
-    let mut out = "from,to,families,allowed,denied,because,from_pods,to_pods\r\n".to_owned();
+    let mut out = "from,to,families,allowed,denied,because,from_pods,to_pods,from_nodes,to_nodes\r\n".to_owned();
     for cell in cells {
         let joined = |all: &mut dyn Iterator<Item = &str>| all.collect::<Vec<_>>().join("; ");
         let denied = joined(&mut cell.denied.iter().map(|one| &*one.ports));
@@ -103,6 +111,8 @@ fn csv(cells: &[Cell]) -> String {
             &because,
             &cell.from_pods.join(" "),
             &cell.to_pods.join(" "),
+            &cell.from_nodes.join(" "),
+            &cell.to_nodes.join(" "),
         ];
         let row: Vec<String> = row.into_iter().map(|text| field(text)).collect();
         let _ = write!(out, "{}\r\n", row.join(","));
@@ -134,6 +144,8 @@ mod tests {
             denied: Vec::new(),
             from_pods: Vec::new(),
             to_pods: vec!["shop/b".into()],
+            from_nodes: Vec::new(),
+            to_nodes: Vec::new(),
         };
         let nothing = Cell { allowed: NOTHING.into(), ..cell.clone() };
         let cells = [cell, nothing];

@@ -6,7 +6,7 @@ use datapath_layouts::identity;
 use policy::prove::DEFAULT_CLUSTER;
 use policy::selector::{CLUSTER, Labels, NAMESPACE, NAMESPACE_LABELS, SERVICE_ACCOUNT};
 use policy::snapshot::{PodFacts, Snapshot};
-use policy::subject::{IdentityFacts, Kind};
+use policy::subject::{IdentityFacts, Kind, NodeFacts};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -56,8 +56,9 @@ impl Place {
     pub fn seen_by(&self, snapshot: &Snapshot, node: Option<&str>) -> Option<IdentityFacts> {
         let number = match &self.who {
             Who::Pod(number) => *number,
-            Who::Node if self.node.as_deref() == node && node.is_some() => identity::HOST,
-            Who::Node => snapshot.node_identity(&self.addresses),
+            Who::Node if self.node.as_deref() == node && node.is_some() => return self.own(snapshot),
+            // It runs the API server if that is at any of its addresses, whichever was asked about.
+            Who::Node => snapshot.node_identity(self.known(snapshot).map_or(&self.addresses, |node| &node.addresses)),
             Who::World if self.addresses.iter().any(|address| snapshot.api_servers.contains(address)) => {
                 identity::KUBE_APISERVER
             }
@@ -68,6 +69,19 @@ impl Place {
             Who::Hypothetical(facts) => return Some(facts.clone()),
         };
         snapshot.identity(number).cloned()
+    }
+
+    fn known<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a NodeFacts> {
+        snapshot.nodes.iter().find(|node| Some(&*node.name) == self.node.as_deref())
+    }
+
+    /// A node to itself and to its own Pods: as its own agent has it, or else by its labels, as others know them.
+    fn own(&self, snapshot: &Snapshot) -> Option<IdentityFacts> {
+        let told = || snapshot.identity(identity::HOST).cloned();
+        if self.node.as_deref() == Some(&*snapshot.node) {
+            return told();
+        }
+        self.known(snapshot).map(|node| snapshot.host(node)).or_else(told)
     }
 }
 

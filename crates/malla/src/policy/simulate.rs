@@ -3,7 +3,7 @@
 use super::tables::{fitted, text};
 use anyhow::bail;
 use policy::rule::{Dialect, Origin, Policy};
-use policy::simulate::{Change, Simulation, after, simulate};
+use policy::simulate::{Change, Simulation, after, enforced, simulate};
 use policy::snapshot::Snapshot;
 use std::fmt::Write;
 
@@ -12,11 +12,20 @@ pub fn answer(now: &Snapshot, then: &[Policy]) -> Simulation {
     simulate(now, then)
 }
 
+/// What becomes of policies in audit mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audited {
+    /// They stay so.
+    Reported,
+    /// They are enforced.
+    Enforced,
+}
+
 /// The policies that there would be.
 ///
 /// # Errors
 /// When something is to be deleted that is not there.
-pub fn then(now: &Snapshot, written: &[Policy], deleted: &[Deleted]) -> anyhow::Result<Vec<Policy>> {
+pub fn then(now: &Snapshot, written: &[Policy], deleted: &[Deleted], audited: Audited) -> anyhow::Result<Vec<Policy>> {
     let mut removed = Vec::new();
     for one in deleted {
         let found = now.policies.iter().find(|policy| one.is(&policy.origin));
@@ -25,7 +34,8 @@ pub fn then(now: &Snapshot, written: &[Policy], deleted: &[Deleted]) -> anyhow::
             None => bail!("there is no {one} to delete"),
         }
     }
-    Ok(after(&now.policies, written, &removed))
+    let then = after(&now.policies, written, &removed);
+    Ok(if audited == Audited::Enforced { enforced(then) } else { then })
 }
 
 /// `KIND/NAME` or `KIND/NAMESPACE/NAME`.

@@ -89,6 +89,7 @@ fn a_running_cluster_is_asked() {
     explained(&cluster);
     told_by_monitor(&cluster, "default_deny", "server", Value::Null);
     simulated(&cluster);
+    nodes(&cluster);
     proved(&cluster);
     cluster.apply(DENY);
     let denied = until(&cluster, "near", "server", "8080", 1);
@@ -202,6 +203,84 @@ fn simulated(cluster: &Cluster) {
     };
     assert_eq!(cell("default/far")["allowed"], "tcp/8080");
     assert_eq!(cell("default/near")["allowed"], "nothing");
+}
+
+const NODES: &str = "---
+apiVersion: cilium.io/v2
+kind: CiliumClusterwideNetworkPolicy
+metadata: {name: nodes}
+spec:
+  nodeSelector: {matchLabels: {kubernetes.io/hostname: worker-1}}
+  ingress: [{fromEntities: [kube-apiserver]}, {fromEndpoints: [{matchLabels: {place: far}}]}]
+";
+
+/// What a policy about a node would do is told, and once it is in force all say the same: matrix, explain, the real maps.
+fn nodes(cluster: &Cluster) {
+    let open = until(cluster, "far", "node:worker-1", "22", 0);
+    assert!(
+        !open["flows"][0]["ends"].as_array().unwrap().iter().any(|end| end["subject"] == "node worker-1"),
+        "{open:#}"
+    );
+    let output = malla(cluster, &["simulate", "-f", "-", "-o", "json"], NODES);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let simulation: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let changes = simulation["changes"].as_array().unwrap();
+    let closes_worker_1 = |one: &Value| one["then"] == false && one["to_nodes"] == serde_json::json!(["worker-1"]);
+    assert!(!changes.is_empty() && changes.iter().all(closes_worker_1), "{simulation:#}");
+    let from_worker_2 = |one: &&Value| one["from_nodes"].to_string().contains("worker-2");
+    let worker_2: Vec<&Value> = changes.iter().filter(from_worker_2).collect();
+    assert!(
+        !worker_2.is_empty() && worker_2.iter().all(|one| one["from"].as_str().unwrap().contains("(remote-node)")),
+        "{changes:#?}"
+    );
+    let not_those = |one: &Value| {
+        !one["from_nodes"].to_string().contains("control-plane")
+            && !one["from_pods"].to_string().contains("default/far")
+    };
+    assert!(changes.iter().all(not_those), "{changes:#?}");
+
+    cluster.apply(NODES);
+    until(cluster, "near", "node:worker-1", "8080", 1);
+    // Another agent than that of the node may be the one that is asked.
+    wait_until("nothing more to change", PATIENCE, || {
+        malla(cluster, &["simulate", "-f", "-"], NODES).status.code() == Some(0)
+    });
+    let matrix = malla(cluster, &["matrix", "-l", "kubernetes.io/hostname=worker-1", "-o", "json"], "");
+    let cells: Value =
+        serde_json::from_slice(&matrix.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&matrix)));
+    let allowed = |from: &str, own: bool| {
+        let mine = |one: &&Value| {
+            let is_from = [&one["from_pods"], &one["from_nodes"]]
+                .iter()
+                .any(|all| all.as_array().unwrap().iter().any(|name| name == from));
+            let is_own = one["to"].as_str().unwrap().starts_with("its own node");
+            is_from && is_own == own && one["to_nodes"] == serde_json::json!(["worker-1"])
+        };
+        let found: Vec<&Value> = cells.as_array().unwrap().iter().filter(mine).collect();
+        assert_eq!(found.len(), 1, "{from} in {cells:#}");
+        found[0]["allowed"].as_str().unwrap().to_owned()
+    };
+    // Pod near is on that node.
+    for (pod, own, from, port, status) in [
+        ("default/near", true, "near", "8080", 1),
+        ("default/near", true, "near", "22", 0),
+        ("default/far", false, "far", "8080", 0),
+        ("worker-2", false, "node:worker-2", "8080", 1),
+        ("worker-2", false, "node:worker-2", "10250", 0),
+        ("control-plane", false, "node:control-plane", "8080", 0),
+    ] {
+        let (code, answer) = explain(cluster, from, "node:worker-1", port);
+        assert_eq!(code, status, "{from} on {port}: {answer:#}");
+        agreed(&answer);
+        assert_eq!(end(&answer, "ingress")["subject"], "node worker-1");
+        let said = allowed(pod, own);
+        let passes = said == "everything" || said.split(' ').any(|one| one == format!("tcp/{port}"));
+        assert_eq!(passes, status == 0, "{from} on {port}: {said}");
+    }
+    let (code, itself) = explain(cluster, "node:worker-1", "node:worker-1", "8080");
+    assert_eq!((code, itself["flows"][0]["ends"].as_array().unwrap().len()), (0, 0), "{itself:#}");
+    cluster.kubectl(&["delete", "ciliumclusterwidenetworkpolicies.cilium.io", "nodes"]);
+    until(cluster, "near", "node:worker-1", "8080", 0);
 }
 
 fn proved(cluster: &Cluster) {

@@ -25,7 +25,7 @@ pub use witness::{Somebody, Witness};
 
 use crate::dialect::Mistake;
 use crate::reach::{classes_of, prefixes, regions};
-use crate::rule::{Direction, Peer, Peers, Policy, PortMatch, PortSet, Ports, Subject};
+use crate::rule::{Dialect, Direction, Peer, Peers, Policy, PortMatch, PortSet, Ports, Subject};
 use crate::selector::{CLUSTER, NAMESPACE, NAMESPACE_LABELS, SERVICE_ACCOUNT};
 use crate::snapshot::Snapshot;
 use crate::subject::Kind;
@@ -218,7 +218,9 @@ impl<'a> Asking<'a> {
 
     /// A pair of sorts; `None` where policy is about neither, or two can't be so at once.
     fn case<'v>(&'v self, variables: &'v Variables, from: Sort, to: Sort) -> Option<Case<'v>> {
-        let has_node_policies = self.known.policies.iter().any(|policy| matches!(policy.subject, Subject::Nodes(_)));
+        // Failsafe ports alone are no policy about nodes.
+        let mut written = self.known.policies.iter().filter(|policy| policy.origin.dialect != Dialect::Malla);
+        let has_node_policies = written.any(|policy| matches!(policy.subject, Subject::Nodes(_)));
         let is_judged = |sort: Sort| sort == Sort::Pod || (sort.is_node() && has_node_policies);
         let end = |side, sort| End { side, sort, variables, cluster: &self.known.cluster };
         // Two nodes are two, and whoever is outside has no node.

@@ -1,5 +1,6 @@
 //! Who is treated alike: identities (and Pods' addresses) that no policy tells apart.
 
+use super::nodes::{Own, api_servers, nodes};
 use super::regions::{prefixes, regions};
 use crate::reference::governs;
 use crate::rule::{Peer, Peers, Policy, PortMatch, PortSet, Ports};
@@ -16,23 +17,47 @@ use std::net::IpAddr;
 pub struct Group {
     /// As people know it: `shop: app=web`, `world 203.0.113.0/24`, `node worker-1`.
     pub name: String,
-    /// One of them, as others see it.
+    /// One of them, as others see it; of a node, as those see it that are not on it.
     pub facts: IdentityFacts,
-    /// The name of its node, of a node; it is *host* to its own Pods.
-    pub node: Option<Box<str>>,
+    /// Of nodes only: what one is to itself and to its own Pods.
+    pub own: Option<Own>,
+    /// Whether policies judge it: Pods always, nodes where one that people wrote is about them.
+    pub judged: bool,
     /// An address of each family, IPv4 first.
     pub addresses: [Option<IpAddr>; 2],
     /// Pods, as `namespace/name`.
     pub pods: Vec<String>,
+    /// Nodes, by name.
+    pub nodes: Vec<String>,
     /// Identities.
     pub identities: Vec<u32>,
 }
 
 impl Group {
-    /// Whether policies judge it as a subject.
+    /// Whether it is Pods.
     #[must_use]
     pub fn is_pod(&self) -> bool {
         self.facts.kind == Kind::Pod
+    }
+
+    /// As policies select it, if they may be about it.
+    #[must_use]
+    pub fn subject(&self) -> Option<&IdentityFacts> {
+        let own = self.own.as_ref().map(|own| &own.facts);
+        own.or_else(|| self.is_pod().then_some(&self.facts))
+    }
+
+    /// What it is called by the other end: of a node with what it is to that one, in Cilium's words. `own`: to its own Pod.
+    pub(super) fn called(&self, own: bool) -> String {
+        let Some(node) = &self.own else { return self.name.clone() };
+        let (name, facts) = if own { (&node.name, &node.facts) } else { (&self.name, &self.facts) };
+        // Of several of which some only run the API server, no policy asks who does.
+        let is_told = |word: &&str| self.identities.len() == 1 || *word != "kube-apiserver";
+        let words = facts.labels.iter().filter_map(|(key, _)| key.strip_prefix("reserved:")).filter(is_told);
+        // `host` and `remote-node` first: the API server is what it is besides.
+        let mut words: Vec<&str> = words.collect();
+        words.sort_unstable_by_key(|word| *word == "kube-apiserver");
+        format!("{name} ({})", words.join(", "))
     }
 }
 
@@ -66,9 +91,11 @@ pub fn groups(snapshot: &Snapshot, policies: &[&Policy]) -> Vec<Group> {
             let group = by_what.entry(key).or_insert_with(|| Group {
                 name: String::new(),
                 facts: facts.clone(),
-                node: None,
+                own: None,
+                judged: true,
                 addresses,
                 pods: Vec::new(),
+                nodes: Vec::new(),
                 identities: Vec::new(),
             });
             group.pods.extend(pod.clone());
@@ -82,14 +109,21 @@ pub fn groups(snapshot: &Snapshot, policies: &[&Policy]) -> Vec<Group> {
         group.name = describe(group, &snapshot.identities);
     }
     tell_apart(&mut all);
-    all.extend(nodes(snapshot, policies, &nets));
+    all.extend(nodes(snapshot, policies, &tests, &nets));
+    all.extend(api_servers(snapshot));
+    // Nobody outside has the address of a node, of a known API server, or of a Pod.
+    let taken: BTreeSet<IpAddr> =
+        snapshot.nodes.iter().flat_map(|node| &node.addresses).chain(&snapshot.api_servers).copied().collect();
+    let is_named = |address: &&IpAddr| nets.iter().any(|net| net.contains(*address));
+    let places: BTreeSet<IpNet> =
+        nets.iter().copied().chain(taken.iter().filter(is_named).map(|a| (*a).into())).collect();
     for (number, v4) in [(identity::WORLD_IPV4, true), (identity::WORLD_IPV6, false)] {
         let Some(facts) = snapshot.identity(number).cloned().or_else(|| IdentityFacts::reserved(number)) else {
             continue;
         };
-        for region in regions(&nets, v4) {
-            // Nobody outside has a Pod's address.
-            if snapshot.pod_ranges.iter().any(|range| range.contains(&region.address)) {
+        for region in regions(&places, v4) {
+            let is_pod = snapshot.pod_ranges.iter().any(|range| range.contains(&region.address));
+            if is_pod || taken.contains(&region.address) {
                 continue;
             }
             let family = if v4 { "IPv4" } else { "IPv6" };
@@ -98,9 +132,11 @@ pub fn groups(snapshot: &Snapshot, policies: &[&Policy]) -> Vec<Group> {
             all.push(Group {
                 name,
                 facts: facts.clone(),
-                node: None,
+                own: None,
+                judged: false,
                 addresses,
                 pods: vec![],
+                nodes: vec![],
                 identities: vec![number],
             });
         }
@@ -133,43 +169,8 @@ fn assumed(snapshot: &Snapshot) -> [Option<IpAddr>; 2] {
     }
 }
 
-/// Nodes by what selects them and where their addresses are.
-fn nodes(snapshot: &Snapshot, policies: &[&Policy], nets: &BTreeSet<IpNet>) -> Vec<Group> {
-    let rules = policies.iter().flat_map(|policy| &policy.rules);
-    let selectors: Vec<&Selector> = rules
-        .filter_map(|rule| match &rule.peers {
-            Peers::OneOf(peers) => Some(peers),
-            Peers::Any => None,
-        })
-        .flatten()
-        .filter_map(|peer| if let Peer::Nodes(selector) = peer { Some(selector) } else { None })
-        .collect();
-    let mut found: BTreeMap<_, (Group, usize)> = BTreeMap::new();
-    for node in &snapshot.nodes {
-        let of = |v4: bool| node.addresses.iter().find(|address| address.is_ipv4() == v4).copied();
-        let addresses = [of(true), of(false)];
-        let selected: Vec<bool> = selectors.iter().map(|selector| selector.matches(&node.labels)).collect();
-        let regions = addresses.map(|one| one.map(|a| nets.iter().map(|net| net.contains(&a)).collect::<Vec<_>>()));
-        let number = snapshot.node_identity(&node.addresses);
-        let known = snapshot.identity(number).cloned();
-        let Some(facts) = known.or_else(|| IdentityFacts::reserved(number)) else { continue };
-        let (_, count) = found.entry((number, selected, regions)).or_insert_with(|| {
-            let (name, pods, identities) = (format!("node {}", node.name), Vec::new(), vec![number]);
-            (Group { name, facts, node: Some(node.name.clone()), addresses, pods, identities }, 0)
-        });
-        *count += 1;
-    }
-    let named = |(mut group, count): (Group, usize)| {
-        if count > 1 {
-            group.name = format!("{} and {} more", group.name, count - 1);
-        }
-        group
-    };
-    found.into_values().map(named).collect()
-}
-
 /// Everything by which policies tell identities apart.
-struct Tests<'a> {
+pub(super) struct Tests<'a> {
     selectors: BTreeSet<&'a Selector>,
     names: BTreeSet<&'a str>,
 }
@@ -196,7 +197,7 @@ impl<'a> Tests<'a> {
         tests
     }
 
-    fn results(&self, policies: &[&Policy], facts: &IdentityFacts) -> Vec<bool> {
+    pub(super) fn results(&self, policies: &[&Policy], facts: &IdentityFacts) -> Vec<bool> {
         let subjects = policies.iter().map(|policy| governs(policy, facts));
         subjects.chain(self.selectors.iter().map(|selector| selector.matches(&facts.labels))).collect()
     }

@@ -1,19 +1,20 @@
 //! Who reaches whom on what, for everybody there is: by groups that policies treat alike, and ports that they treat alike.
 
 mod groups;
+mod nodes;
 mod ports;
 mod regions;
 
 pub use groups::{Group, groups, own_labels};
+pub use nodes::Own;
 pub use ports::{PortClass, both_families, classes, classes_of, text};
 pub use regions::{Region, prefixes, regions};
 
 use crate::explain::explain;
 use crate::reference::{Packet, World, governs};
-use crate::rule::{Direction, Policy};
+use crate::rule::{Dialect, Direction, Policy};
 use crate::subject::{IdentityFacts, Kind, NodeFacts};
 use crate::told::Told;
-use datapath_layouts::identity;
 use std::net::IpAddr;
 
 /// Both ends' verdicts on one class of ports.
@@ -51,44 +52,51 @@ impl Verdicts {
     }
 }
 
+/// Whether policies judge an end: a Pod always, a node where one that people wrote is about it, be it in audit. Its failsafe
+/// ports alone are no reason.
+#[must_use]
+pub fn is_judged<'a>(policies: impl IntoIterator<Item = &'a Policy>, subject: &IdentityFacts) -> bool {
+    match subject.kind {
+        Kind::Pod => true,
+        Kind::Host => {
+            let mut written = policies.into_iter().filter(|policy| policy.origin.dialect != Dialect::Malla);
+            written.any(|policy| governs(policy, subject))
+        }
+        _ => false,
+    }
+}
+
 /// Policies as they stand, ready to judge pairs of groups.
 pub struct Judge<'a> {
     policies: &'a [Policy],
     nodes: &'a [NodeFacts],
-    hosts: IdentityFacts,
 }
 
 impl<'a> Judge<'a> {
-    /// Of policies, nodes, and what the own node is to its Pods.
+    /// Of policies and nodes.
     #[must_use]
-    pub fn new(policies: &'a [Policy], nodes: &'a [NodeFacts], host: Option<&IdentityFacts>) -> Self {
-        let nobody = || IdentityFacts {
-            number: identity::HOST,
-            labels: [("reserved:host", "")].into_iter().collect(),
-            namespace: None,
-            kind: Kind::Host,
-            named_ports: Vec::new(),
-        };
-        let hosts = host.cloned().or_else(|| IdentityFacts::reserved(identity::HOST)).unwrap_or_else(nobody);
-        Self { policies, nodes, hosts }
+    pub const fn new(policies: &'a [Policy], nodes: &'a [NodeFacts]) -> Self {
+        Self { policies, nodes }
     }
 
     /// Policies that judge a group.
     #[must_use]
     pub fn about(&self, group: &Group) -> Vec<&'a Policy> {
-        if !group.is_pod() {
-            return Vec::new();
+        match group.subject() {
+            Some(subject) if is_judged(self.policies, subject) => {
+                self.policies.iter().filter(|policy| !policy.audit && governs(policy, subject)).collect()
+            }
+            _ => Vec::new(),
         }
-        self.policies.iter().filter(|policy| !policy.audit && governs(policy, &group.facts)).collect()
     }
 
-    /// Both ends' verdicts. `own`: of a node and a Pod, whether the Pod is on that node.
+    /// Both ends' verdicts; `policies`: those that judge each of them.
     #[must_use]
     pub fn judge(&self, pair: &Pair<'_>, policies: [&[Policy]; 2], class: &PortClass) -> Verdicts {
-        let seen =
-            |group: &Group| if pair.own && group.node.is_some() { self.hosts.clone() } else { group.facts.clone() };
-        let (from, to) = (seen(pair.from), seen(pair.to));
-        let at = |direction, subject: &IdentityFacts, peer: &IdentityFacts, address, policies: &[Policy]| {
+        let at = |direction, here: &Group, there: &Group, address, policies: &[Policy]| {
+            let subject = here.subject().filter(|_| here.judged)?;
+            // A node is host to its own Pods, and a remote one to everybody else.
+            let peer = if pair.own { there.subject().unwrap_or(&there.facts) } else { &there.facts };
             let packet = Packet {
                 direction,
                 subject: subject.number,
@@ -99,11 +107,11 @@ impl<'a> Judge<'a> {
             };
             let identities = [subject.clone(), peer.clone()];
             let world = World { policies, identities: &identities, nodes: self.nodes };
-            Told::of(&explain(&world, &packet, false), direction)
+            Some(Told::of(&explain(&world, &packet, false), direction))
         };
         Verdicts {
-            egress: pair.from.is_pod().then(|| at(Direction::Egress, &from, &to, pair.addresses.1, policies[0])),
-            ingress: pair.to.is_pod().then(|| at(Direction::Ingress, &to, &from, pair.addresses.0, policies[1])),
+            egress: at(Direction::Egress, pair.from, pair.to, pair.addresses.1, policies[0]),
+            ingress: at(Direction::Ingress, pair.to, pair.from, pair.addresses.0, policies[1]),
         }
     }
 }
@@ -127,20 +135,32 @@ impl Pair<'_> {
     pub const fn is_v4(&self) -> bool {
         self.addresses.0.is_ipv4()
     }
+
+    /// What its ends are called: of a node with what it is to the other end, if that one is a Pod or a node.
+    #[must_use]
+    pub fn names(&self) -> (String, String) {
+        let called = |one: &Group, other: &Group| match other.subject() {
+            Some(_) => one.called(self.own),
+            None => one.name.clone(),
+        };
+        (called(self.from, self.to), called(self.to, self.from))
+    }
 }
 
-/// Every pair that policy can be about: one end at least is a Pod. Of a node each Pod is once on it and once on another.
+/// Every pair that policy can be about: one end at least is judged. Of a node each Pod is once on it and once on another;
+/// of two nodes neither is the other, and what a node says to itself nobody judges.
 pub fn pairs(groups: &[Group]) -> impl Iterator<Item = Pair<'_>> {
     groups.iter().flat_map(move |from| groups.iter().flat_map(move |to| of_two(from, to)))
 }
 
 fn of_two<'a>(from: &'a Group, to: &'a Group) -> impl Iterator<Item = Pair<'a>> {
-    let is_judged = from.is_pod() || to.is_pod();
-    let has_node = from.node.is_some() || to.node.is_some();
-    let families = [0, 1].into_iter().filter(move |_| is_judged);
+    let is_itself = std::ptr::eq(from, to) && from.nodes.len() == 1;
+    let is_meant = (from.judged || to.judged) && !is_itself;
+    let may_be_own = from.own.is_some() && to.is_pod() || from.is_pod() && to.own.is_some();
+    let families = [0, 1].into_iter().filter(move |_| is_meant);
     families.filter_map(move |family| Some((from.addresses[family]?, to.addresses[family]?))).flat_map(
         move |addresses| {
-            let own = [false, true].into_iter().filter(move |own| has_node || !own);
+            let own = [false, true].into_iter().filter(move |own| may_be_own || !own);
             own.map(move |own| Pair { from, to, addresses, own })
         },
     )

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub mod coverage;
+pub mod ends;
 
 use datapath_layouts::identity::NODE_OF_API_SERVER;
 use ipnet::IpNet;
