@@ -13,6 +13,8 @@ use crate::written;
 use anyhow::{Context, Result, ensure};
 use comfy_table::{Table, presets::NOTHING};
 use datapath::{Datapath, sys};
+use datapath_layouts::tracing::FOLLOWED_ENDS;
+use datapath_layouts::{Address, Followed, FollowedEnd};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -41,6 +43,10 @@ pub struct PacketsArgs {
 enum Way {
     /// A SYN to the server Pod itself, always the same.
     Direct,
+    /// The same while somebody else is followed (`malla trace`), none of whose ports looks like this packet's.
+    DirectBeside,
+    /// The same while somebody else is followed whose port looks like this packet's, so that all ends are compared.
+    DirectAlike,
     /// A SYN to the Service, always the same: a known flow after the first.
     Same,
     /// A SYN to the Service from another port each time: a new flow each time.
@@ -57,8 +63,10 @@ enum Way {
     XdpRandomServices,
 }
 
-const WAYS: [Way; 8] = [
+const WAYS: [Way; 10] = [
     Way::Direct,
+    Way::DirectBeside,
+    Way::DirectAlike,
     Way::Same,
     Way::NewFlows,
     Way::RandomServices,
@@ -76,6 +84,19 @@ impl Way {
     /// What it is compared with: the same program with a packet for no service.
     const fn base(self) -> Self {
         if self.is_xdp() { Self::XdpPassed } else { Self::Direct }
+    }
+
+    /// Who is followed meanwhile: an end that is in none of the packets.
+    fn followed(self) -> Followed {
+        let port = match self {
+            // Neither 1000 nor 8080, modulo 64 (see `Followed`).
+            Self::DirectBeside => 1001,
+            Self::DirectAlike => 1000 + 64,
+            _ => return Followed::ZERO,
+        };
+        let mut ends = [FollowedEnd::ZERO; FOLLOWED_ENDS];
+        ends[0] = FollowedEnd::new(Address::from_v4(WORLD.octets()), port, 6);
+        Followed::of(&ends)
     }
 
     /// `XDP_PASS`, `XDP_TX` (`linux/bpf.h`): a figure for something else than was meant would be worse than none.
@@ -137,6 +158,8 @@ fn print(rows: &[Row]) {
         let spread = row.medians.iter().max().unwrap_or(&0) - row.medians.iter().min().unwrap_or(&0);
         let name = match row.way {
             Way::Direct => "direct to the Pod",
+            Way::DirectBeside => "direct, another is traced",
+            Way::DirectAlike => "direct, another of like port is traced",
             Way::Same => "to the Service, the same",
             Way::NewFlows => "to the Service, new flows",
             Way::RandomServices => "to random Services, new flows",
@@ -162,8 +185,7 @@ struct Running {
     services: Services,
     program: OwnedFd,
     xdp: OwnedFd,
-    /// Keeps the maps.
-    _datapath: Datapath,
+    datapath: Datapath,
 }
 
 impl Running {
@@ -173,11 +195,12 @@ impl Running {
         system::backends_of_measured(&datapath, services, backends)?;
         system::backends_elsewhere(&datapath, services, backends)?;
         let (program, xdp) = (datapath.program("from_pod")?, datapath.program("xdp_from_network")?);
-        Ok(Self { node, services, program, xdp, _datapath: datapath })
+        Ok(Self { node, services, program, xdp, datapath })
     }
 
     /// Median duration, ns.
     fn measure(&self, way: Way, packets: u32) -> Result<u64> {
+        self.datapath.maps().followed.insert(&0, &way.followed())?;
         let mut durations = Vec::with_capacity(packets as usize);
         let mut random = 0x9e37_79b9_7f4a_7c15u64;
         let mut out = vec![0u8; 256];
@@ -189,7 +212,7 @@ impl Running {
             let fresh = 1024 + (number % 60_000) as u16;
             let measured = self.services.address(self.services.measured());
             let (to, to_port, from_port) = match way {
-                Way::Direct => (SERVER, TARGET_PORTS[0], 1000),
+                Way::Direct | Way::DirectBeside | Way::DirectAlike => (SERVER, TARGET_PORTS[0], 1000),
                 Way::XdpPassed => (WORLD, PORT, 1000),
                 Way::Same | Way::XdpSame => (measured, PORT, 1000),
                 Way::NewFlows | Way::XdpNewFlows => (measured, PORT, fresh),

@@ -1,7 +1,7 @@
 //! One node with a client's and a server's Pod, judged in one way.
 
 use super::rows::{CLIENT, Policed, SERVER, planner};
-use crate::services::load::{self, Sample};
+use crate::services::load::{self, Place, Sample};
 use crate::services::node::{self, Node, TARGET_PORTS};
 use crate::services::rules::Services;
 use crate::services::system;
@@ -67,7 +67,7 @@ impl Running {
     fn new(policed: Policed) -> Result<Self> {
         let node = Node::new()?;
         let bound = node.server.netns.run(|| TcpListener::bind((node::SERVER, TARGET_PORTS[0])))?;
-        load::serve(bound.context("listen on the server's port")?);
+        load::serve(bound.context("listen on the server's port")?, Place::OneCpu);
         swallow(
             node.server.netns.run(|| TcpListener::bind((node::SERVER, SINK)))?.context("listen on the sink's port")?,
         );

@@ -14,6 +14,7 @@ pub mod system;
 
 use crate::written;
 use anyhow::{Context, Result, bail};
+use load::Place;
 use report::{Report, Row};
 use rules::Services;
 use setup::Setup;
@@ -32,6 +33,9 @@ pub struct ServicesArgs {
     /// How often each is measured
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(2..=100))]
     rounds: u32,
+    /// Client and server on a CPU each, rather than both on one: see what waking a CPU hides of the paths
+    #[arg(long)]
+    two_cpus: bool,
     /// Milliseconds of each measurement
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     milliseconds: u64,
@@ -45,11 +49,12 @@ pub fn run(args: &ServicesArgs) -> Result<()> {
     if args.sizes.iter().any(|&size| size == 0 || size > 200_000) {
         bail!("--sizes takes numbers from 1 to 200000");
     }
+    let place = if args.two_cpus { Place::TwoCpus } else { Place::OneCpu };
     let mut setups = Vec::new();
     for &system in &systems {
         for &count in &args.sizes {
             eprintln!("making {count} services in {} …", system.name());
-            let setup = Setup::new(system, Services { count })
+            let setup = Setup::new(system, Services { count }, place)
                 .with_context(|| format!("make {count} services in {}", system.name()))?;
             eprintln!("  {:.1} s", setup.made_in.as_secs_f64());
             setups.push(setup);

@@ -1,6 +1,6 @@
 //! One set-up on a thread of its own, which is the node: made once, measured whenever it is asked to.
 
-use super::load::{self, Sample};
+use super::load::{self, Place, Sample};
 use super::node::{NODE, Node, SERVER, TARGET_PORTS};
 use super::rules::{PORT, Services};
 use super::system::{self, Installed, System};
@@ -55,11 +55,11 @@ pub struct Setup {
 }
 
 impl Setup {
-    pub fn new(system: System, services: Services) -> Result<Self> {
+    pub fn new(system: System, services: Services, place: Place) -> Result<Self> {
         let begin = Instant::now();
         let worker = Worker::start(
             system.name(),
-            move || Running::new(system, services),
+            move || Running::new(system, services, place),
             |running, (target, time)| running.measure(target, time),
         )?;
         Ok(Self { system, services, made_in: begin.elapsed(), worker })
@@ -88,11 +88,11 @@ struct Running {
 }
 
 impl Running {
-    fn new(system: System, services: Services) -> Result<Self> {
+    fn new(system: System, services: Services, place: Place) -> Result<Self> {
         let node = Node::new()?;
         for port in TARGET_PORTS {
             let bound = node.server.netns.run(|| TcpListener::bind((SERVER, port)))?;
-            load::serve(bound.with_context(|| format!("listen on {SERVER}:{port}"))?);
+            load::serve(bound.with_context(|| format!("listen on {SERVER}:{port}"))?, place);
         }
         node.wire.run(|| -> Result<()> {
             // The wire finds Pods through the node, for the direct way.

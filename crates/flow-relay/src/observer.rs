@@ -57,7 +57,6 @@ impl Relay {
             lanes: BTreeMap::new(),
             number: 0,
             nodes: BTreeMap::new(),
-            expected: 0,
             begun: Timestamp::from(SystemTime::now()),
             sender,
         };
@@ -92,8 +91,6 @@ struct Gathering {
     number: usize,
     /// Of each node that ever was one.
     nodes: BTreeMap<String, Known>,
-    /// Nodes that there were when it began.
-    expected: usize,
     begun: Timestamp,
     sender: mpsc::Sender<Result<GetFlowsResponse, Status>>,
 }
@@ -132,7 +129,7 @@ impl Gathering {
     async fn run(mut self) {
         let mut targets = self.relay.targets.clone();
         let now = targets.borrow_and_update().clone();
-        self.expected = now.len();
+        self.nodes = now.keys().map(|node| (node.clone(), Known { state: None, from: self.first_from() })).collect();
         let mut goes_on = self.follow_targets(&now).await;
         while goes_on && !self.trim.is_done() {
             let now = Instant::now();
@@ -248,7 +245,8 @@ impl Gathering {
         for (node, target) in targets.iter().filter(|(node, _)| !known.contains(*node)) {
             let (sender, news) = mpsc::channel(lane::WAITING);
             let credentials = self.relay.credentials.clone();
-            let from = self.from(node);
+            let late = self.late_from();
+            let from = self.nodes.entry(node.clone()).or_insert(Known { state: None, from: late }).from;
             let task = tokio::spawn(lane::run(target.clone(), credentials, self.request.clone(), from, sender));
             let (node, target, task) = (node.clone(), target.clone(), task.abort_handle());
             self.lanes.insert(self.number, Lane { node, target, news, task, is_open: true });
@@ -258,15 +256,15 @@ impl Gathering {
         true
     }
 
-    /// Where a node is to begin; `None`: as the request says. Who joins while a request follows is asked for no more of its
-    /// past than others have told by then.
-    fn from(&self, node: &str) -> Option<Timestamp> {
-        if !self.request.follow {
-            return None;
-        }
-        let is_late = self.number >= self.expected;
-        let looks_back = self.request.since.is_some() || self.request.number > 0 && !is_late;
-        self.nodes.get(node).and_then(|known| known.from).or((!looks_back).then_some(self.begun))
+    /// Where a node begins that was there when the request came; `None`: as the request says.
+    fn first_from(&self) -> Option<Timestamp> {
+        let looks_back = self.request.since.is_some() || self.request.number > 0;
+        (self.request.follow && !looks_back).then_some(self.begun)
+    }
+
+    /// Where one begins that joins a request that follows: it is asked for no more of its past than others have told by then.
+    fn late_from(&self) -> Option<Timestamp> {
+        self.request.since.is_none().then_some(self.begun)
     }
 
     /// Only what is new.

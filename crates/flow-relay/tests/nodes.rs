@@ -4,7 +4,7 @@ use flow_api::client::connect;
 use flow_api::flow::Flow;
 use flow_api::observer::get_flows_response::ResponseTypes;
 use flow_api::observer::observer_client::ObserverClient;
-use flow_api::observer::{GetFlowsRequest, GetNodesRequest, ServerStatusRequest};
+use flow_api::observer::{GetFlowsRequest, GetFlowsResponse, GetNodesRequest, ServerStatusRequest};
 use flow_api::relay::NodeState;
 use flow_api::server::{About, Listener, Node, Peer, Peers, bind, serve, serve_observer};
 use flow_relay::{Relay, Target, Targets, follow_peers};
@@ -15,6 +15,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
+use tokio_stream::wrappers::ReceiverStream;
+
+type Answers = ReceiverStream<Result<GetFlowsResponse, tonic::Status>>;
 
 /// Far more than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -89,6 +92,15 @@ async fn told(relay: &Relay, request: GetFlowsRequest) -> Vec<String> {
     tokio::time::timeout(PATIENCE, all).await.expect("an end")
 }
 
+/// Takes down what comes until this comes.
+async fn hear(stream: &mut Answers, seen: &mut Vec<String>, wanted: &str) {
+    while seen.last().is_none_or(|word| word != wanted) {
+        let answer = tokio::time::timeout(PATIENCE, stream.next()).await;
+        let answer = answer.unwrap_or_else(|_| panic!("{wanted}: {seen:?}"));
+        seen.push(word(answer.unwrap().unwrap().response_types.unwrap()));
+    }
+}
+
 fn flows(told: &[String]) -> Vec<&str> {
     told.iter().map(String::as_str).filter(|word| !word.contains("NODE")).collect()
 }
@@ -136,13 +148,7 @@ async fn a_node_that_is_killed_is_told_and_asked_again_from_where_it_was_left() 
     let request = GetFlowsRequest { number: 1, follow: true, ..GetFlowsRequest::default() };
     let mut stream = relay.flows(request).unwrap();
     let mut seen = Vec::new();
-    let mut until = async |wanted: &str| {
-        while seen.last().is_none_or(|word| word != wanted) {
-            let answer =
-                tokio::time::timeout(PATIENCE, stream.next()).await.unwrap_or_else(|_| panic!("{wanted}: {seen:?}"));
-            seen.push(word(answer.unwrap().unwrap().response_types.unwrap()));
-        }
-    };
+    let mut until = async |wanted: &str| hear(&mut stream, &mut seen, wanted).await;
     until("b 1000").await;
     b.server = None;
     until("b NODE_UNAVAILABLE").await;
@@ -182,11 +188,7 @@ async fn a_node_that_was_away_first_tells_its_past_and_one_that_moves_goes_on_wh
     let mut stream = relay.flows(request).unwrap();
     let mut seen = Vec::new();
     let mut until = async |wanted: &str| {
-        while seen.last().is_none_or(|word| word != wanted) {
-            let answer =
-                tokio::time::timeout(PATIENCE, stream.next()).await.unwrap_or_else(|_| panic!("{wanted}: {seen:?}"));
-            seen.push(word(answer.unwrap().unwrap().response_types.unwrap()));
-        }
+        hear(&mut stream, &mut seen, wanted).await;
         seen.clone()
     };
     until("b NODE_UNAVAILABLE").await;

@@ -54,15 +54,17 @@ impl Pki {
     fn ensure_hubble(&self) -> Result<()> {
         let (server, client) = (ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth);
         let ca = self.folder.join("hubble-ca.crt");
-        let (key, fresh) = authority(&ca, &self.folder.join("hubble-ca.key"), "hubble-ca")?;
+        let (key, _) = authority(&ca, &self.folder.join("hubble-ca.key"), "hubble-ca")?;
+        let current = fs::read(&ca).with_context(|| format!("read {}", ca.display()))?;
         let issuer = Issuer::new(ca_params("hubble-ca"), &key);
         for (folder, name, usages) in [
             ("hubble-server", "*.default.hubble-grpc.cilium.io", vec![server.clone()]),
             ("hubble-relay", "*.hubble-relay.cilium.io", vec![client, server]),
         ] {
             let folder = self.folder.join(folder);
-            if fresh || !folder.join("tls.crt").exists() {
-                issue_secret(&folder, name, usages, &ca, &issuer)?;
+            // Its authority comes last: a folder without this one was never finished, or is an older one's.
+            if fs::read(folder.join("ca.crt")).ok().as_ref() != Some(&current) {
+                issue_secret(&folder, name, usages, &current, &issuer)?;
             }
         }
         Ok(())
@@ -128,12 +130,12 @@ fn authority(certificate: &Path, key: &Path, name: &str) -> Result<(KeyPair, boo
     Ok((fresh, true))
 }
 
-/// A certificate in a folder that looks like a mounted Secret of type `kubernetes.io/tls`; the certificate comes last.
+/// A certificate in a folder that looks like a mounted Secret of type `kubernetes.io/tls`; the authority's comes last.
 fn issue_secret(
     folder: &Path,
     name: &str,
     usages: Vec<ExtendedKeyUsagePurpose>,
-    authority: &Path,
+    authority: &[u8],
     issuer: &Issuer<'_, &KeyPair>,
 ) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
@@ -141,10 +143,9 @@ fn issue_secret(
     params.subject_alt_names = CertificateParams::new(vec![name.to_owned()])?.subject_alt_names;
     params.extended_key_usages = usages;
     let key = KeyPair::generate()?;
-    let authority = fs::read(authority).with_context(|| format!("read {}", authority.display()))?;
-    write_atomic(&folder.join("ca.crt"), &authority, 0o644)?;
     write_private(&folder.join("tls.key"), key.serialize_pem().as_bytes())?;
-    write_atomic(&folder.join("tls.crt"), params.signed_by(&key, issuer)?.pem().as_bytes(), 0o644)
+    write_atomic(&folder.join("tls.crt"), params.signed_by(&key, issuer)?.pem().as_bytes(), 0o644)?;
+    write_atomic(&folder.join("ca.crt"), authority, 0o644)
 }
 
 fn named(common_name: &str, organization: Option<&str>) -> DistinguishedName {
@@ -196,4 +197,38 @@ fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
         fs::rename(&temporary, path)
     };
     write().with_context(|| format!("write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The relay's folder: its authority, its certificate and its key, as they are.
+    fn relays(folder: &Path) -> [Vec<u8>; 3] {
+        ["ca.crt", "tls.crt", "tls.key"].map(|name| fs::read(folder.join("hubble-relay").join(name)).unwrap())
+    }
+
+    #[test]
+    fn what_is_whole_stays_and_what_an_older_authority_gave_or_nobody_finished_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let ensure = || Pki::ensure(folder.path(), &["localhost".to_owned()]).unwrap();
+        let ca = || fs::read(folder.path().join("hubble-ca.crt")).unwrap();
+        ensure();
+        let first = relays(folder.path());
+        assert_eq!(first[0], ca());
+        ensure();
+        assert_eq!(relays(folder.path()), first, "whole: it stays");
+        // A crash between key and certificate leaves a folder without its last file.
+        fs::remove_file(folder.path().join("hubble-relay/ca.crt")).unwrap();
+        fs::write(folder.path().join("hubble-relay/tls.key"), "another's").unwrap();
+        ensure();
+        let second = relays(folder.path());
+        assert!(second[0] == first[0] && second[1] != first[1] && second[2] != b"another's");
+        // A crash after the authority was renewed.
+        fs::remove_file(folder.path().join("hubble-ca.key")).unwrap();
+        fs::write(folder.path().join("hubble-ca.crt"), "renewed below").unwrap();
+        ensure();
+        let third = relays(folder.path());
+        assert!(third[0] == ca() && third[0] != second[0] && third[1] != second[1]);
+    }
 }

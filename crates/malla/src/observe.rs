@@ -289,16 +289,17 @@ impl ObserveArgs {
     }
 }
 
-/// What all nodes still have.
+/// What is missing in an account of all nodes.
+#[derive(Debug, Default)]
 pub struct Told {
-    pub flows: Vec<Flow>,
     /// Events that nobody can tell.
     pub lost: u64,
     /// Nodes that could not be asked, or not for all, and why.
     pub missing: Vec<String>,
 }
 
-/// Asks all nodes for what they still have of a time, with how flows ended.
+/// Asks all nodes for what they still have of a time, with how flows ended. Flows are handed on as they come: days of them
+/// are more than memory holds.
 ///
 /// # Errors
 /// When no node answers, or one refuses the request.
@@ -306,6 +307,7 @@ pub fn all(
     selection: &Selection,
     (since, until): (Option<Timestamp>, Option<Timestamp>),
     filters: &Filters,
+    mut each: impl FnMut(&Flow),
 ) -> anyhow::Result<Told> {
     let targets = sockets(selection.agents()?);
     let request = GetFlowsRequest {
@@ -321,10 +323,10 @@ pub fn all(
         let (_targets, watched) = watch::channel(targets);
         let flows = Relay::new(watched, None).flows(request);
         let mut answers = flows.map_err(|status| anyhow!("{}", status.message()))?;
-        let (mut told, mut heard) = (Told { flows: Vec::new(), lost: 0, missing: Vec::new() }, false);
+        let (mut told, mut heard) = (Told::default(), false);
         while let Some(answer) = answers.next().await {
             match answer.map_err(|status| anyhow!("{}", status.message()))?.response_types {
-                Some(ResponseTypes::Flow(flow)) => told.flows.push(flow),
+                Some(ResponseTypes::Flow(flow)) => each(&flow),
                 Some(ResponseTypes::LostEvents(lost)) => told.lost += lost.num_events_lost,
                 Some(ResponseTypes::NodeStatus(status)) => match status.state_change() {
                     NodeState::NodeConnected => heard = true,

@@ -1,7 +1,7 @@
 //! `malla policy …`: policies before they are in force, and what those that are in force mean.
 
 mod check;
-mod cluster;
+pub mod cluster;
 mod document;
 pub mod explain;
 mod finding;
@@ -353,8 +353,9 @@ fn simulate(args: &Simulate) -> anyhow::Result<u8> {
     let audited = if args.audited { simulate::Audited::Enforced } else { simulate::Audited::Reported };
     let then = simulate::then(&now, &written, &deleted, audited)?;
     if let Some(since) = args.flows {
-        let told = seen(&args.selection, (Some(since), None), &observe::Filters::default())?;
-        let replay = replay::replay(&told, &now, &then);
+        let mut replaying = replay::Replaying::new(&now, &then);
+        seen(&args.selection, (Some(since), None), &observe::Filters::default(), |flow| replaying.add(flow))?;
+        let replay = replaying.end();
         args.output.print(&replay, || replay::table(&replay))?;
         return Ok(u8::from(!replay.flips.is_empty()));
     }
@@ -375,20 +376,21 @@ fn matrix(args: &Matrix) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// What all nodes have seen; what is missing is said.
+/// Each that any node has seen; what is missing is said.
 fn seen(
     selection: &Selection,
     time: (Option<Timestamp>, Option<Timestamp>),
     filters: &observe::Filters,
-) -> anyhow::Result<Vec<Flow>> {
-    let told = observe::all(selection, time, filters)?;
+    each: impl FnMut(&Flow),
+) -> anyhow::Result<()> {
+    let told = observe::all(selection, time, filters, each)?;
     for missing in &told.missing {
         eprintln!("malla: warning: {missing}: what only this node has seen is missing");
     }
     if told.lost > 0 {
         eprintln!("malla: warning: {} events were lost: what was in them is missing", told.lost);
     }
-    Ok(told.flows)
+    Ok(())
 }
 
 fn learn(args: &Learn) -> anyhow::Result<u8> {
@@ -396,8 +398,9 @@ fn learn(args: &Learn) -> anyhow::Result<u8> {
         white: [true, false].map(|source| observe::of_namespace(&args.namespace, source)).to_vec(),
         black: Vec::new(),
     };
-    let flows = seen(&args.selection, (args.since, args.until), &filters)?;
-    let learned = learn::learn(&flows, &args.namespace);
+    let mut learning = learn::Learning::new(&args.namespace);
+    seen(&args.selection, (args.since, args.until), &filters, |flow| learning.add(flow))?;
+    let learned = learning.end();
     if learned.policies == 0 {
         bail!("no flow of a Pod of namespace {} was seen in this time", args.namespace);
     }

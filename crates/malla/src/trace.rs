@@ -1,9 +1,9 @@
 //! `malla trace`: a connection's packets, followed through every node that they cross.
 //!
 //! ```text
-//! forwarder or probe: "this end is about to speak" → agents follow that end → events → visits → ways → journey → text, JSON, …
+//! forwarder, probe or user: "this end is about to speak" → agents follow that end → events → visits → ways → journey → text, JSON, …
 //! ```
-//! Programs look followed ends up in a map: none is replaced, and other flows pay one comparison.
+//! Programs look followed ends up in a map: none is replaced. What other flows pay is told in `docs/trace.md`.
 
 mod advice;
 mod command;
@@ -14,6 +14,7 @@ mod journey;
 #[cfg(test)]
 mod made;
 mod mermaid;
+mod passing;
 mod pcapng;
 mod probe;
 mod svg;
@@ -24,8 +25,10 @@ use crate::agents::Selection;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use journey::Journey;
-use std::net::SocketAddr;
+use passing::Tuple;
+use probe::Target;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Examples under `--help`.
 pub const EXAMPLES: &str = "\
@@ -33,6 +36,8 @@ Examples:
   malla trace -- curl -s http://localhost:30080        The journey of what the command sends into the lab
   malla trace --from default/client --to default/spink:80    A connection of our own, from inside that Pod
   malla trace --from client --to 10.244.1.7:8080 -o json
+  malla trace --from client --to kube-system/kube-dns:53/udp    A datagram, and its answer
+  malla trace --flow udp,10.244.1.5:40000,10.96.0.10:53 --time 30s    What somebody else sends
   malla trace -o mermaid -- curl -s http://localhost:30080   A sequence diagram
 
 What the command prints goes to standard error.
@@ -40,25 +45,34 @@ Exit status: 0 every connection was answered, 1 error, 2 wrong usage, 3 a connec
 
 /// Arguments of `malla trace`.
 #[derive(Args, Debug)]
-#[command(group = clap::ArgGroup::new("what").required(true).args(["from", "command", "probe"]))]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["from", "flow", "command", "probe"]))]
 pub struct TraceArgs {
     #[command(flatten)]
     selection: Selection,
     /// Connect from this Pod (namespace/name, or a name in `default`)
     #[arg(long, value_name = "POD", requires = "to")]
     from: Option<String>,
-    /// Connect to this Service and port (namespace/name:port, or address:port), over TCP
-    #[arg(long, value_name = "SERVICE:PORT", requires = "from")]
+    /// Connect to this Service and port (namespace/name:port, or address:port); over TCP, or UDP after /udp
+    #[arg(long, value_name = "SERVICE:PORT[/udp]", requires = "from")]
     to: Option<String>,
+    /// What the datagram holds [default: a question for DNS at port 53, elsewhere a line]; TCP sends nothing
+    #[arg(long, value_name = "TEXT")]
+    data: Option<String>,
+    /// Follow this flow, whoever speaks: protocol, the end that asks, and the one that it asks (without it: any)
+    #[arg(long, value_name = "tcp|udp,ADDRESS:PORT[,ADDRESS:PORT]")]
+    flow: Option<Tuple>,
+    /// For so long
+    #[arg(long, value_name = "DURATION", requires = "flow", default_value = "10s", value_parser = duration)]
+    time: Duration,
     /// How to tell it
     #[arg(short, long, value_enum, default_value_t)]
     output: Style,
     /// Run this, and follow what it sends through the lab's forwarder
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
-    /// Inside of the Pod: connect there, and say how it went.
+    /// Inside of the Pod: ask there, and say how it went.
     #[arg(long, hide = true, requires = "source_port")]
-    probe: Option<SocketAddr>,
+    probe: Option<Target>,
     /// The probe's own port.
     #[arg(long, hide = true)]
     source_port: Option<u16>,
@@ -86,12 +100,15 @@ enum Style {
 /// When there is nobody to ask, or nothing can be started.
 pub fn run(args: &TraceArgs) -> anyhow::Result<ExitCode> {
     if let (Some(target), Some(port)) = (args.probe, args.source_port) {
-        return Ok(probe::connect(target, port));
+        return Ok(probe::ask(target, port, args.data.as_deref()));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let gathered = runtime.block_on(async {
-        match (&args.from, &args.to) {
-            (Some(from), Some(to)) => probe::run(&args.selection, from, to).await.map(|one| vec![one]),
+        match (&args.from, &args.to, args.flow) {
+            (Some(from), Some(to), _) => {
+                probe::run(&args.selection, from, to, args.data.as_deref()).await.map(|one| vec![one])
+            }
+            (_, _, Some(flow)) => passing::run(&args.selection, flow, args.time).await.map(|one| vec![one]),
             _ => command::run(&args.selection, &args.command).await,
         }
     })?;
@@ -103,6 +120,16 @@ pub fn run(args: &TraceArgs) -> anyhow::Result<ExitCode> {
     let answered = !journeys.is_empty() && journeys.iter().all(|journey| journey.end.answered);
     Ok(if answered { ExitCode::SUCCESS } else { ExitCode::from(3) })
 }
+
+/// `10s`, `2m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let long: jiff::SignedDuration = text.parse().map_err(|_| format!("{text:?} is no duration (10s, 2m)"))?;
+    let long = Duration::try_from(long).map_err(|_| format!("{text:?} is before now"))?;
+    if long > LONGEST { Err(format!("{text:?}: an hour at most")) } else { Ok(long) }
+}
+
+/// Whoever follows takes one of sixteen places.
+const LONGEST: Duration = Duration::from_secs(3600);
 
 fn print(journeys: &[Journey], style: Style) -> anyhow::Result<()> {
     use std::io::Write as _;

@@ -92,7 +92,7 @@ impl NeighbourWatch {
         Subscription::open("neighbours", GROUP).map(Self)
     }
 
-    /// Waits for what is told next: new entries, and what changed in old ones. `None`: more happened than the socket could
+    /// Waits for what is told next: new entries, what changed in old ones, and those that are gone (which are not valid). `None`: more happened than the socket could
     /// hold, and only the table itself knows what.
     pub fn wait(&mut self) -> Result<Option<Vec<Neighbour>>> {
         match self.0.wait() {
@@ -113,7 +113,11 @@ fn encode(interface: u32, address: IpAddr) -> NeighbourMessage {
 
 fn decode(message: RouteNetlinkMessage) -> Option<Neighbour> {
     use NeighbourState::{Delay, Noarp, Permanent, Probe, Reachable, Stale};
-    let RouteNetlinkMessage::NewNeighbour(message) = message else { return None };
+    let (message, is_there) = match message {
+        RouteNetlinkMessage::NewNeighbour(message) => (message, true),
+        RouteNetlinkMessage::DelNeighbour(message) => (message, false),
+        _ => return None,
+    };
     let mut address = None;
     let (mut mac, mut managed) = (None, false);
     for attribute in &message.attributes {
@@ -129,7 +133,7 @@ fn decode(message: RouteNetlinkMessage) -> Option<Neighbour> {
         interface: message.header.ifindex,
         address: address?,
         mac: mac.map(MacAddress),
-        valid: matches!(message.header.state, Permanent | Noarp | Reachable | Probe | Stale | Delay),
+        valid: is_there && matches!(message.header.state, Permanent | Noarp | Reachable | Probe | Stale | Delay),
         permanent: message.header.state == NeighbourState::Permanent,
         managed,
     })

@@ -327,4 +327,12 @@ fn a_neighbour_is_found_and_what_changes_is_told() {
     let listed = p.nl.neighbours(Some(p.index)).unwrap();
     assert!(listed.iter().all(|n| n.address != ip("10.9.0.3") || !n.valid), "{listed:?}");
     assert!(p.nl.ensure_neighbour_deleted(p.index, ip("10.9.0.3")).unwrap());
+    // One that goes is told, too.
+    assert!(p.nl.ensure_neighbour_deleted(p.index, ip("10.9.0.2")).unwrap());
+    while !watch
+        .wait()
+        .unwrap()
+        .is_some_and(|all| all.iter().any(|n| (n.interface, n.address, n.valid) == (p.index, ip("10.9.0.2"), false)))
+    {
+    }
 }

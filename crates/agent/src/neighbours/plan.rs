@@ -34,11 +34,12 @@ pub fn on_the_link<'a>(
     others.filter(|address| near(address) && !ours(address)).collect()
 }
 
-/// Those of them that the kernel does not look after. It forgets that when the device goes down.
+/// Those of them that the kernel does not look after. It forgets that when the device goes down. What somebody has written for
+/// good stays as it is: looked after, it would have to answer.
 #[must_use]
 pub fn to_look_after(on_the_link: &BTreeSet<IpAddr>, table: &[netlink::Neighbour]) -> BTreeSet<IpAddr> {
-    let managed = table.iter().filter(|neighbour| neighbour.managed).map(|neighbour| neighbour.address).collect();
-    on_the_link.difference(&managed).copied().collect()
+    let known = table.iter().filter(|neighbour| neighbour.managed || neighbour.permanent);
+    on_the_link.difference(&known.map(|neighbour| neighbour.address).collect()).copied().collect()
 }
 
 /// What the map is to hold. Who answered once keeps its device until another answers: when a node is down, nobody takes its

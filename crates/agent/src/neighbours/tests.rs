@@ -146,6 +146,24 @@ fn a_node_that_left_is_forgotten_once_all_are_known() {
 }
 
 #[test]
+fn what_an_administrator_has_written_is_not_asked_for() {
+    let [one, other] = ["172.18.0.4", "172.18.0.5"].map(ip);
+    let written = netlink::Neighbour {
+        interface: 2,
+        address: one,
+        mac: Some(MacAddress([2, 0, 0, 0, 0, 4])),
+        valid: true,
+        permanent: true,
+        managed: false,
+    };
+    let asked = plan::to_look_after(&[one, other].into(), std::slice::from_ref(&written));
+    assert_eq!(asked, [other].into());
+    // And is believed.
+    let entries = plan::entries(&[one].into(), &[written], &Entries::default());
+    assert_eq!(entries[&AddressKey::local(Address::from_ip(one))].mac, [2, 0, 0, 0, 0, 4]);
+}
+
+#[test]
 fn a_kernel_that_can_not_look_for_nodes_shuts_nobody_out() {
     let mut f = Fixture::new();
     f.link.deaf = true;

@@ -1,7 +1,7 @@
 //! Listens to the kernel, and tells when a neighbour is found or has another device. That entries age and are asked for
 //! again is no news.
 
-use netlink::{MacAddress, NeighbourWatch};
+use netlink::{MacAddress, Neighbour, NeighbourWatch};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use tokio::sync::Notify;
@@ -14,11 +14,7 @@ pub fn watch(mut watch: NeighbourWatch, device: u32, changed: &Notify) {
     let mut known: HashMap<IpAddr, MacAddress> = HashMap::new();
     loop {
         let news = match watch.wait() {
-            Ok(Some(told)) => told
-                .into_iter()
-                .filter(|neighbour| neighbour.interface == device && neighbour.valid)
-                .filter_map(|neighbour| Some((neighbour.address, neighbour.mac?)))
-                .fold(false, |news, (address, mac)| known.insert(address, mac) != Some(mac) || news),
+            Ok(Some(told)) => is_news(&mut known, told.into_iter().filter(|neighbour| neighbour.interface == device)),
             Ok(None) => {
                 known.clear();
                 true
@@ -34,5 +30,42 @@ pub fn watch(mut watch: NeighbourWatch, device: u32, changed: &Notify) {
         if news {
             changed.notify_one();
         }
+    }
+}
+
+/// Whether somebody was found, or has another device than before. Who was lost is news once found again: its entry may have
+/// been made anew meanwhile.
+fn is_news(known: &mut HashMap<IpAddr, MacAddress>, told: impl Iterator<Item = Neighbour>) -> bool {
+    let mut news = false;
+    for neighbour in told {
+        match neighbour.mac.filter(|_| neighbour.valid) {
+            Some(mac) => news |= known.insert(neighbour.address, mac) != Some(mac),
+            None => drop(known.remove(&neighbour.address)),
+        }
+    }
+    news
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_found_again_is_news_and_who_is_asked_again_is_none() {
+        let one = |valid, last| Neighbour {
+            interface: 2,
+            address: [10, 0, 0, 1].into(),
+            mac: Some(MacAddress([2, 0, 0, 0, 0, last])),
+            valid,
+            permanent: false,
+            managed: true,
+        };
+        let mut known = HashMap::new();
+        let mut told = |neighbour| is_news(&mut known, std::iter::once(neighbour));
+        assert!(told(one(true, 1)), "found");
+        assert!(!told(one(true, 1)), "asked again");
+        assert!(told(one(true, 2)), "another device");
+        assert!(!told(one(false, 2)), "lost, or forgotten");
+        assert!(told(one(true, 2)), "found again");
     }
 }

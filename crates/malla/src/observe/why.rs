@@ -4,8 +4,8 @@
 use crate::agents::Selection;
 use crate::policy::explain::{self, Question};
 use crate::policy::port::{Port, Wanted};
-use flow_api::flow::layer4::Protocol;
-use flow_api::flow::{DropReason, Endpoint, Flow};
+use flow_api::flow::{Endpoint, Flow};
+use flow_api::transport::{Transport, is_denied};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -90,23 +90,12 @@ fn text(explanation: &str, is_allowed: bool) -> String {
 
 /// Who was stopped, if policy has done it.
 fn stopped(flow: &Flow) -> Option<Stopped> {
-    if !matches!(flow.drop_reason_desc(), DropReason::PolicyDenied | DropReason::PolicyDeny) {
-        return None;
-    }
-    let addresses = flow.ip.as_ref()?;
-    let (protocol, port) = match flow.l4.as_ref()?.protocol.as_ref()? {
-        Protocol::Tcp(tcp) => (6, tcp.destination_port),
-        Protocol::Udp(udp) => (17, udp.destination_port),
-        Protocol::Sctp(sctp) => (132, sctp.destination_port),
-        Protocol::IcmPv4(icmp) => (1, icmp.r#type),
-        Protocol::IcmPv6(icmp) => (58, icmp.r#type),
-        _ => return None,
-    };
-    Some(Stopped {
+    let (addresses, transport) = (flow.ip.as_ref()?, Transport::of(flow)?);
+    is_denied(flow).then(|| Stopped {
         from: end(flow.source.as_ref(), &addresses.source),
         to: end(flow.destination.as_ref(), &addresses.destination),
-        protocol,
-        port: u16::try_from(port).ok()?,
+        protocol: transport.protocol,
+        port: transport.destination,
     })
 }
 
@@ -126,7 +115,8 @@ const MOST: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flow_api::flow::{Ip, Layer4, Tcp};
+    use flow_api::flow::layer4::Protocol;
+    use flow_api::flow::{DropReason, Ip, Layer4, Tcp};
 
     fn dropped(reason: DropReason) -> Flow {
         let pod = Endpoint { namespace: "shop".to_owned(), pod_name: "web".to_owned(), ..Endpoint::default() };

@@ -1,6 +1,6 @@
 //! What the agents of a cluster know of policy, each for its node.
 
-use crate::agents::{LABS, Selection};
+use crate::agents::{Agent, LABS, Selection};
 use agent::services::View;
 use anyhow::{Context, bail};
 use policy::snapshot::Snapshot;
@@ -76,10 +76,18 @@ impl Cluster {
 /// When none answers.
 pub fn service(selection: &Selection, namespace: &str, name: &str) -> anyhow::Result<Option<View>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(ask_service(&selection.agents()?, namespace, name))
+}
+
+/// The same of these agents.
+///
+/// # Errors
+/// When none answers.
+pub async fn ask_service(agents: &[Agent], namespace: &str, name: &str) -> anyhow::Result<Option<View>> {
     let path = format!("/v1/services/{namespace}/{name}");
     let mut failed = None;
-    for agent in selection.agents()? {
-        match runtime.block_on(agent.get(&path)) {
+    for agent in agents {
+        match agent.get(&path).await {
             Ok(body) => {
                 let views: Vec<View> = serde_json::from_slice(&body).context("understand the agent")?;
                 return Ok(views.into_iter().next());

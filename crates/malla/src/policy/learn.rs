@@ -4,8 +4,8 @@
 //! a comment on each rule that says which flows it is for. What was dropped is not learnt.
 
 use flow_api::extension;
-use flow_api::flow::layer4::Protocol;
 use flow_api::flow::{Endpoint, Flow, TraceReason, TrafficDirection, Verdict};
+use flow_api::transport::Transport;
 use policy::rule::Direction;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -41,9 +41,10 @@ enum Peer {
 /// On what.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Port {
-    Transport(&'static str, u32),
+    /// Protocol and number.
+    Transport(&'static str, u16),
     /// Family and type.
-    Icmp(&'static str, u32),
+    Icmp(&'static str, u16),
 }
 
 /// What was seen of a rule.
@@ -64,26 +65,39 @@ struct Subject {
     rules: BTreeMap<(Direction, Peer), Seen>,
 }
 
-/// From these flows, for Pods of this namespace.
-pub fn learn(flows: &[Flow], namespace: &str) -> Learned {
-    let mut learned = Learned::default();
-    let mut subjects: BTreeMap<Labels, Subject> = BTreeMap::new();
-    for flow in flows {
-        let (Some(source), Some(destination), Some(ip)) = (&flow.source, &flow.destination, &flow.ip) else { continue };
+/// Learns, for Pods of one namespace, flow by flow.
+#[derive(Debug)]
+pub struct Learning<'a> {
+    namespace: &'a str,
+    subjects: BTreeMap<Labels, Subject>,
+    flows: usize,
+    dropped: usize,
+}
+
+impl<'a> Learning<'a> {
+    /// Knows nothing yet.
+    pub fn new(namespace: &'a str) -> Self {
+        Self { namespace, subjects: BTreeMap::new(), flows: 0, dropped: 0 }
+    }
+
+    /// From one that was seen.
+    pub fn add(&mut self, flow: &Flow) {
+        let namespace = self.namespace;
+        let (Some(source), Some(destination), Some(ip)) = (&flow.source, &flow.destination, &flow.ip) else { return };
         let is_about = [source, destination].iter().any(|end| is_pod_of(end, namespace));
         if flow.verdict() == Verdict::Dropped {
-            learned.dropped += usize::from(is_about);
-            continue;
+            self.dropped += usize::from(is_about);
+            return;
         }
         if !begins_or_ends(flow) || !is_about {
-            continue;
+            return;
         }
         // What an answer tells is about who had asked.
         let is_reply = flow.is_reply == Some(true);
         let ends = [(source, &*ip.source), (destination, &*ip.destination)];
         let (initiator, responder) = if is_reply { (ends[1], ends[0]) } else { (ends[0], ends[1]) };
-        let Some(port) = port(flow, is_reply) else { continue };
-        learned.flows += 1;
+        let Some(port) = port(flow, is_reply) else { return };
+        self.flows += 1;
         for (direction, (own, _), other) in
             [(Direction::Egress, initiator, responder), (Direction::Ingress, responder, initiator)]
         {
@@ -94,7 +108,7 @@ pub fn learn(flows: &[Flow], namespace: &str) -> Learned {
                 continue;
             }
             let Some(peer) = peer(other.0, other.1, namespace) else { continue };
-            let subject = subjects.entry(labels(own)).or_default();
+            let subject = self.subjects.entry(labels(own)).or_default();
             subject.pods.insert(own.pod_name.clone());
             subject.workloads.extend(own.workloads.iter().map(|workload| workload.name.clone()));
             let seen = subject.rules.entry((direction, peer)).or_default();
@@ -106,14 +120,20 @@ pub fn learn(flows: &[Flow], namespace: &str) -> Learned {
             seen.last = seen.last.max(flow.time.map(|time| (time.seconds, time.nanos)));
         }
     }
-    let mut names = BTreeMap::new();
-    for (labels, subject) in &subjects {
-        let document = document(namespace, labels, subject, &mut names);
-        learned.yaml.push_str(&document);
-        learned.policies += 1;
-        learned.rules += subject.rules.len();
+
+    /// What was learnt of all that was added.
+    pub fn end(self) -> Learned {
+        let mut names = BTreeMap::new();
+        let documents = self.subjects.iter();
+        let yaml = documents.map(|(labels, subject)| document(self.namespace, labels, subject, &mut names)).collect();
+        Learned {
+            yaml,
+            policies: self.subjects.len(),
+            rules: self.subjects.values().map(|subject| subject.rules.len()).sum(),
+            flows: self.flows,
+            dropped: self.dropped,
+        }
     }
-    learned
 }
 
 fn is_pod_of(end: &Endpoint, namespace: &str) -> bool {
@@ -127,14 +147,15 @@ fn begins_or_ends(flow: &Flow) -> bool {
 
 /// The responder's; ICMP: the type with which it began.
 fn port(flow: &Flow, is_reply: bool) -> Option<Port> {
-    let of = |source: u32, destination: u32| if is_reply { source } else { destination };
-    Some(match flow.l4.as_ref()?.protocol.as_ref()? {
-        Protocol::Tcp(tcp) => Port::Transport("TCP", of(tcp.source_port, tcp.destination_port)),
-        Protocol::Udp(udp) => Port::Transport("UDP", of(udp.source_port, udp.destination_port)),
-        Protocol::Sctp(sctp) => Port::Transport("SCTP", of(sctp.source_port, sctp.destination_port)),
-        Protocol::IcmPv4(icmp) if !is_reply => Port::Icmp("IPv4", icmp.r#type),
-        Protocol::IcmPv6(icmp) if !is_reply => Port::Icmp("IPv6", icmp.r#type),
-        _ => return None,
+    let transport = Transport::of(flow)?;
+    let port = transport.port(is_reply);
+    Some(match transport.name() {
+        "icmp" | "icmpv6" if is_reply => return None,
+        "icmp" => Port::Icmp("IPv4", port),
+        "icmpv6" => Port::Icmp("IPv6", port),
+        "tcp" => Port::Transport("TCP", port),
+        "udp" => Port::Transport("UDP", port),
+        _ => Port::Transport("SCTP", port),
     })
 }
 
@@ -172,7 +193,7 @@ fn called(end: &Endpoint, address: &str) -> String {
 fn document(namespace: &str, labels: &Labels, subject: &Subject, names: &mut BTreeMap<String, u32>) -> String {
     let mut out = String::new();
     let name = name(labels, subject, names);
-    let pods = some(&subject.pods, EXAMPLES);
+    let pods = some(&subject.pods);
     let _ = writeln!(out, "---\n# For {pods}.\napiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy");
     let _ = writeln!(out, "metadata:\n  name: {}\n  namespace: {}\nspec:", quoted(&name), quoted(namespace));
     let _ = writeln!(out, "  endpointSelector:\n    matchLabels:{}", mapping(labels, 6));
@@ -195,9 +216,8 @@ fn rule(out: &mut String, from: &str, peer: &Peer, seen: &Seen) {
     let last = seen.last.and_then(|(seconds, _)| jiff::Timestamp::from_second(seconds).ok());
     let last = last.map_or_else(String::new, |time| format!(", the last at {time}"));
     let flows = if seen.flows == 1 { "1 flow".to_owned() } else { format!("{} flows", seen.flows) };
-    let _ = writeln!(out, "  # {flows}{last}; {from} {}.", some(&seen.examples, EXAMPLES));
-    let mut what = Vec::new();
-    what.push(match peer {
+    let _ = writeln!(out, "  # {flows}{last}; {from} {}.", some(&seen.examples));
+    let peer = match peer {
         Peer::Pods(namespace, labels) => {
             let mut labels = labels.clone();
             if let Some(namespace) = namespace {
@@ -209,7 +229,7 @@ fn rule(out: &mut String, from: &str, peer: &Peer, seen: &Seen) {
         Peer::Address(address) => {
             format!("{from}CIDR: [{}]", quoted(&format!("{address}/{}", if address.is_ipv4() { 32 } else { 128 })))
         }
-    });
+    };
     let transport: Vec<_> = seen.ports.iter().filter(|port| matches!(port, Port::Transport(..))).collect();
     let icmp: Vec<_> = seen.ports.iter().filter(|port| matches!(port, Port::Icmp(..))).collect();
     // One rule can't have both.
@@ -217,7 +237,7 @@ fn rule(out: &mut String, from: &str, peer: &Peer, seen: &Seen) {
         if ports.is_empty() {
             continue;
         }
-        let _ = writeln!(out, "  - {}", what[0]);
+        let _ = writeln!(out, "  - {peer}");
         let _ = writeln!(out, "    {head}");
         for port in ports {
             let _ = match port {
@@ -256,12 +276,12 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-fn some(names: &BTreeSet<String>, most: usize) -> String {
+fn some(names: &BTreeSet<String>) -> String {
     // Names come from outside: no line of a comment may end in them.
     let clean = |name: &String| name.chars().filter(|letter| !letter.is_control()).collect::<String>();
-    let mut all: Vec<String> = names.iter().take(most).map(clean).collect();
-    if names.len() > most {
-        all.push(format!("{} more", names.len() - most));
+    let mut all: Vec<String> = names.iter().take(EXAMPLES).map(clean).collect();
+    if names.len() > EXAMPLES {
+        all.push(format!("{} more", names.len() - EXAMPLES));
     }
     all.join(", ")
 }

@@ -1,6 +1,7 @@
 use super::super::kinds::{self, Kind};
 use super::*;
 use agent::policies::pod_facts;
+use flow_api::flow::layer4::Protocol;
 use flow_api::flow::{DropReason, IcmPv4, Ip, Layer4, Tcp, Udp, Workload};
 use flow_api::malla::Ended;
 use policy::dialect::references::References;
@@ -29,6 +30,12 @@ pub fn pod(name: &str) -> Endpoint {
         workloads: vec![Workload { name: app.to_owned(), kind: "Deployment".to_owned() }],
         ..Endpoint::default()
     }
+}
+
+fn learn(flows: &[Flow], namespace: &str) -> Learned {
+    let mut learning = Learning::new(namespace);
+    flows.iter().for_each(|flow| learning.add(flow));
+    learning.end()
 }
 
 fn pairs(namespace: &str, app: &str) -> [(String, String); 4] {

@@ -6,8 +6,8 @@
 use super::tables::{fitted, text};
 use agent::policies::pod_facts;
 use datapath_layouts::identity as reserved;
-use flow_api::flow::layer4::Protocol;
 use flow_api::flow::{Endpoint, Flow, TraceReason, TrafficDirection, Verdict};
+use flow_api::transport::{Transport, is_denied};
 use model::Labels;
 use policy::explain::explain;
 use policy::reference::{Packet, World};
@@ -57,29 +57,46 @@ struct Party<'a> {
     address: IpAddr,
 }
 
-/// Judges what was seen by the policies as they are and as they would be.
-pub fn replay(flows: &[Flow], now: &Snapshot, then: &[Policy]) -> Replay {
-    let mut replay = Replay::default();
-    let mut known: HashMap<u32, IdentityFacts> = now.identities.iter().map(|one| (one.number, one.clone())).collect();
-    let mut flips: BTreeMap<(String, String, String, bool), Flip> = BTreeMap::new();
-    for flow in flows.iter().filter(|flow| is_judged(flow)) {
-        let Some((packet, from, to, port)) = packet(flow, &mut known) else {
-            replay.unknown += 1;
-            continue;
+/// Judges what was seen by the policies as they are and as they would be, flow by flow.
+#[derive(Debug)]
+pub struct Replaying<'a> {
+    now: &'a Snapshot,
+    then: &'a [Policy],
+    known: HashMap<u32, IdentityFacts>,
+    flows: usize,
+    unknown: usize,
+    flips: BTreeMap<(String, String, String, bool), Flip>,
+}
+
+impl<'a> Replaying<'a> {
+    /// By the policies as they are, and as they would be.
+    pub fn new(now: &'a Snapshot, then: &'a [Policy]) -> Self {
+        let known = now.identities.iter().map(|one| (one.number, one.clone())).collect();
+        Self { now, then, known, flows: 0, unknown: 0, flips: BTreeMap::new() }
+    }
+
+    /// One that was seen.
+    pub fn add(&mut self, flow: &Flow) {
+        if !is_judged(flow) {
+            return;
+        }
+        let Some((packet, from, to, port)) = packet(flow, &mut self.known) else {
+            self.unknown += 1;
+            return;
         };
-        replay.flows += 1;
+        self.flows += 1;
         let identities: Vec<IdentityFacts> =
-            [packet.subject, packet.peer].iter().filter_map(|number| known.get(number).cloned()).collect();
+            [packet.subject, packet.peer].iter().filter_map(|number| self.known.get(number).cloned()).collect();
         let told = |policies| {
-            let world = World { policies, identities: &identities, nodes: &now.nodes };
+            let world = World { policies, identities: &identities, nodes: &self.now.nodes };
             Told::of(&explain(&world, &packet, false), packet.direction)
         };
-        let (before, after) = (told(&now.policies), told(then));
+        let (before, after) = (told(&self.now.policies), told(self.then));
         if before.allowed == after.allowed {
-            continue;
+            return;
         }
         let key = (from.clone(), to.clone(), port.clone(), packet.direction == Direction::Egress);
-        let flip = flips.entry(key).or_insert_with(|| Flip {
+        let flip = self.flips.entry(key).or_insert_with(|| Flip {
             from,
             to,
             port,
@@ -93,15 +110,17 @@ pub fn replay(flows: &[Flow], now: &Snapshot, then: &[Policy]) -> Replay {
         flip.flows += 1;
         flip.dropped += usize::from(flow.verdict() == Verdict::Dropped);
     }
-    replay.flips = flips.into_values().collect();
-    replay
+
+    /// What would be otherwise, of all that was added.
+    pub fn end(self) -> Replay {
+        Replay { flows: self.flows, unknown: self.unknown, flips: self.flips.into_values().collect() }
+    }
 }
 
 /// What policy has judged: beginnings, and what it dropped. Anything else of a flow follows from that.
 fn is_judged(flow: &Flow) -> bool {
-    use flow_api::flow::DropReason::{PolicyDenied, PolicyDeny};
     match flow.verdict() {
-        Verdict::Dropped => matches!(flow.drop_reason_desc(), PolicyDenied | PolicyDeny),
+        Verdict::Dropped => is_denied(flow),
         Verdict::Audit => true,
         _ => flow.trace_reason() == TraceReason::New && flow.is_reply != Some(true),
     }
@@ -112,14 +131,7 @@ fn packet(flow: &Flow, known: &mut HashMap<u32, IdentityFacts>) -> Option<(Packe
     let ip = flow.ip.as_ref()?;
     let source = Party { end: flow.source.as_ref()?, address: ip.source.parse().ok()? };
     let destination = Party { end: flow.destination.as_ref()?, address: ip.destination.parse().ok()? };
-    let (protocol, name, port) = match flow.l4.as_ref()?.protocol.as_ref()? {
-        Protocol::Tcp(tcp) => (6, "tcp", tcp.destination_port),
-        Protocol::Udp(udp) => (17, "udp", udp.destination_port),
-        Protocol::Sctp(sctp) => (132, "sctp", sctp.destination_port),
-        Protocol::IcmPv4(icmp) => (1, "icmp", icmp.r#type),
-        Protocol::IcmPv6(icmp) => (58, "icmpv6", icmp.r#type),
-        _ => return None,
-    };
+    let transport = Transport::of(flow)?;
     let (direction, subject, peer) = match flow.traffic_direction() {
         TrafficDirection::Egress => (Direction::Egress, &source, &destination),
         TrafficDirection::Ingress => (Direction::Ingress, &destination, &source),
@@ -130,10 +142,10 @@ fn packet(flow: &Flow, known: &mut HashMap<u32, IdentityFacts>) -> Option<(Packe
         subject: number(subject, known)?,
         peer: number(peer, known)?,
         address: peer.address,
-        protocol,
-        port: u16::try_from(port).ok()?,
+        protocol: transport.protocol,
+        port: transport.destination,
     };
-    Some((packet, called(&source), called(&destination), format!("{name}/{port}")))
+    Some((packet, called(&source), called(&destination), format!("{}/{}", transport.name(), transport.destination)))
 }
 
 /// By the labels that it had; the number as it was told.
@@ -215,6 +227,12 @@ spec:
   - fromEndpoints: [{matchLabels: {app: web}}]
     toPorts: [{ports: [{port: \"5432\", protocol: TCP}]}]
 ";
+
+    fn replay(flows: &[Flow], now: &Snapshot, then: &[Policy]) -> Replay {
+        let mut replaying = Replaying::new(now, then);
+        flows.iter().for_each(|flow| replaying.add(flow));
+        replaying.end()
+    }
 
     fn seen() -> Vec<Flow> {
         let (out, into) = (TrafficDirection::Egress, TrafficDirection::Ingress);

@@ -7,7 +7,7 @@ mod svg;
 use crate::agents::Selection;
 use crate::observe::{self, Filters};
 use clap::{Args, ValueEnum};
-use graph::Graph;
+use graph::Sketch;
 use prost_types::Timestamp;
 
 /// Arguments of `malla service map`.
@@ -50,14 +50,15 @@ enum Output {
 /// # Errors
 /// When no node answers.
 pub fn run(args: &MapArgs) -> anyhow::Result<()> {
-    let told = observe::all(&args.selection, (args.since, args.until), &args.filters)?;
+    let mut sketch = Sketch::default();
+    let told = observe::all(&args.selection, (args.since, args.until), &args.filters, |flow| sketch.add(flow))?;
     for missing in &told.missing {
         eprintln!("WARNING: {missing}: what only this node has seen may not be in the map");
     }
     if told.lost > 0 {
         eprintln!("WARNING: {} events were lost: numbers are too small", told.lost);
     }
-    let graph = Graph::of(&told.flows);
+    let graph = sketch.end();
     match args.output {
         Output::Table => print!("{}", draw::table(&graph)),
         Output::Json => println!("{}", serde_json::to_string_pretty(&graph)?),

@@ -32,11 +32,26 @@ enum Hearing {
     Never(String),
 }
 
+/// Whom to ask.
+struct Nodes {
+    agents: Vec<Agent>,
+    /// What is to be said of those that are not asked any more.
+    silent: Vec<String>,
+}
+
 impl Connection {
-    /// Gets ready for the connection; it waits meanwhile.
-    async fn follow(agents: &[Agent], said: Said) -> Self {
-        let hearing = match follow(agents, End { address: said.from, protocol: TCP }).await {
-            Ok(followed) => Hearing::Now(followed),
+    /// Gets ready for the connection; it waits meanwhile. A node that does not answer in time is not asked for the next one:
+    /// each would wait for it, and go on unheard.
+    async fn follow(nodes: &mut Nodes, said: Said) -> Self {
+        let hearing = match follow(&nodes.agents, End { address: said.from, protocol: TCP }).await {
+            Ok(followed) => {
+                nodes.silent.iter().for_each(|note| followed.note(note.clone()));
+                for (node, note) in &followed.silent {
+                    nodes.agents.retain(|agent| agent.name != *node);
+                    nodes.silent.push(note.clone());
+                }
+                Hearing::Now(followed)
+            }
             Err(error) => Hearing::Never(format!("{error:#}")),
         };
         Self { said: vec![said], hearing }
@@ -55,7 +70,10 @@ impl Connection {
     async fn tell(self, who: String) -> Gathered {
         let account = match self.hearing {
             Hearing::Now(followed) => followed.end().await,
-            Hearing::Ending(task) => task.await.unwrap_or_default(),
+            Hearing::Ending(task) => task.await.unwrap_or_else(|error| Account {
+                notes: vec![format!("what was told of it is lost: {error}")],
+                ..Account::default()
+            }),
             Hearing::Never(why) => Account { notes: vec![format!("not followed: {why}")], ..Account::default() },
         };
         let first = self.said.first();
@@ -71,6 +89,7 @@ impl Connection {
             forwarder: self.said,
             account,
             outcome,
+            server: None,
         }
     }
 }
@@ -80,7 +99,7 @@ impl Connection {
 /// # Errors
 /// When the lab's forwarder does not answer, or the command can't be started.
 pub async fn run(selection: &Selection, command: &[String]) -> anyhow::Result<Vec<Gathered>> {
-    let agents = selection.agents()?;
+    let mut nodes = Nodes { agents: selection.agents()?, silent: Vec::new() };
     let socket = Folders::of(&selection.lab.parse()?).forwarder_socket();
     let stream =
         UnixStream::connect(&socket).await.with_context(|| format!("ask the forwarder at {}", socket.display()))?;
@@ -103,9 +122,10 @@ pub async fn run(selection: &Selection, command: &[String]) -> anyhow::Result<Ve
             said = next(&mut lines) => {
                 let said = said?;
                 let waits = said.waits;
-                if said.step == Step::Accepted && is_of(pid, said.client, said.listen) {
+                let is_new = said.step == Step::Accepted;
+                if is_new && is_of(pid, said.client, said.listen).context("list the sockets of this machine")? {
                     if connections.len() < MOST {
-                        connections.insert(said.connection, Connection::follow(&agents, said).await);
+                        connections.insert(said.connection, Connection::follow(&mut nodes, said).await);
                     } else {
                         untold += 1;
                     }
@@ -124,7 +144,10 @@ pub async fn run(selection: &Selection, command: &[String]) -> anyhow::Result<Ve
         if let Some(connection) = connections.get_mut(&said.connection) {
             connection.note(said);
         }
-        answer(&mut answers, waits).await?;
+        // A forwarder that ends now has said what there was to say.
+        if answer(&mut answers, waits).await.is_err() {
+            break;
+        }
     }
     if untold > 0 {
         eprintln!("malla: {untold} more connections are not told: {MOST} are, at most");

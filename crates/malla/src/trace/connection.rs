@@ -8,16 +8,19 @@ use std::net::SocketAddr;
 
 /// Whether `pid` or one that it started holds the socket of the connection from `client` to `server`, be it one of IPv4 or
 /// one of IPv6 that speaks IPv4.
-pub fn is_of(pid: u32, client: SocketAddr, server: SocketAddr) -> bool {
-    let sockets = SocketDiag::open().and_then(|diag| diag.connected(Transport::Tcp)).unwrap_or_default();
+///
+/// # Errors
+/// When the kernel does not list its sockets.
+pub fn is_of(pid: u32, client: SocketAddr, server: SocketAddr) -> netlink::Result<bool> {
+    let sockets = SocketDiag::open()?.connected(Transport::Tcp)?;
     let Some(socket) = sockets.iter().find(|socket| socket.local == client && socket.peer == server) else {
-        return false;
+        return Ok(false);
     };
     let wanted = format!("socket:[{}]", socket.inode);
-    family(pid).into_iter().any(|pid| {
+    Ok(family(pid).into_iter().any(|pid| {
         let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
         files.into_iter().any(|file| fs::read_link(file.path()).is_ok_and(|to| to.to_str() == Some(&*wanted)))
-    })
+    }))
 }
 
 /// A process and all that descend from it.
@@ -60,9 +63,9 @@ mod tests {
             let _client = TcpStream::connect((form, listener.local_addr().unwrap().port())).unwrap();
             let (accepted, own) = listener.accept().unwrap();
             let server = accepted.local_addr().unwrap();
-            assert!(is_of(std::process::id(), own, server), "{form}");
+            assert!(is_of(std::process::id(), own, server).unwrap(), "{form}");
             let mut other = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-            assert!(!is_of(other.id(), own, server), "a process of another's");
+            assert!(!is_of(other.id(), own, server).unwrap(), "a process of another's");
             other.kill().unwrap();
             other.wait().unwrap();
         }

@@ -2,7 +2,7 @@
 
 use crate::agents::Agent;
 use agent::events::{End, Line, Record};
-use anyhow::{Context, bail};
+use anyhow::{anyhow, bail};
 use futures::future::join_all;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 pub struct Followed {
     book: Arc<Mutex<Book>>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
+    /// Nodes that did not answer in time, and what was noted of each: whoever asks them again waits again.
+    pub silent: Vec<(String, String)>,
 }
 
 /// What was told of one end.
@@ -41,17 +43,24 @@ struct Book {
 pub async fn follow(agents: &[Agent], end: End) -> anyhow::Result<Followed> {
     // Brackets are none of a query's characters (RFC 3986 §3.4).
     let path = format!("/v1/trace?end={}", end.to_string().replace('[', "%5B").replace(']', "%5D"));
-    let answers = join_all(agents.iter().map(async |agent| {
-        let body = tokio::time::timeout(LIMIT, agent.open(&path)).await;
-        body.context("no answer in time").flatten()
-    }));
+    let answers =
+        join_all(agents.iter().map(async |agent| match tokio::time::timeout(LIMIT, agent.open(&path)).await {
+            Ok(answer) => (answer, false),
+            Err(_) => (Err(anyhow!("no answer in time")), true),
+        }));
     let account = Account { records: vec![Vec::new(); agents.len()], ..Account::default() };
     let book = Arc::new(Mutex::new(Book { account, count: 0, last: Instant::now() }));
-    let mut followed = Followed { book: book.clone(), tasks: Vec::new() };
-    for (at, (agent, answer)) in agents.iter().zip(answers.await).enumerate() {
+    let mut followed = Followed { book: book.clone(), tasks: Vec::new(), silent: Vec::new() };
+    for (at, (agent, (answer, is_silent))) in agents.iter().zip(answers.await).enumerate() {
         match answer {
             Ok(body) => followed.tasks.push(tokio::spawn(take_down(body, at, agent.name.clone(), book.clone()))),
-            Err(error) => lock(&book).account.notes.push(format!("node {} tells nothing: {error:#}", agent.name)),
+            Err(error) => {
+                let note = format!("node {} tells nothing: {error:#}", agent.name);
+                if is_silent {
+                    followed.silent.push((agent.name.clone(), note.clone()));
+                }
+                lock(&book).account.notes.push(note);
+            }
         }
     }
     if followed.tasks.is_empty() {
@@ -86,6 +95,11 @@ async fn take_down(mut body: Incoming, at: usize, node: String, book: Arc<Mutex<
 }
 
 impl Followed {
+    /// Something that is missing.
+    pub fn note(&self, text: String) {
+        lock(&self.book).account.notes.push(text);
+    }
+
     /// What was told, once nothing more has come for a moment: agents read their rings by time.
     pub async fn end(self) -> Account {
         let until = Instant::now() + LONGEST;

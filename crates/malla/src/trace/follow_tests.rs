@@ -46,7 +46,10 @@ async fn who_can_not_follow_is_named_and_the_others_are_heard() {
     let _silent = UnixListener::bind(&deaf.socket).unwrap();
     let (well, full) =
         (agent(folder.path(), "well", Then::GoOn).await, agent(folder.path(), "full", Then::Refuse).await);
-    let account = follow(&[nobody.clone(), deaf, full, well], end()).await.unwrap().end().await;
+    let followed = follow(&[nobody.clone(), deaf, full, well], end()).await.unwrap();
+    // Who hangs up or refuses costs no time when it is asked again.
+    assert_eq!(followed.silent.iter().map(|(node, _)| node.as_str()).collect::<Vec<_>>(), ["deaf"]);
+    let account = followed.end().await;
     assert_eq!(account.records.iter().map(Vec::len).collect::<Vec<_>>(), [0, 0, 0, 1]);
     for (note, words) in account.notes.iter().zip(["node gone", "node deaf tells nothing: no answer", "all taken"]) {
         assert!(note.contains(words), "{note}");

@@ -3,10 +3,11 @@
 use super::advice;
 use super::follow::Account;
 use super::hops::{self, Hop, Place};
-use super::visits::{Way, clocks_disagree, visits, ways};
+use super::visits::{Visit, Way, clocks_disagree, visits, ways};
 use agent::events::{Kind, Record, Way as Ended};
 use lab::forwarder::{Said, Step};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 /// What was gathered of one connection.
@@ -18,6 +19,8 @@ pub struct Gathered {
     pub client: Option<SocketAddr>,
     /// What the client asked for.
     pub wanted: Option<SocketAddr>,
+    /// Only flows with this end are told; `None`: all of the client's.
+    pub server: Option<SocketAddr>,
     /// What the forwarder said.
     pub forwarder: Vec<Said>,
     /// What the nodes told.
@@ -80,7 +83,7 @@ pub struct End {
 pub fn assemble(gathered: &Gathered) -> Journey {
     let all: Vec<_> = gathered.account.records.iter().flat_map(|of_node| visits(of_node)).collect();
     let mut ways = ways(all);
-    ways.retain(|way| !way.is_empty());
+    let others_ends = gathered.server.map(|server| leave_only(&mut ways, server)).unwrap_or_default();
     let begun = gathered.forwarder.iter().find(|said| said.step == Step::Begun).map(|said| said.time_us);
     let first = ways.iter().filter_map(|way| Some(way.first()?.first()?.time_us)).min();
     let start = begun.into_iter().chain(first).min().unwrap_or(0);
@@ -97,6 +100,11 @@ pub fn assemble(gathered: &Gathered) -> Journey {
     }
     let mut told: Vec<Told> = told.into_iter().map(|(_, told)| told).collect();
     let mut notes = Vec::new();
+    if !others_ends.is_empty() {
+        let some: Vec<String> = others_ends.iter().take(SOME).map(ToString::to_string).collect();
+        let more = if others_ends.len() > SOME { ", …" } else { "" };
+        notes.push(format!("the same end spoke with others, too, which is not told: {}{more}", some.join(", ")));
+    }
     if ways.iter().any(clocks_disagree) {
         // Times don't say any more which way came first; the question precedes the answer.
         told.sort_by_key(|way| way.reply);
@@ -115,6 +123,28 @@ pub fn assemble(gathered: &Gathered) -> Journey {
     notes.extend(gathered.account.notes.iter().cloned());
     let end = end(gathered, &ways);
     Journey { client: gathered.who.clone(), wanted: gathered.wanted, ways: told, others, end, notes }
+}
+
+/// Leaves the ways of packets that had this end somewhere on them; the other ends of the rest.
+fn leave_only(ways: &mut Vec<Way>, server: SocketAddr) -> BTreeSet<SocketAddr> {
+    let mut others = BTreeSet::new();
+    ways.retain(|way| {
+        let records = || way.iter().flat_map(Visit::records);
+        // An error about the flow is from whoever noticed.
+        let is_with = |r: &Record| [r.source.socket(), r.destination.socket()].contains(&server) || r.icmp.is_some();
+        let stays = records().any(is_with);
+        if let (false, Some(first)) = (stays, records().next()) {
+            others.insert(if first.reply { first.source.socket() } else { first.destination.socket() });
+        }
+        stays
+    });
+    others
+}
+
+/// Whether these ways are of the flow that the event is about.
+fn are_of(ways: &[Way], event: &Record) -> bool {
+    let ends = |r: &Record| BTreeSet::from([r.source.socket(), r.destination.socket()]);
+    ways.iter().flatten().flat_map(Visit::records).any(|record| ends(record) == ends(event))
 }
 
 /// What makes two ways the same: direction, nodes, and how they ended.
@@ -214,23 +244,24 @@ fn forwarder_hops(gathered: &Gathered, start: u64, told: &mut Vec<Told>) {
 fn end(gathered: &Gathered, ways: &[Way]) -> End {
     let dropped = ways.iter().flatten().filter(|visit| visit.is_dropped()).find_map(|visit| visit.exit.as_ref());
     let replies = || ways.iter().flatten().filter_map(|visit| visit.last()).filter(|r| r.reply && r.kind != Kind::Drop);
-    let ended = gathered.account.records.iter().flatten().find(|record| record.totals.is_some());
+    let ended = gathered.account.records.iter().flatten().filter(|record| record.totals.is_some());
+    let ended = ended.into_iter().find(|record| gathered.server.is_none() || are_of(ways, record));
     let refused = replies().next().filter(|reply| reply.tcp_flags.iter().any(|flag| flag == "RST"));
     let refused = refused.or_else(|| ended.filter(|record| record.ended == Some(Ended::RefusedByServer)));
-    match (&gathered.outcome, replies().next()) {
-        (Some(Ok(())), _) => answered(ended, dropped),
-        (_, None) if dropped.is_some() => died(dropped),
-        (_, _) if refused.is_some() => refusal(refused),
-        (None, Some(_)) => answered(ended, dropped),
-        (Some(Err(_)), Some(_)) if dropped.is_some() => died(dropped),
-        (Some(Err(why)), Some(_)) => unheard(why, replies().next_back()),
-        (_, None) => unanswered(gathered, ways),
+    let last = replies().next_back();
+    match (&gathered.outcome, last, dropped, refused) {
+        (Some(Ok(())), ..) => answered(ended, dropped),
+        (_, None, Some(dropped), _) => died(dropped),
+        (_, _, _, Some(refused)) => refusal(refused),
+        (None, Some(_), ..) => answered(ended, dropped),
+        (Some(Err(_)), Some(_), Some(dropped), _) => died(dropped),
+        (Some(Err(why)), Some(last), None, _) => unheard(why, last),
+        (_, None, None, _) => unanswered(gathered, ways),
     }
 }
 
-fn died(dropped: Option<&Record>) -> End {
-    let what = dropped.map_or_else(String::new, advice::death);
-    End { answered: false, what, remedy: dropped.map(advice::remedy) }
+fn died(dropped: &Record) -> End {
+    End { answered: false, what: advice::death(dropped), remedy: Some(advice::remedy(dropped)) }
 }
 
 fn answered(ended: Option<&Record>, dropped: Option<&Record>) -> End {
@@ -245,8 +276,8 @@ fn answered(ended: Option<&Record>, dropped: Option<&Record>) -> End {
     End { answered: true, what, remedy: dropped.map(advice::remedy) }
 }
 
-fn refusal(reply: Option<&Record>) -> End {
-    let server = reply.map(|r| advice::party(if r.reply { &r.source } else { &r.destination })).unwrap_or_default();
+fn refusal(told: &Record) -> End {
+    let server = advice::party(if told.reply { &told.source } else { &told.destination });
     End {
         answered: false,
         what: format!("{server} refused: it was reached and nothing listens on that port"),
@@ -255,16 +286,13 @@ fn refusal(reply: Option<&Record>) -> End {
 }
 
 /// There was an answer, and the client has not got it.
-fn unheard(why: &str, last: Option<&Record>) -> End {
-    let (place, remedy) = match last {
-        Some(r) if r.point == "to-endpoint" => {
-            (format!("it came to {}", advice::party(&r.destination)), "a client that waits for it")
-        }
-        Some(r) => (
-            format!("after node {} ({}) nobody saw it again", r.node, r.point),
+fn unheard(why: &str, last: &Record) -> End {
+    let (place, remedy) = match last.point.as_str() {
+        "to-endpoint" => (format!("it came to {}", advice::party(&last.destination)), "a client that waits for it"),
+        point => (
+            format!("after node {} ({point}) nobody saw it again", last.node),
             "what lies between that node and the client: the network under the cluster",
         ),
-        None => ("nobody saw it".to_owned(), "whatever let it pass"),
     };
     let what = format!("the answer did not reach the client, which says {why:?}: {place}");
     End { answered: false, what, remedy: Some(remedy.to_owned()) }
@@ -291,6 +319,9 @@ fn unanswered(gathered: &Gathered, ways: &[Way]) -> End {
     };
     End { answered: false, what, remedy: Some(remedy) }
 }
+
+/// Other ends that a note names.
+const SOME: usize = 3;
 
 #[cfg(test)]
 #[path = "journey_tests.rs"]

@@ -302,3 +302,28 @@ fn the_drawing_is_one_picture_with_every_hop() {
     assert_eq!((svg.matches("<circle").count(), svg.matches("<polyline").count()), (hops, 1));
     assert!(!svg.contains("->") && svg.contains("-&gt;"), "what XML reserves is written as entities");
 }
+
+#[test]
+fn of_an_end_that_speaks_with_several_only_the_flow_that_was_asked_for_is_told() {
+    let other = "172.18.0.2:30081";
+    let came = event("control-plane", "from-network", 100, CLIENT, other, &["SYN"]);
+    let mut ended = event("control-plane", "to-host", 110, CLIENT, other, &["RST"]);
+    let mut all = over_vxlan();
+    let totals = serde_json::json!({"reset": true, "duration_ns": 1, "handshake_ns": 1, "forward_packets": 7,
+        "reply_packets": 7, "forward_bytes": 1, "reply_bytes": 1});
+    all.account.records[0].push(came);
+    all.account.records[0].push(ended.clone());
+    (ended.kind, ended.ended, ended.totals) =
+        (Kind::End, Some(Ended::ResetBySource), serde_json::from_value(totals).unwrap());
+    all.account.records[0].push(ended);
+    let both = assemble(&all);
+    assert!(both.ways.len() == 3 && both.notes.is_empty() && both.end.what.contains("7 packets there"), "{both:?}");
+
+    let one = assemble(&Gathered { server: Some(NODE_PORT.parse().unwrap()), ..all.clone() });
+    assert_eq!(one.ways, assemble(&over_vxlan()).ways, "the whole way, also where it bears the backend's address");
+    assert!(one.end.answered && !one.end.what.contains("7 packets"), "{:?}", one.end);
+    assert_eq!(one.notes, [format!("the same end spoke with others, too, which is not told: {other}")]);
+
+    let none = assemble(&Gathered { server: Some("10.9.9.9:1".parse().unwrap()), ..all });
+    assert!(none.ways.is_empty() && !none.end.answered, "{none:?}");
+}

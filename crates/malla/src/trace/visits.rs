@@ -54,6 +54,11 @@ impl Visit {
         self.exit.as_ref().or(self.entry.as_ref())
     }
 
+    /// What was told of it, in its order.
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        [&self.entry, &self.opened, &self.exit].into_iter().flatten()
+    }
+
     pub fn node(&self) -> &str {
         self.first().map_or("", |record| &record.node.0)
     }

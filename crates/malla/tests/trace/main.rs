@@ -132,6 +132,8 @@ fn the_journey_over_vxlan() {
     nobody_else_pays(&world);
     each_tells_its_own(&world);
     more_than_can_be_followed(&world);
+    world.is_golden(&["--from", "client", "--to", "kube-system/kube-dns:53/udp"], "vxlan-datagram");
+    what_others_send(&world);
     allowed(&world);
     deaths(&world);
     world.is_left_alone();
@@ -252,7 +254,49 @@ fn each_tells_its_own(world: &World) {
     assert_eq!(seen.len(), 4, "four connections, told once each");
 }
 
-/// What finds no place is said not to be followed, and neither stops the others nor the command.
+/// A five-tuple, whoever speaks: that flow is told, and what the same end says to others is not.
+fn what_others_send(world: &World) {
+    let of = |path: &[&str]| world.lab.kubectl(path).trim().to_owned();
+    let client = of(&["get", "pod", "client", "-o", "jsonpath={.status.podIP}"]);
+    let spink = of(&["get", "pod", "spink", "-o", "jsonpath={.status.podIP}"]);
+    let server = of(&["get", "node", "control-plane", "-o", "jsonpath={.status.addresses[0].address}"]);
+    let flow = format!("udp,{client}:4500,{server}:53");
+    let output = std::thread::scope(|scope| {
+        let trace = scope.spawn(|| world.trace(&["-o", "json", "--time", "5s", "--flow", &flow]));
+        let maps = Maps::open(&world.lab.folder().join("bpf").join("worker-2")).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while maps.followed.get(&0).unwrap() == Some(Followed::ZERO) && !trace.is_finished() {
+            assert!(Instant::now() < deadline, "nobody is followed");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        for (target, said) in [(format!("{server}:53/udp"), "answered"), (format!("{spink}:9/udp"), "failed: ")] {
+            let malla = malla_path();
+            let mut exec = Command::new(&malla);
+            exec.args(["lab", "exec", "--name", &world.lab.name, "client", "--"]).arg(&malla);
+            exec.args(["trace", "--probe", &target, "--source-port", "4500"]);
+            let output = exec.stdin(Stdio::null()).output().unwrap();
+            assert!(String::from_utf8_lossy(&output.stdout).starts_with(said), "{target}: {}", text(&output));
+        }
+        trace.join().unwrap()
+    });
+    let journeys: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output)));
+    let journey = &journeys[0];
+    let (ways, notes) = (journey["ways"].as_array().unwrap(), journey["notes"].to_string());
+    assert_eq!((&journey["end"]["answered"], output.status.code()), (&Value::Bool(true), Some(0)), "{journey}");
+    let told: Vec<_> =
+        ways.iter().map(|way| (way["packet"].as_str().unwrap(), way["reply"].as_bool().unwrap())).collect();
+    assert_eq!(told, [("UDP", false), ("UDP", true)], "{journey}");
+    for way in ways {
+        let nodes: BTreeSet<_> =
+            way["hops"].as_array().unwrap().iter().map(|hop| hop["node"].as_str().unwrap()).collect();
+        assert_eq!(nodes, BTreeSet::from(["control-plane", "worker-2"]), "{way}");
+    }
+    assert!(!ways.iter().any(|way| way.to_string().contains(&spink)) && notes.contains(&spink), "{journey}");
+}
+
+/// More at once than there are places: each is told from its first packet, or it is said who could not follow; none stops the
+/// others or the command.
 fn more_than_can_be_followed(world: &World) {
     let url = format!("http://127.0.0.1:{}/", world.port("worker-2", 30080));
     let many = "for i in $(seq 24); do curl -s --noproxy '*' -m 3 \"$0\" & done; wait";
@@ -260,6 +304,13 @@ fn more_than_can_be_followed(world: &World) {
     let journeys: Value =
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output)));
     let journeys = journeys.as_array().unwrap();
+    for journey in journeys {
+        let first = journey["ways"].as_array().unwrap().iter().find(|way| way["reply"] == false);
+        let is_told = first.is_some_and(|way| way["packet"] == "TCP SYN");
+        let notes = journey["notes"].as_array().unwrap().iter().filter_map(Value::as_str);
+        let is_noted = notes.into_iter().any(|note| note.contains("tells nothing") || note.contains("not followed"));
+        assert!(is_told || is_noted, "{journey}");
+    }
     let answered = journeys.iter().filter(|journey| journey["end"]["answered"] == true).count();
     assert_eq!((journeys.len(), answered, output.status.code()), (24, 24, Some(0)), "{}", text(&output));
 }

@@ -1,10 +1,10 @@
 //! Flows as a graph: workloads and what is outside are its nodes, an edge leads from who begins to who answers. Pure.
 
 use flow_api::extension;
-use flow_api::flow::layer4::Protocol;
 use flow_api::flow::{Endpoint, Flow, TraceReason, TrafficDirection, Verdict};
+use flow_api::transport::Transport;
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Who talks to whom.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
@@ -52,8 +52,16 @@ pub struct Numbers {
     pub bytes_back: u64,
 }
 
-/// What one end's node has counted of an edge.
-#[derive(Default)]
+/// Who is at an end of a flow.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Party {
+    /// Namespace and name. What it belongs to its own node says, maybe later.
+    Pod(String, String),
+    Other(Node),
+}
+
+/// What was counted of an edge.
+#[derive(Debug, Default)]
 struct Seen {
     services: BTreeSet<String>,
     reasons: BTreeSet<String>,
@@ -61,18 +69,38 @@ struct Seen {
     at: [Numbers; 3],
 }
 
-impl Graph {
-    /// Of these flows.
-    pub fn of(flows: &[Flow]) -> Self {
-        let workloads = workloads(flows);
+/// A graph that is being drawn, flow by flow.
+#[derive(Debug, Default)]
+pub struct Sketch {
+    seen: BTreeMap<(Party, Party, String), Seen>,
+    /// Of each Pod, by namespace and name: the workload's name and kind.
+    workloads: BTreeMap<(String, String), (String, String)>,
+}
+
+impl Sketch {
+    /// One that was seen.
+    pub fn add(&mut self, flow: &Flow) {
+        for end in [&flow.source, &flow.destination].into_iter().flatten() {
+            if let Some(workload) = end.workloads.first() {
+                let pod = (end.namespace.clone(), end.pod_name.clone());
+                self.workloads.entry(pod).or_insert_with(|| (workload.name.clone(), workload.kind.clone()));
+            }
+        }
+        if let Some(ends) = ends(flow) {
+            self.seen.entry(ends).or_default().add(flow);
+        }
+    }
+
+    /// Of all that was added.
+    pub fn end(self) -> Graph {
         let mut seen: BTreeMap<(Node, Node, String), Seen> = BTreeMap::new();
-        for flow in flows {
-            let Some((from, to, port)) = ends(flow, &workloads) else { continue };
-            add(seen.entry((from, to, port)).or_default(), flow);
+        for ((from, to, port), one) in self.seen {
+            let [from, to] = [from, to].map(|party| node(party, &self.workloads));
+            seen.entry((from, to, port)).or_default().merge(one);
         }
         let edges: Vec<Edge> = seen.into_iter().map(edge).filter(|edge| edge.numbers != Numbers::default()).collect();
         let nodes: BTreeSet<&Node> = edges.iter().flat_map(|edge| [&edge.from, &edge.to]).collect();
-        Self { nodes: nodes.into_iter().cloned().collect(), edges }
+        Graph { nodes: nodes.into_iter().cloned().collect(), edges }
     }
 }
 
@@ -96,78 +124,92 @@ fn edge(((from, to, port), seen): ((Node, Node, String), Seen)) -> Edge {
     Edge { from, to, port, services: seen.services, numbers, reasons: seen.reasons }
 }
 
-fn add(seen: &mut Seen, flow: &Flow) {
-    let direction = match flow.traffic_direction() {
-        TrafficDirection::Egress => 0,
-        TrafficDirection::Ingress => 1,
-        TrafficDirection::Unknown => 2,
-    };
-    let numbers = &mut seen.at[direction];
-    if flow.verdict() == Verdict::Dropped {
-        numbers.dropped += 1;
-        seen.reasons.insert(flow.drop_reason_desc().as_str_name().to_owned());
-    } else if let Some(ended) = extension::ended(flow) {
-        numbers.ended += 1;
-        numbers.bytes_out += ended.forward_bytes;
-        numbers.bytes_back += ended.reply_bytes;
-    } else if flow.trace_reason() == TraceReason::New && flow.is_reply != Some(true) {
-        numbers.begun += 1;
+impl Seen {
+    fn add(&mut self, flow: &Flow) {
+        let direction = match flow.traffic_direction() {
+            TrafficDirection::Egress => 0,
+            TrafficDirection::Ingress => 1,
+            TrafficDirection::Unknown => 2,
+        };
+        let numbers = &mut self.at[direction];
+        if flow.verdict() == Verdict::Dropped {
+            numbers.dropped += 1;
+            self.reasons.insert(flow.drop_reason_desc().as_str_name().to_owned());
+        } else if let Some(ended) = extension::ended(flow) {
+            numbers.ended += 1;
+            numbers.bytes_out += ended.forward_bytes;
+            numbers.bytes_back += ended.reply_bytes;
+        } else if flow.trace_reason() == TraceReason::New && flow.is_reply != Some(true) {
+            numbers.begun += 1;
+        }
+        let service = if flow.is_reply == Some(true) { &flow.source_service } else { &flow.destination_service };
+        let named = service.iter().filter(|service| !service.name.is_empty());
+        self.services.extend(named.map(|service| format!("{}/{}", service.namespace, service.name)));
     }
-    let service = if flow.is_reply == Some(true) { &flow.source_service } else { &flow.destination_service };
-    let named = service.iter().filter(|service| !service.name.is_empty());
-    seen.services.extend(named.map(|service| format!("{}/{}", service.namespace, service.name)));
-}
 
-/// What each Pod belongs to, of all whose own node says so.
-fn workloads(flows: &[Flow]) -> HashMap<(&str, &str), (&str, &str)> {
-    let ends = flows.iter().flat_map(|flow| [&flow.source, &flow.destination]).flatten();
-    ends.filter_map(|end| {
-        let workload = end.workloads.first()?;
-        Some(((&*end.namespace, &*end.pod_name), (&*workload.name, &*workload.kind)))
-    })
-    .collect()
+    /// Another Pod's of the same workload.
+    fn merge(&mut self, other: Self) {
+        self.services.extend(other.services);
+        self.reasons.extend(other.reasons);
+        for (one, more) in self.at.iter_mut().zip(other.at) {
+            one.begun += more.begun;
+            one.dropped += more.dropped;
+            one.ended += more.ended;
+            one.bytes_out += more.bytes_out;
+            one.bytes_back += more.bytes_back;
+        }
+    }
 }
 
 /// Who began, who was to answer, and where.
-fn ends(flow: &Flow, workloads: &HashMap<(&str, &str), (&str, &str)>) -> Option<(Node, Node, String)> {
-    let ip = flow.ip.as_ref()?;
-    let source = node(flow.source.as_ref(), &ip.source, workloads);
-    let destination = node(flow.destination.as_ref(), &ip.destination, workloads);
+fn ends(flow: &Flow) -> Option<(Party, Party, String)> {
+    let (ip, transport) = (flow.ip.as_ref()?, Transport::of(flow)?);
+    let source = party(flow.source.as_ref(), &ip.source);
+    let destination = party(flow.destination.as_ref(), &ip.destination);
     let is_reply = flow.is_reply == Some(true);
-    let port =
-        |name: &str, source: u32, destination: u32| format!("{name}/{}", if is_reply { source } else { destination });
-    let port = match flow.l4.as_ref()?.protocol.as_ref()? {
-        Protocol::Tcp(tcp) => port("tcp", tcp.source_port, tcp.destination_port),
-        Protocol::Udp(udp) => port("udp", udp.source_port, udp.destination_port),
-        Protocol::Sctp(sctp) => port("sctp", sctp.source_port, sctp.destination_port),
-        Protocol::IcmPv4(_) => "icmp".to_owned(),
-        Protocol::IcmPv6(_) => "icmpv6".to_owned(),
-        _ => return None,
+    let port = match transport.is_icmp() {
+        true => transport.name().to_owned(),
+        false => format!("{}/{}", transport.name(), transport.port(is_reply)),
     };
     Some(if is_reply { (destination, source, port) } else { (source, destination, port) })
 }
 
-fn node(end: Option<&Endpoint>, address: &str, workloads: &HashMap<(&str, &str), (&str, &str)>) -> Node {
-    let called = |name: String, kind: &str| Node { name, kind: kind.to_owned() };
-    let Some(end) = end else { return called(address.to_owned(), "address") };
+fn party(end: Option<&Endpoint>, address: &str) -> Party {
+    let other = |name: &str, kind: &str| Party::Other(Node { name: name.to_owned(), kind: kind.to_owned() });
+    let Some(end) = end else { return other(address, "address") };
     if !end.pod_name.is_empty() {
-        return match workloads.get(&(&*end.namespace, &*end.pod_name)) {
-            Some((name, kind)) => called(format!("{}/{name}", end.namespace), kind),
-            None => called(format!("{}/{}", end.namespace, end.pod_name), "Pod"),
-        };
+        return Party::Pod(end.namespace.clone(), end.pod_name.clone());
     }
     // `reserved:world`; of several the last one says most.
     match end.labels.iter().rev().find_map(|label| label.strip_prefix("reserved:")) {
-        Some(name) => called(name.to_owned(), "identity"),
-        None => called(address.to_owned(), "address"),
+        Some(name) => other(name, "identity"),
+        None => other(address, "address"),
+    }
+}
+
+fn node(party: Party, workloads: &BTreeMap<(String, String), (String, String)>) -> Node {
+    match party {
+        Party::Other(node) => node,
+        Party::Pod(namespace, name) => {
+            let pod = (namespace, name);
+            let (name, kind) = workloads.get(&pod).map_or((&*pod.1, "Pod"), |(name, kind)| (name, kind));
+            Node { name: format!("{}/{name}", pod.0), kind: kind.to_owned() }
+        }
     }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use flow_api::flow::layer4::Protocol;
     use flow_api::flow::{DropReason, Ip, Layer4, Service, Tcp, Workload};
     use flow_api::malla::Ended;
+
+    fn graph(flows: &[Flow]) -> Graph {
+        let mut sketch = Sketch::default();
+        flows.iter().for_each(|flow| sketch.add(flow));
+        sketch.end()
+    }
 
     fn pod(name: &str) -> Endpoint {
         Endpoint { namespace: "shop".to_owned(), pod_name: name.to_owned(), ..Endpoint::default() }
@@ -227,7 +269,7 @@ pub(super) mod tests {
         flows.extend([denied.clone(), denied]);
         // An answer begins nothing, and leads nowhere else.
         flows.push(answer(own("back-1"), pod("front-1")));
-        Graph::of(&flows)
+        graph(&flows)
     }
 
     #[test]
@@ -253,7 +295,7 @@ pub(super) mod tests {
 
     #[test]
     fn nothing_seen_is_an_empty_map() {
-        assert_eq!(Graph::of(&[]), Graph::default());
-        assert_eq!(Graph::of(&[Flow::default()]), Graph::default(), "without addresses it leads nowhere");
+        assert_eq!(graph(&[]), Graph::default());
+        assert_eq!(graph(&[Flow::default()]), Graph::default(), "without addresses it leads nowhere");
     }
 }
