@@ -21,8 +21,8 @@ pub use args::ProbeArgs;
 pub use view::{Connectivity, PathView, Peer, Protocol, Standing};
 
 use crate::error::Error;
-use crate::node_conditions;
 use crate::trouble::Trouble;
+use crate::{node_conditions, own_thread};
 use ledger::Ledger;
 use metrics::Metrics;
 use model::Node;
