@@ -204,7 +204,8 @@ mod tests {
                     labels: Default::default(),
                 };
                 let (names, trouble) = (Arc::default(), Trouble::default());
-                let keeping = start(Some(log.clone()), &args, &folder, &own, &ring, &names, &trouble).unwrap();
+                let metrics = super::told(&args, Some(log.clone()), Probes::default());
+                let keeping = start(metrics, &args, &folder, &own, &ring, &names, &trouble).unwrap();
                 tell.send((log, ring, keeping)).unwrap();
             }
         };

@@ -8,7 +8,7 @@ use agent::events::{Kind, Record, Way as Ended};
 use lab::forwarder::{Said, Step};
 use serde::Serialize;
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// What was gathered of one connection.
 #[derive(Clone, Debug, Default)]
@@ -83,7 +83,7 @@ pub struct End {
 pub fn assemble(gathered: &Gathered) -> Journey {
     let all: Vec<_> = gathered.account.records.iter().flat_map(|of_node| visits(of_node)).collect();
     let mut ways = ways(all);
-    let others_ends = gathered.server.map(|server| leave_only(&mut ways, server)).unwrap_or_default();
+    let others_ends = gathered.server.map(|server| leave_only(&mut ways, gathered.client, server)).unwrap_or_default();
     let begun = gathered.forwarder.iter().find(|said| said.step == Step::Begun).map(|said| said.time_us);
     let first = ways.iter().filter_map(|way| Some(way.first()?.first()?.time_us)).min();
     let start = begun.into_iter().chain(first).min().unwrap_or(0);
@@ -125,19 +125,21 @@ pub fn assemble(gathered: &Gathered) -> Journey {
     Journey { client: gathered.who.clone(), wanted: gathered.wanted, ways: told, others, end, notes }
 }
 
-/// Leaves the ways of packets that had this end somewhere on them; the other ends of the rest.
-fn leave_only(ways: &mut Vec<Way>, server: SocketAddr) -> BTreeSet<SocketAddr> {
-    let mut others = BTreeSet::new();
-    ways.retain(|way| {
-        let records = || way.iter().flat_map(Visit::records);
-        // An error about the flow is from whoever noticed.
-        let is_with = |r: &Record| [r.source.socket(), r.destination.socket()].contains(&server) || r.icmp.is_some();
-        let stays = records().any(is_with);
-        if let (false, Some(first)) = (stays, records().next()) {
-            others.insert(if first.reply { first.source.socket() } else { first.destination.socket() });
-        }
-        stays
-    });
+/// Leaves the ways of packets that had this end somewhere on them, and of errors that are not another end's; the other ends of
+/// the rest.
+fn leave_only(ways: &mut Vec<Way>, client: Option<SocketAddr>, server: SocketAddr) -> BTreeSet<SocketAddr> {
+    let any = |way: &Way, what: &dyn Fn(&Record) -> bool| way.iter().flat_map(Visit::records).any(what);
+    let ends = |r: &Record| [r.source.socket(), r.destination.socket()];
+    let is_with = |way: &Way| any(way, &|r| ends(r).contains(&server));
+    // An error about the flow is from whoever noticed.
+    let is_error = |way: &Way| any(way, &|r| r.icmp.is_some());
+    let first =
+        |way: &Way| ends(way.iter().flat_map(Visit::records).next()?).into_iter().find(|end| Some(*end) != client);
+    let others: BTreeSet<SocketAddr> =
+        ways.iter().filter(|way| !is_with(way) && !is_error(way)).filter_map(first).collect();
+    let elsewhere: BTreeSet<IpAddr> = others.iter().map(SocketAddr::ip).filter(|ip| *ip != server.ip()).collect();
+    let is_others = |way: &Way| any(way, &|r| ends(r).iter().any(|end| elsewhere.contains(&end.ip())));
+    ways.retain(|way| is_with(way) || is_error(way) && !is_others(way));
     others
 }
 

@@ -307,7 +307,7 @@ fn the_drawing_is_one_picture_with_every_hop() {
 fn of_an_end_that_speaks_with_several_only_the_flow_that_was_asked_for_is_told() {
     let other = "172.18.0.2:30081";
     let came = event("control-plane", "from-network", 100, CLIENT, other, &["SYN"]);
-    let mut ended = event("control-plane", "to-host", 110, CLIENT, other, &["RST"]);
+    let mut ended = event("control-plane", "to-host", 110, CLIENT, other, &["SYN"]);
     let mut all = over_vxlan();
     let totals = serde_json::json!({"reset": true, "duration_ns": 1, "handshake_ns": 1, "forward_packets": 7,
         "reply_packets": 7, "forward_bytes": 1, "reply_bytes": 1});
@@ -316,14 +316,24 @@ fn of_an_end_that_speaks_with_several_only_the_flow_that_was_asked_for_is_told()
     (ended.kind, ended.ended, ended.totals) =
         (Kind::End, Some(Ended::ResetBySource), serde_json::from_value(totals).unwrap());
     all.account.records[0].push(ended);
+    // What that one says of its own, and what a router says, of whatever it was.
+    for from in ["172.18.0.2:0", "172.18.0.9:0"] {
+        let mut error = event("control-plane", "from-network", 120, from, CLIENT, &[]);
+        error.protocol = "ICMPv4".to_owned();
+        error.icmp = serde_json::from_value(serde_json::json!({"type": 3, "code": 1})).unwrap();
+        all.account.records[0].push(error);
+    }
     let both = assemble(&all);
-    assert!(both.ways.len() == 3 && both.notes.is_empty() && both.end.what.contains("7 packets there"), "{both:?}");
+    assert!(both.ways.len() > 3 && both.notes.is_empty() && both.end.what.contains("7 packets there"), "{both:?}");
 
     let one = assemble(&Gathered { server: Some(NODE_PORT.parse().unwrap()), ..all.clone() });
-    assert_eq!(one.ways, assemble(&over_vxlan()).ways, "the whole way, also where it bears the backend's address");
+    let (of_it, errors) = one.ways.split_at(2);
+    assert_eq!(of_it, assemble(&over_vxlan()).ways, "the whole way, also where it bears the backend's address");
+    assert_eq!(errors.len(), 1, "a node's and a router's go the same way");
     assert!(one.end.answered && !one.end.what.contains("7 packets"), "{:?}", one.end);
     assert_eq!(one.notes, [format!("the same end spoke with others, too, which is not told: {other}")]);
 
     let none = assemble(&Gathered { server: Some("10.9.9.9:1".parse().unwrap()), ..all });
-    assert!(none.ways.is_empty() && !none.end.answered, "{none:?}");
+    let told: Vec<_> = none.ways.iter().map(|way| &*way.packet).collect();
+    assert_eq!((told, none.end.answered), (vec!["ICMPv4"], false), "whose error it is nobody knows: {none:?}");
 }
