@@ -63,7 +63,8 @@ impl Pki {
         ] {
             let folder = self.folder.join(folder);
             // Its authority comes last: a folder without this one was never finished, or is an older one's.
-            if fs::read(folder.join("ca.crt")).ok().as_ref() != Some(&current) {
+            let is_whole = ["tls.crt", "tls.key"].iter().all(|name| folder.join(name).exists());
+            if !is_whole || fs::read(folder.join("ca.crt")).ok().as_ref() != Some(&current) {
                 issue_secret(&folder, name, usages, &current, &issuer)?;
             }
         }
@@ -224,6 +225,10 @@ mod tests {
         ensure();
         let second = relays(folder.path());
         assert!(second[0] == first[0] && second[1] != first[1] && second[2] != b"another's");
+        // Somebody removed one.
+        fs::remove_file(folder.path().join("hubble-relay/tls.crt")).unwrap();
+        ensure();
+        let second = relays(folder.path());
         // A crash after the authority was renewed.
         fs::remove_file(folder.path().join("hubble-ca.key")).unwrap();
         fs::write(folder.path().join("hubble-ca.crt"), "renewed below").unwrap();
