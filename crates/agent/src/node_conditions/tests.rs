@@ -3,9 +3,10 @@
 use super::*;
 use http::{Method, Request, Response};
 use kube::client::Body;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 #[derive(Default)]
 struct Api {
@@ -14,19 +15,28 @@ struct Api {
     events: Vec<String>,
     /// Answers 503 so often first.
     away: usize,
+    /// And so often to Events.
+    events_away: usize,
 }
 
 impl Api {
     fn answer(&mut self, method: &Method, path: &str, body: &[u8]) -> (u16, Value) {
+        let failure = |code: u16| {
+            (code, json!({"kind": "Status", "status": "Failure", "code": code, "reason": "X", "message": "no"}))
+        };
         if self.away > 0 {
             self.away -= 1;
-            return (
-                503,
-                json!({"kind": "Status", "status": "Failure", "code": 503, "reason": "X", "message": "away"}),
-            );
+            return failure(503);
         }
         let sent: Value = serde_json::from_slice(body).unwrap_or_default();
         if path.contains("/events") {
+            if self.events_away > 0 {
+                self.events_away -= 1;
+                return failure(503);
+            }
+            if sent["note"].as_str().unwrap().len() > 1024 {
+                return failure(422);
+            }
             self.events.push(format!("{}: {}", sent["reason"].as_str().unwrap(), sent["note"].as_str().unwrap()));
             return (201, sent);
         }
@@ -35,6 +45,10 @@ impl Api {
             self.writes += 1;
             let new = &sent["status"]["conditions"][0];
             // As a strategic merge by type does it.
+            if new["$patch"] == "delete" {
+                self.conditions.retain(|one| one["type"] != new["type"]);
+                return (200, json!({"metadata": {"name": "worker-1"}}));
+            }
             match self.conditions.iter_mut().find(|one| one["type"] == new["type"]) {
                 Some(old) => new.as_object().unwrap().iter().for_each(|(k, v)| old[k] = v.clone()),
                 None => self.conditions.push(new.clone()),
@@ -109,26 +123,113 @@ async fn a_full_table_is_a_condition_and_an_event_until_there_is_room() {
     until(&api, |api| says(api, "False", "every policy")).await;
 }
 
+const CONNECTIVITY: &str = "malla.dev/Connectivity";
+
+fn said(holds: bool, message: &str, weight: Weight) -> Option<Statement> {
+    Some(Statement { holds, reason: "Reason", message: message.to_owned(), weight })
+}
+
+/// Of the other condition.
+fn connects(api: &Api, status: &str, message: &str) -> bool {
+    let mut conditions = api.conditions.iter();
+    conditions.any(|one| one["type"] == CONNECTIVITY && one["status"] == status && one["message"] == message)
+}
+
 #[tokio::test]
 async fn what_is_plain_is_written_though_nothing_was_said_and_touches_no_other() {
     let others = json!({"type": "NetworkUnavailable", "status": "False", "message": "up"});
     let api = Arc::new(Mutex::new(Api { conditions: vec![others.clone()], away: 1, ..Api::default() }));
-    let sender = keep(client(&api), "worker-1".to_owned(), "malla.dev/Connectivity", Option::clone);
-    let said =
-        |holds, message: &str, weight| Some(Statement { holds, reason: "Reason", message: message.to_owned(), weight });
-    let says = |api: &Api, status: &str, message: &str| {
-        api.conditions
-            .iter()
-            .any(|one| one["type"] == "malla.dev/Connectivity" && one["status"] == status && one["message"] == message)
-    };
+    let sender = keep(client(&api), "worker-1".to_owned(), CONNECTIVITY, AT_ONCE, Option::clone);
     sender.send_replace(said(true, "all answer", Weight::Plain));
-    until(&api, |api| says(api, "True", "all answer")).await;
+    until(&api, |api| connects(api, "True", "all answer")).await;
     assert!(api.lock().unwrap().events.is_empty());
     sender.send_replace(said(false, "b is away", Weight::Warning("Probe")));
-    until(&api, |api| says(api, "False", "b is away") && api.events == ["Reason: b is away"]).await;
+    until(&api, |api| connects(api, "False", "b is away") && api.events == ["Reason: b is away"]).await;
     // Who says nothing takes nothing back.
     sender.send_replace(None);
     tokio::time::sleep(Duration::from_millis(100)).await;
     let api = api.lock().unwrap();
-    assert!(says(&api, "False", "b is away") && api.writes == 2 && api.conditions[0] == others, "{:?}", api.conditions);
+    assert!(
+        connects(&api, "False", "b is away") && api.writes == 2 && api.conditions[0] == others,
+        "{:?}",
+        api.conditions
+    );
+}
+
+/// A pace that a test has time for.
+const QUICK: Pace = Pace {
+    settle: Duration::from_millis(50),
+    latest: Duration::from_millis(400),
+    apart: Duration::from_millis(400),
+    again: Duration::from_secs(60),
+};
+
+#[tokio::test]
+async fn many_changes_are_few_writes_and_one_event() {
+    let api = Arc::new(Mutex::new(Api::default()));
+    let sender = keep(client(&api), "worker-1".to_owned(), CONNECTIVITY, QUICK, Option::clone);
+    let began = Instant::now();
+    for number in 0..100 {
+        sender.send_replace(said(false, &format!("can't reach {number} nodes"), Weight::Warning("Probe")));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    until(&api, |api| connects(api, "False", "can't reach 99 nodes")).await;
+    let most = 2 + began.elapsed().as_millis() / QUICK.apart.as_millis();
+    let api = api.lock().unwrap();
+    assert!(api.writes as u128 <= most, "{} writes, not {most}", api.writes);
+    assert_eq!(api.events.len(), 1, "{:?}", api.events);
+}
+
+#[tokio::test]
+async fn an_event_that_could_not_be_told_is_told_later_and_once() {
+    let api = Arc::new(Mutex::new(Api { events_away: 1, ..Api::default() }));
+    let sender = keep(client(&api), "worker-1".to_owned(), CONNECTIVITY, AT_ONCE, Option::clone);
+    sender.send_replace(said(false, "b is away", Weight::Warning("Probe")));
+    until(&api, |api| !api.events.is_empty()).await;
+    sender.send_replace(said(false, "b and c are away", Weight::Warning("Probe")));
+    until(&api, |api| connects(api, "False", "b and c are away")).await;
+    let api = api.lock().unwrap();
+    assert_eq!((api.events.as_slice(), api.writes), (&["Reason: b is away".to_owned()][..], 2));
+}
+
+/// Ten names of 63 characters; and what is no ASCII just where it is cut.
+#[tokio::test]
+async fn an_event_of_long_names_has_a_note_that_is_taken() {
+    let ways = "by ICMP (IPv4, IPv6) and TCP (IPv4, IPv6)";
+    let names: Vec<String> = (0..10).map(|number| format!("{number:0>63} {ways}")).collect();
+    let euros = (0..3).map(|shift| format!("{}{}", "x".repeat(shift), "€".repeat(400)));
+    for message in euros.chain([names.join("; ")]) {
+        let api = Arc::new(Mutex::new(Api::default()));
+        let sender = keep(client(&api), "worker-1".to_owned(), CONNECTIVITY, AT_ONCE, Option::clone);
+        sender.send_replace(said(false, &message, Weight::Warning("Probe")));
+        until(&api, |api| connects(api, "False", &message) && !api.events.is_empty()).await;
+        let note = api.lock().unwrap().events[0].clone();
+        assert!(note.ends_with('…') && note.len() > 1_000, "{note}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_is_made_anew_gets_its_condition_again() {
+    let api = Arc::new(Mutex::new(Api::default()));
+    let pace = Pace { again: Duration::from_millis(100), ..QUICK };
+    let sender = keep(client(&api), "worker-1".to_owned(), CONNECTIVITY, pace, Option::clone);
+    sender.send_replace(said(true, "all answer", Weight::Plain));
+    until(&api, |api| connects(api, "True", "all answer")).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(api.lock().unwrap().writes, 1, "what stands is not written again");
+    api.lock().unwrap().conditions.clear();
+    until(&api, |api| connects(api, "True", "all answer")).await;
+    drop(sender);
+}
+
+#[tokio::test]
+async fn what_nobody_keeps_any_more_is_removed_and_nothing_else() {
+    let others = json!({"type": "NetworkUnavailable", "status": "False", "message": "up"});
+    let old = json!({"type": CONNECTIVITY, "status": "False", "message": "b is away"});
+    let api = Arc::new(Mutex::new(Api { conditions: vec![others.clone(), old], away: 1, ..Api::default() }));
+    remove(client(&api), "worker-1".to_owned(), CONNECTIVITY);
+    until(&api, |api| api.conditions == [others.clone()]).await;
+    remove(client(&api), "worker-1".to_owned(), CONNECTIVITY);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(api.lock().unwrap().writes, 1, "where there is none nothing is written");
 }

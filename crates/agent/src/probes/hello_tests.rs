@@ -12,10 +12,16 @@ fn local(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-async fn listening(port: u16) {
-    while TcpStream::connect(local(port)).await.is_err() {
+async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    while !holds().await {
+        assert!(tokio::time::Instant::now() < deadline, "{what}: not in time");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+async fn listening(port: u16) {
+    until("a listener", async || TcpStream::connect(local(port)).await.is_ok()).await;
 }
 
 /// Says this to the first who connects, whatever it asks, and holds the connection.
@@ -39,7 +45,7 @@ async fn a_node_says_its_name_and_nothing_else() {
     let port = free_port().await;
     let (_nodes, known) = watch::channel(Nodes::default());
     let trouble = Trouble::default();
-    tokio::spawn(serve(port, "worker-1".into(), known, trouble.clone()));
+    let first = tokio::spawn(serve(port, "worker-1".into(), known, trouble.clone()));
     listening(port).await;
     assert_eq!(ask(local(port), &"worker-1".into(), LIMIT).await, Ok(()));
     assert_eq!(ask(local(port), &"worker-2".into(), LIMIT).await, Err(Why::Stranger("worker-1".to_owned())));
@@ -54,10 +60,11 @@ async fn a_node_says_its_name_and_nothing_else() {
     let second = Trouble::default();
     let (_nodes, known) = watch::channel(Nodes::default());
     tokio::spawn(serve(port, "worker-2".into(), known, second.clone()));
-    while second.now().is_empty() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until("its trouble", async || !second.now().is_empty()).await;
     assert!(second.now()[0].contains(&port.to_string()) && trouble.now().is_empty());
+    first.abort();
+    until("the second one", async || ask(local(port), &"worker-2".into(), LIMIT).await == Ok(())).await;
+    assert!(second.now().is_empty());
 }
 
 /// Strangers who say nothing don't take the places of nodes.
@@ -77,9 +84,7 @@ async fn strangers_have_few_places_and_nodes_have_their_own() {
     assert_eq!(ask(local(port), &"worker-1".into(), LIMIT).await, Ok(()));
     // They are let go, and their places are free again.
     nodes.send_replace(Nodes::default());
-    while ask(local(port), &"worker-1".into(), LIMIT).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until("a free place", async || ask(local(port), &"worker-1".into(), LIMIT).await.is_ok()).await;
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ use crate::trouble::Trouble;
 use crate::{node_conditions, own_thread};
 use ledger::Ledger;
 use metrics::Metrics;
-use model::Node;
+use model::{Node, NodeName};
 use plan::Target;
 use prometheus_client::registry::Registry;
 use std::collections::BTreeSet;
@@ -37,7 +37,8 @@ use tokio::sync::watch;
 /// What the loop tells the probes, and what they have found. Cheap to clone; by default nobody is probed.
 #[derive(Clone, Debug, Default)]
 pub struct Probes {
-    wanted: watch::Sender<Wanted>,
+    /// Nothing until it is told for the first time: that there is nobody else is news too.
+    wanted: watch::Sender<Option<Wanted>>,
     found: Arc<Found>,
     trouble: Trouble,
 }
@@ -46,6 +47,8 @@ pub struct Probes {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Wanted {
     targets: BTreeSet<Target>,
+    /// Who has no address that could be a target.
+    without_address: BTreeSet<NodeName>,
     /// All addresses of other nodes.
     nodes: hello::Nodes,
 }
@@ -70,11 +73,13 @@ impl Found {
 /// When the kernel gives no thread. A port that can't be had is told in status and tried again.
 pub fn start(args: &ProbeArgs, client: &kube::Client, own: &Node) -> Result<Probes, Error> {
     if !args.enable_health_checking {
+        node_conditions::remove(client.clone(), own.name.to_string(), verdict::CONDITION);
         return Ok(Probes::default());
     }
     let found = Arc::new(Found { enabled: true, ..Found::default() });
     let probes = Probes { found: found.clone(), ..Probes::default() };
-    let said = node_conditions::keep(client.clone(), own.name.to_string(), verdict::CONDITION, Option::clone);
+    let (name, pace) = (own.name.to_string(), node_conditions::SETTLED);
+    let said = node_conditions::keep(client.clone(), name, verdict::CONDITION, pace, Option::clone);
     let settings = run::Settings {
         own: own.name.clone(),
         port: args.cluster_health_port,
@@ -92,8 +97,10 @@ impl Probes {
             return;
         }
         let others = nodes.clone().filter(|node| node.name != own.name);
-        let addresses: BTreeSet<IpAddr> = others.flat_map(|node| node.addresses.iter().copied()).collect();
-        let now = Wanted { targets: plan::targets(own, nodes), nodes: Arc::new(addresses) };
+        let addresses: BTreeSet<IpAddr> = others.clone().flat_map(|node| node.addresses.iter().copied()).collect();
+        let targets = plan::targets(own, nodes);
+        let without_address = plan::without_target(others, &targets);
+        let now = Some(Wanted { targets, without_address, nodes: Arc::new(addresses) });
         self.wanted.send_if_modified(|wanted| {
             let is_news = *wanted != now;
             *wanted = now;

@@ -30,6 +30,13 @@ pub fn targets<'a>(own: &Node, nodes: impl Iterator<Item = &'a Node>) -> BTreeSe
         .collect()
 }
 
+/// Those of these nodes to which no target leads.
+#[must_use]
+pub fn without_target<'a>(nodes: impl Iterator<Item = &'a Node>, targets: &BTreeSet<Target>) -> BTreeSet<NodeName> {
+    let reached: BTreeSet<&NodeName> = targets.iter().map(|target| &target.node).collect();
+    nodes.map(|node| &node.name).filter(|name| !reached.contains(name)).cloned().collect()
+}
+
 /// A link-local address says nothing without its device.
 fn is_elsewhere(address: IpAddr) -> bool {
     let on_link = match address {
@@ -47,6 +54,8 @@ pub struct Schedule {
     wish: Duration,
     interval: Duration,
     known: BTreeSet<Target>,
+    /// Those that had no turn yet.
+    fresh: BTreeSet<Target>,
     queue: BTreeSet<(Duration, Target)>,
     /// Under way, with the time of their next turn.
     running: BTreeMap<Target, Duration>,
@@ -56,8 +65,15 @@ impl Schedule {
     /// Nobody to probe yet.
     #[must_use]
     pub fn new(own: NodeName, wish: Duration) -> Self {
-        let nothing = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
-        Self { own, wish, interval: wish, known: nothing.0, queue: nothing.1, running: nothing.2 }
+        Self {
+            own,
+            wish,
+            interval: wish,
+            known: BTreeSet::new(),
+            fresh: BTreeSet::new(),
+            queue: BTreeSet::new(),
+            running: BTreeMap::new(),
+        }
     }
 
     /// Between two probes of one target: what was wished for, or in a large cluster as much as keeps [`RATE`].
@@ -72,18 +88,19 @@ impl Schedule {
         self.running.len()
     }
 
-    /// From now on these and no others. Who is new has its first turn soon.
+    /// From now on these and no others. Who is new has its first turn soon, however many others there are; of many new ones each
+    /// waits as long as keeps [`RATE`].
     pub fn set(&mut self, targets: BTreeSet<Target>, now: Duration) {
-        let count = u32::try_from(targets.len()).unwrap_or(u32::MAX);
-        let spaced = Duration::from_secs(1).saturating_mul(count) / RATE;
-        self.interval = self.wish.max(spaced);
+        self.interval = self.wish.max(spaced(targets.len()));
         self.queue.retain(|(_, target)| targets.contains(target));
-        let soon = self.interval.min(spaced.max(SOON));
-        for target in &targets {
-            if !self.known.contains(target) && !self.running.contains_key(target) {
-                let wait = self.place(target, soon);
-                self.queue.insert((now + wait, target.clone()));
-            }
+        self.fresh.retain(|target| targets.contains(target));
+        let is_new = |target: &&Target| !self.known.contains(*target) && !self.running.contains_key(*target);
+        let new: Vec<Target> = targets.iter().filter(is_new).cloned().collect();
+        self.fresh.extend(new.iter().cloned());
+        let soon = self.interval.min(spaced(self.fresh.len()).max(SOON));
+        for target in new {
+            let wait = self.place(&target, soon);
+            self.queue.insert((now + wait, target));
         }
         self.known = targets;
     }
@@ -93,6 +110,7 @@ impl Schedule {
         let mut taken = Vec::new();
         while self.running.len() < most && self.queue.first().is_some_and(|(due, _)| *due <= now) {
             let Some((_, target)) = self.queue.pop_first() else { break };
+            self.fresh.remove(&target);
             self.running.insert(target.clone(), self.turn_after(&target, now));
             taken.push(target);
         }
@@ -130,6 +148,11 @@ impl Schedule {
     }
 }
 
+/// Time for so many probes.
+fn spaced(count: usize) -> Duration {
+    Duration::from_secs(1).saturating_mul(u32::try_from(count).unwrap_or(u32::MAX)) / RATE
+}
+
 /// 584 years are enough.
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1)
@@ -137,7 +160,7 @@ fn nanos(time: Duration) -> u64 {
 
 /// Probes per second that one node sends at most, on average: with a thousand nodes of two families each is probed every 50 s.
 pub const RATE: u32 = 80;
-/// In a small cluster who is new is probed within this time.
+/// Who is new is probed within this time if few others are.
 const SOON: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

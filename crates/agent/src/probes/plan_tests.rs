@@ -40,6 +40,12 @@ fn others_are_probed_by_what_both_have_and_nobody_probes_oneself() {
     let no_ipv6 = node("a", &["10.0.0.1"]);
     assert_eq!(ways(&no_ipv6, &others), ["b 10.0.0.2 ICMP", "b 10.0.0.2 TCP", "c 10.0.0.3 ICMP", "c 10.0.0.3 TCP"]);
     assert!(ways(&node("a", &[]), &others).is_empty());
+    let missing = |own: &Node| {
+        let names = without_target(others.iter().filter(|node| node.name != own.name), &targets(own, others.iter()));
+        names.iter().map(|name| name.to_string()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(missing(&own), "all link loop many mirror none nothing");
+    assert_eq!(missing(&node("a", &["fc00::1"])), "all c link loop many mirror none nothing");
 }
 
 fn cluster(count: usize) -> BTreeSet<Target> {
@@ -113,6 +119,23 @@ fn a_large_cluster_is_probed_less_often() {
     assert!(counts.values().all(|count| *count >= 2) && counts.len() == 2_000);
     schedule.set(cluster(2), Duration::from_secs(200));
     assert_eq!(schedule.interval(), Duration::from_secs(10));
+}
+
+#[test]
+fn in_a_large_cluster_too_who_is_new_is_probed_soon() {
+    let mut schedule = Schedule::new("a".into(), Duration::from_secs(10));
+    schedule.set(cluster(1_000), Duration::ZERO);
+    simulate(&mut schedule, 0, 60_000, 1, 160);
+    let all = cluster(1_002);
+    let new: Vec<&Target> = all.iter().filter(|target| !schedule.known.contains(*target)).collect();
+    schedule.set(all.clone(), Duration::from_secs(60));
+    let (counts, _) = simulate(&mut schedule, 60_000, 61_020, 1, 160);
+    assert!(new.len() == 4 && new.iter().all(|target| counts.contains_key(*target)), "{new:?}");
+    // Of many that come one after the other, those that still wait count too.
+    let mut schedule = Schedule::new("a".into(), Duration::from_secs(10));
+    (10..=1_000).step_by(10).for_each(|count| schedule.set(cluster(count), Duration::ZERO));
+    let (_, busiest) = simulate(&mut schedule, 0, 60_000, 1, 10_000);
+    assert!(busiest < 600, "2,000 in 25 seconds: {busiest} in one");
 }
 
 proptest! {

@@ -10,6 +10,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use model::NodeName;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +30,7 @@ pub(super) struct Settings {
 /// Probes and answers until whoever tells the nodes is gone.
 pub(super) async fn run(
     settings: Settings,
-    wanted: watch::Receiver<Wanted>,
+    wanted: watch::Receiver<Option<Wanted>>,
     found: Arc<Found>,
     said: watch::Sender<Option<Statement>>,
     trouble: Trouble,
@@ -42,7 +43,7 @@ pub(super) async fn run(
 
 async fn probe(
     settings: Settings,
-    mut wanted: watch::Receiver<Wanted>,
+    mut wanted: watch::Receiver<Option<Wanted>>,
     nodes: &watch::Sender<hello::Nodes>,
     found: &Found,
     said: &watch::Sender<Option<Statement>>,
@@ -50,6 +51,7 @@ async fn probe(
     let started = Instant::now();
     let mut schedule = Schedule::new(settings.own, settings.interval);
     let mut running = FuturesUnordered::new();
+    let mut without_address = BTreeSet::new();
     loop {
         let next = schedule.next().filter(|_| schedule.running() < MOST);
         tokio::select! {
@@ -58,19 +60,21 @@ async fn probe(
                     return;
                 }
                 let now = wanted.borrow_and_update().clone();
+                let Some(now) = now else { continue };
                 nodes.send_replace(now.nodes);
+                without_address = now.without_address;
                 let mut paths = found.paths();
                 paths.1.set(&now.targets);
                 schedule.set(now.targets, started.elapsed());
                 paths.0 = schedule.interval();
-                say(verdict::statement(&paths.1), said);
+                say(verdict::statement(&paths.1, &without_address), said);
             }
             Some((target, outcome)) = running.next() => {
                 if schedule.finished(&target) {
                     found.metrics.count(&target, &outcome);
                     let mut paths = found.paths();
                     if paths.1.record(&target, outcome, Timestamp::now()) {
-                        say(verdict::statement(&paths.1), said);
+                        say(verdict::statement(&paths.1, &without_address), said);
                     }
                 }
             }

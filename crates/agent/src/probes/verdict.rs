@@ -11,32 +11,50 @@ pub const CONDITION: &str = "malla.dev/Connectivity";
 /// Reasons of the condition.
 const REACHABLE: &str = "NodesReachable";
 const UNREACHABLE: &str = "NodesUnreachable";
+const WITHOUT_PATH: &str = "NodesWithoutPath";
 /// So many nodes are named.
 const NAMED: usize = 10;
 
 /// What is to be said; nothing as long as too little is known to say it. Only what lasts is in the text: it is written anew
-/// when another path fails, not when one fails for another reason.
+/// when another path fails, not when one fails for another reason. Who has no address to probe has not answered either.
 #[must_use]
-pub fn statement(ledger: &Ledger) -> Option<Statement> {
+pub fn statement(ledger: &Ledger, without_address: &BTreeSet<NodeName>) -> Option<Statement> {
     let mut failing: BTreeMap<&NodeName, BTreeSet<(Protocol, bool)>> = BTreeMap::new();
-    let mut is_known = true;
+    let (mut is_known, mut is_alone) = (true, true);
     for (target, standing) in ledger.standings() {
+        is_alone = false;
         is_known &= standing != Standing::Unknown;
         if standing == Standing::Unreachable {
             failing.entry(&target.node).or_default().insert((target.protocol, target.address.is_ipv6()));
         }
     }
-    if failing.is_empty() {
-        let message = "every other node answers by ICMP and TCP".to_owned();
+    if failing.is_empty() && without_address.is_empty() {
+        let message = if is_alone { "there is no other node" } else { "every other node answers by ICMP and TCP" };
+        let message = message.to_owned();
         return is_known.then_some(Statement { holds: true, reason: REACHABLE, message, weight: Weight::Plain });
     }
-    let mut named: Vec<String> =
-        failing.iter().take(NAMED).map(|(node, paths)| format!("{node} by {}", ways(paths))).collect();
-    if failing.len() > NAMED {
-        named.push(format!("{} more", failing.len() - NAMED));
+    let mut parts = Vec::new();
+    if !failing.is_empty() {
+        let nodes = failing.iter().map(|(node, paths)| format!("{node} by {}", ways(paths)));
+        parts.push(format!("can't reach {}", some_of(nodes)));
     }
-    let message = format!("can't reach {}", named.join("; "));
-    Some(Statement { holds: false, reason: UNREACHABLE, message, weight: Weight::Warning("Probe") })
+    if !without_address.is_empty() {
+        parts.push(format!("no address to probe: {}", some_of(without_address.iter().map(NodeName::to_string))));
+    }
+    let message = parts.join("; ");
+    // A Node has no address yet while it joins: no reason for an Event.
+    let (reason, weight) =
+        if failing.is_empty() { (WITHOUT_PATH, Weight::Plain) } else { (UNREACHABLE, Weight::Warning("Probe")) };
+    Some(Statement { holds: false, reason, message, weight })
+}
+
+fn some_of(nodes: impl ExactSizeIterator<Item = String>) -> String {
+    let more = nodes.len().saturating_sub(NAMED);
+    let mut named: Vec<String> = nodes.take(NAMED).collect();
+    if more > 0 {
+        named.push(format!("{more} more"));
+    }
+    named.join("; ")
 }
 
 /// Such as `ICMP (IPv4) and TCP (IPv4, IPv6)`.

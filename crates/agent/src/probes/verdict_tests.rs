@@ -20,6 +20,11 @@ fn ledger(nodes: &[&str]) -> Ledger {
     ledger
 }
 
+/// Where every node has an address.
+fn statement(ledger: &Ledger) -> Option<Statement> {
+    super::statement(ledger, &BTreeSet::new())
+}
+
 fn answer(ledger: &mut Ledger, target: &Target, times: u32) {
     for _ in 0..times {
         ledger.record(target, Outcome::Answered(Duration::ZERO), Timestamp::UNIX_EPOCH);
@@ -59,7 +64,22 @@ fn nothing_is_said_before_it_is_known_and_nodes_are_named_with_their_protocols()
 
 #[test]
 fn whoever_is_alone_is_well() {
-    assert!(statement(&Ledger::default()).unwrap().holds);
+    let alone = statement(&Ledger::default()).unwrap();
+    assert_eq!((alone.holds, alone.message.as_str()), (true, "there is no other node"));
+}
+
+#[test]
+fn who_has_no_address_does_not_count_as_one_that_answers() {
+    let without: BTreeSet<NodeName> = BTreeSet::from(["c", "d"].map(NodeName::from));
+    let mut ledger = ledger(&["b"]);
+    ways_to("b").iter().for_each(|target| answer(&mut ledger, target, 1));
+    let said = super::statement(&ledger, &without).unwrap();
+    assert_eq!((said.holds, said.reason, said.weight), (false, "NodesWithoutPath", Weight::Plain));
+    assert_eq!(said.message, "no address to probe: c; d");
+    fail(&mut ledger, &ways_to("b")[0], &Why::Silent, CERTAIN);
+    let said = super::statement(&ledger, &without).unwrap();
+    assert_eq!((said.holds, said.reason), (false, "NodesUnreachable"));
+    assert_eq!(said.message, "can't reach b by ICMP (IPv4); no address to probe: c; d");
 }
 
 #[test]
