@@ -4,6 +4,7 @@
 //! `--not` goes to the list of what is left out.
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+use flow_api::filter::from_json;
 use flow_api::flow::{
     EventTypeFilter, FlowFilter, HttpHeader, IpVersion, NetworkInterface, TcpFlags, TrafficDirection, Verdict, Workload,
 };
@@ -237,6 +238,12 @@ impl Args for Filters {
                 None => arg,
             });
         }
+        for (name, help) in [
+            ("allowlist", "Flow filters in JSON, of which one must fit: '{\"verdict\":[\"DROPPED\"]} {…}'"),
+            ("denylist", "Flow filters in JSON, of which none may fit"),
+        ] {
+            command = command.arg(value(name).help(help).value_name("FILTERS"));
+        }
         command.arg(without(value("not")).value_name("").help("Leave out what the next filter asks for"))
     }
 
@@ -283,7 +290,13 @@ fn read(matches: &ArgMatches) -> Result<Filters, String> {
     if !nots.is_empty() {
         return Err("--not stands before a filter".to_owned());
     }
-    Ok(Filters { white: white.finish(), black: black.finish() })
+    let written = |name: &str| -> Result<Vec<FlowFilter>, String> {
+        let all = matches.get_many::<String>(name).into_iter().flatten();
+        let read = all.map(|text| from_json(text).map_err(|why| format!("--{name}: {why}")));
+        Ok(read.collect::<Result<Vec<_>, _>>()?.concat())
+    };
+    let (allowed, denied) = (written("allowlist")?, written("denylist")?);
+    Ok(Filters { white: [white.finish(), allowed].concat(), black: [black.finish(), denied].concat() })
 }
 
 /// One filter, or two when an end was left open.
@@ -412,6 +425,18 @@ mod tests {
             ..FlowFilter::default()
         };
         assert_eq!(found, Filters { white: vec![expected], black: vec![] });
+    }
+
+    #[test]
+    fn filters_in_json_join_those_of_flags() {
+        let found =
+            filters(r#"--verdict dropped --allowlist {"source_port":["1"]}{"source_port":["2"]} --denylist {}"#)
+                .unwrap();
+        let port = |port| FlowFilter { source_port: text(port), ..FlowFilter::default() };
+        assert_eq!(found.white[1..], [port("1"), port("2")]);
+        assert_eq!((found.white.len(), found.black), (3, vec![FlowFilter::default()]));
+        let error = filters(r#"--denylist {"port":1}"#).unwrap_err();
+        assert!(error.contains("--denylist: filter 0") && error.contains("port"), "{error}");
     }
 
     #[test]

@@ -52,8 +52,8 @@ enum Port {
 struct Seen {
     ports: BTreeSet<Port>,
     flows: usize,
-    /// Some who were at the other end, by name.
-    examples: BTreeSet<String>,
+    /// Who was at the other end, by name: at most [`MOST_NAMES`].
+    peers: BTreeSet<String>,
     last: Option<(i64, i32)>,
 }
 
@@ -114,8 +114,8 @@ impl<'a> Learning<'a> {
             let seen = subject.rules.entry((direction, peer)).or_default();
             seen.ports.insert(port.clone());
             seen.flows += 1;
-            if seen.examples.len() < EXAMPLES {
-                seen.examples.insert(called(other.0, other.1));
+            if seen.peers.len() < MOST_NAMES {
+                seen.peers.insert(called(other.0, other.1));
             }
             seen.last = seen.last.max(flow.time.map(|time| (time.seconds, time.nanos)));
         }
@@ -216,7 +216,7 @@ fn rule(out: &mut String, from: &str, peer: &Peer, seen: &Seen) {
     let last = seen.last.and_then(|(seconds, _)| jiff::Timestamp::from_second(seconds).ok());
     let last = last.map_or_else(String::new, |time| format!(", the last at {time}"));
     let flows = if seen.flows == 1 { "1 flow".to_owned() } else { format!("{} flows", seen.flows) };
-    let _ = writeln!(out, "  # {flows}{last}; {from} {}.", some(&seen.examples));
+    let _ = writeln!(out, "  # {flows}{last}; {from} {}.", some(&seen.peers));
     let peer = match peer {
         Peer::Pods(namespace, labels) => {
             let mut labels = labels.clone();
@@ -281,13 +281,16 @@ fn some(names: &BTreeSet<String>) -> String {
     let clean = |name: &String| name.chars().filter(|letter| !letter.is_control()).collect::<String>();
     let mut all: Vec<String> = names.iter().take(EXAMPLES).map(clean).collect();
     if names.len() > EXAMPLES {
-        all.push(format!("{} more", names.len() - EXAMPLES));
+        let least = if names.len() < MOST_NAMES { "" } else { "at least " };
+        all.push(format!("{least}{} more", names.len() - EXAMPLES));
     }
     all.join(", ")
 }
 
 /// Names that a comment has.
 const EXAMPLES: usize = 3;
+/// Names that are told apart, so that a comment says how many there were: some 30 kB for each rule at most.
+const MOST_NAMES: usize = 1000;
 
 /// By which Pods without labels are told apart.
 const ACCOUNT: &str = "io.cilium.k8s.policy.serviceaccount";

@@ -174,6 +174,20 @@ fn each_rule_says_what_it_is_for() {
 }
 
 #[test]
+fn a_rule_says_for_how_many_it_stands() {
+    let comment = |number: usize| {
+        let peer = |number| Endpoint { pod_name: format!("db-{number:04}"), ..pod("db-1") };
+        let to = |number| flow(pod("web-1"), peer(number), tcp(5432), TrafficDirection::Egress);
+        let yaml = learn(&(0..number).map(to).collect::<Vec<_>>(), "shop").yaml;
+        let line = yaml.lines().find(|line| line.contains("; to ")).unwrap();
+        line.split_once("; to shop/db-0000, shop/db-0001, shop/db-0002").unwrap().1.to_owned()
+    };
+    assert_eq!(comment(3), ".");
+    assert_eq!(comment(4), ", 1 more.");
+    assert_eq!(comment(1200), ", at least 997 more.");
+}
+
+#[test]
 fn another_namespace_and_hostile_names_are_nobodys_rules() {
     assert_eq!(learn(&seen(), "other").yaml, "");
     let evil = Endpoint { pod_name: "x\n  - fromEntities: [all]".to_owned(), ..pod("web-1") };

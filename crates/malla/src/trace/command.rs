@@ -39,6 +39,15 @@ struct Nodes {
     silent: Vec<String>,
 }
 
+impl Nodes {
+    fn leave_out(&mut self, silent: &[(String, String)]) {
+        for (node, note) in silent {
+            self.agents.retain(|agent| agent.name != *node);
+            self.silent.push(note.clone());
+        }
+    }
+}
+
 impl Connection {
     /// Gets ready for the connection; it waits meanwhile. A node that does not answer in time is not asked for the next one:
     /// each would wait for it, and go on unheard.
@@ -46,13 +55,13 @@ impl Connection {
         let hearing = match follow(&nodes.agents, End { address: said.from, protocol: TCP }).await {
             Ok(followed) => {
                 nodes.silent.iter().for_each(|note| followed.note(note.clone()));
-                for (node, note) in &followed.silent {
-                    nodes.agents.retain(|agent| agent.name != *node);
-                    nodes.silent.push(note.clone());
-                }
+                nodes.leave_out(&followed.silent);
                 Hearing::Now(followed)
             }
-            Err(error) => Hearing::Never(format!("{error:#}")),
+            Err(error) => {
+                nodes.leave_out(&error.silent);
+                Hearing::Never(error.to_string())
+            }
         };
         Self { said: vec![said], hearing }
     }

@@ -2,7 +2,7 @@
 
 use crate::agents::Agent;
 use agent::events::{End, Line, Record};
-use anyhow::{anyhow, bail};
+use anyhow::anyhow;
 use futures::future::join_all;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -36,11 +36,20 @@ struct Book {
     last: Instant,
 }
 
+/// No node can follow.
+#[derive(Debug, thiserror::Error)]
+#[error("no node can follow: {}", notes.join("; "))]
+pub struct NoOne {
+    notes: Vec<String>,
+    /// As in [`Followed`].
+    pub silent: Vec<(String, String)>,
+}
+
 /// Follows the end on all nodes at once; when this returns, those that can do. What the others say is noted.
 ///
 /// # Errors
 /// When none of them can.
-pub async fn follow(agents: &[Agent], end: End) -> anyhow::Result<Followed> {
+pub async fn follow(agents: &[Agent], end: End) -> Result<Followed, NoOne> {
     // Brackets are none of a query's characters (RFC 3986 §3.4).
     let path = format!("/v1/trace?end={}", end.to_string().replace('[', "%5B").replace(']', "%5D"));
     let answers =
@@ -64,7 +73,8 @@ pub async fn follow(agents: &[Agent], end: End) -> anyhow::Result<Followed> {
         }
     }
     if followed.tasks.is_empty() {
-        bail!("no node can follow: {}", lock(&book).account.notes.join("; "));
+        let notes = std::mem::take(&mut lock(&book).account.notes);
+        return Err(NoOne { notes, silent: std::mem::take(&mut followed.silent) });
     }
     Ok(followed)
 }

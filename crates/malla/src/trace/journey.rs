@@ -245,12 +245,18 @@ fn forwarder_hops(gathered: &Gathered, start: u64, told: &mut Vec<Told>) {
 /// What the last line says. Whether there was an answer the client knows best; the nodes, where it keeps silent.
 fn end(gathered: &Gathered, ways: &[Way]) -> End {
     let dropped = ways.iter().flatten().filter(|visit| visit.is_dropped()).find_map(|visit| visit.exit.as_ref());
-    let replies = || ways.iter().flatten().filter_map(|visit| visit.last()).filter(|r| r.reply && r.kind != Kind::Drop);
+    let replies = || ways.iter().flatten().filter_map(|visit| visit.last()).filter(|r| is_answer(r));
     let ended = gathered.account.records.iter().flatten().filter(|record| record.totals.is_some());
     let ended = ended.into_iter().find(|record| gathered.server.is_none() || are_of(ways, record));
     let refused = replies().next().filter(|reply| reply.tcp_flags.iter().any(|flag| flag == "RST"));
     let refused = refused.or_else(|| ended.filter(|record| record.ended == Some(Ended::RefusedByServer)));
     let last = replies().next_back();
+    let error = ways.iter().flatten().filter_map(|visit| visit.last()).find(|r| r.related && r.reply && !is_too_big(r));
+    if let (None, None, Some(error)) = (last, dropped, error)
+        && gathered.outcome != Some(Ok(()))
+    {
+        return noticed(error);
+    }
     match (&gathered.outcome, last, dropped, refused) {
         (Some(Ok(())), ..) => answered(ended, dropped),
         (_, None, Some(dropped), _) => died(dropped),
@@ -259,6 +265,36 @@ fn end(gathered: &Gathered, ways: &[Way]) -> End {
         (Some(Err(_)), Some(_), Some(dropped), _) => died(dropped),
         (Some(Err(why)), Some(last), None, _) => unheard(why, last),
         (_, None, None, _) => unanswered(gathered, ways),
+    }
+}
+
+/// What an ICMP error says on its way back is not.
+fn is_answer(record: &Record) -> bool {
+    record.reply && !record.related && record.kind != Kind::Drop
+}
+
+/// Type and code of ICMP (RFC 792, RFC 4443), by the family's number of the former.
+fn is_error(record: &Record, v4: (u8, u8), v6: (u8, u8)) -> bool {
+    let said = record.icmp.as_ref().map(|icmp| (icmp.kind, icmp.code));
+    said == Some(if record.protocol == "ICMPv6" { v6 } else { v4 })
+}
+
+/// The sender tries again with less: nothing has ended.
+fn is_too_big(record: &Record) -> bool {
+    is_error(record, (3, 4), (2, 0))
+}
+
+/// Somebody says by ICMP that it can't be.
+fn noticed(error: &Record) -> End {
+    if is_error(error, (3, 3), (1, 4)) {
+        return refusal(error);
+    }
+    let said =
+        error.icmp.as_ref().map_or_else(String::new, |icmp| format!(" (type {}, code {})", icmp.kind, icmp.code));
+    End {
+        answered: false,
+        what: format!("{} says by {}{said} that it can't go on", advice::party(&error.source), error.protocol),
+        remedy: Some("a way from there to the destination, and somebody who has that address".into()),
     }
 }
 

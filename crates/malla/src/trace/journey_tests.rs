@@ -337,3 +337,22 @@ fn of_an_end_that_speaks_with_several_only_the_flow_that_was_asked_for_is_told()
     let told: Vec<_> = none.ways.iter().map(|way| &*way.packet).collect();
     assert_eq!((told, none.end.answered), (vec!["ICMPv4"], false), "whose error it is nobody knows: {none:?}");
 }
+
+#[test]
+fn an_error_is_no_answer() {
+    let end = |kind: u8, code: u8| {
+        let [a, mut b] = syn_over_vxlan();
+        let mut error = event("worker-1", "to-overlay", 60, "10.244.1.2:0", CLIENT, &[]);
+        error.protocol = "ICMPv4".to_owned();
+        error.icmp = serde_json::from_value(serde_json::json!({"type": kind, "code": code})).unwrap();
+        (error.reply, error.related) = (true, true);
+        b.push(error);
+        assemble(&told(vec![a, b])).end
+    };
+    let [port, host, too_big] = [(3, 3), (3, 1), (3, 4)].map(|(kind, code)| end(kind, code));
+    assert!(!port.answered && port.what.contains("refused: it was reached and nothing listens"), "{port:?}");
+    assert!(!host.answered && host.what.contains("says by ICMPv4 (type 3, code 1)"), "{host:?}");
+    assert!(!too_big.answered && !too_big.what.contains("ICMP"), "the sender tries again: {too_big:?}");
+    let answered = Gathered { outcome: Some(Ok(())), ..told(vec![]) };
+    assert!(assemble(&answered).end.answered);
+}

@@ -279,6 +279,12 @@ fn what_others_send(world: &World) {
         }
         trace.join().unwrap()
     });
+    // Nobody listens there: the Pod's kernel says so, and that is no answer.
+    let refused = world.trace(&["--from", "client", "--to", &format!("{spink}:9/udp")]);
+    let end =
+        String::from_utf8_lossy(&refused.stdout).lines().find(|line| line.starts_with("end: ")).map(str::to_owned);
+    assert!(refused.status.code() == Some(3) && end.is_some_and(|end| end.contains("refused")), "{}", text(&refused));
+
     let journeys: Value =
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output)));
     let journey = &journeys[0];
