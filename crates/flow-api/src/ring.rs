@@ -5,7 +5,7 @@
 //! by more than the ring's size is told how many events it will never see.
 
 use crate::flow::{AgentEvent, DebugEvent, Flow, LostEvent, LostEventSource};
-use crate::moment::{Moment, moment};
+use crate::moment::{Moment, moment, now};
 use prost_types::Timestamp;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,6 +49,7 @@ pub struct Ring {
     slots: Mutex<Slots>,
     written: Notify,
     flows: AtomicU64,
+    made: Moment,
 }
 
 #[derive(Debug)]
@@ -77,7 +78,7 @@ impl Ring {
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         let slots = Slots { events: vec![None; capacity.max(1)], next: 0, forgotten: None };
-        Self { slots: Mutex::new(slots), written: Notify::new(), flows: AtomicU64::new(0) }
+        Self { slots: Mutex::new(slots), written: Notify::new(), flows: AtomicU64::new(0), made: moment(&now()) }
     }
 
     /// Adds an event and forgets the oldest, if the ring is full.
@@ -131,6 +132,12 @@ impl Ring {
     #[must_use]
     pub fn forgotten(&self) -> Option<Moment> {
         self.lock().forgotten
+    }
+
+    /// When it was made, by the wall clock: what is of before that was another ring's.
+    #[must_use]
+    pub fn made(&self) -> Moment {
+        self.made
     }
 
     /// Number of the event to come: how many there were.

@@ -193,6 +193,8 @@ struct AtWork {
     node: OnceLock<Weak<Node>>,
     events: Mutex<Vec<Event>>,
     to_come: Mutex<Vec<Event>>,
+    /// These come when all of it is read.
+    at_last: Mutex<Vec<Event>>,
 }
 
 impl Archive for AtWork {
@@ -203,12 +205,18 @@ impl Archive for AtWork {
             node.write(event.clone());
             events.push(event);
         }
-        Ok(Box::new(events.clone().into_iter().map(Ok)))
+        let mut at_last = std::mem::take(&mut *self.at_last.lock().unwrap());
+        let end = std::iter::from_fn(move || {
+            at_last.drain(..).for_each(|event| node.write(event));
+            None
+        });
+        Ok(Box::new(events.clone().into_iter().map(Ok).chain(end)))
     }
 }
 
-fn at_work(log: Vec<Event>, ring: Vec<Event>, to_come: Vec<Event>) -> (Arc<Node>, Running) {
-    let archive = Arc::new(AtWork { events: Mutex::new(log), to_come: Mutex::new(to_come), ..AtWork::default() });
+fn at_work(log: Vec<Event>, ring: Vec<Event>, to_come: Vec<Event>, at_last: Vec<Event>) -> (Arc<Node>, Running) {
+    let (events, to_come, at_last) = (Mutex::new(log), Mutex::new(to_come), Mutex::new(at_last));
+    let archive = Arc::new(AtWork { events, to_come, at_last, ..AtWork::default() });
     let node = Arc::new(Node::new(About::default(), 8).reaching_back(Some(archive.clone())));
     archive.node.set(Arc::downgrade(&node)).unwrap();
     ring.into_iter().for_each(|event| node.write(event));
@@ -219,7 +227,7 @@ fn at_work(log: Vec<Event>, ring: Vec<Event>, to_come: Vec<Event>) -> (Arc<Node>
 async fn what_comes_while_the_log_is_asked_is_told_once() {
     // Another agent has seen the first three.
     let (log, ring) = ((0..5).map(event).collect(), (3..5).map(event).collect());
-    let (node, running) = at_work(log, ring, (5..8).map(event).collect());
+    let (node, running) = at_work(log, ring, (5..8).map(event).collect(), Vec::new());
     let request = GetFlowsRequest { follow: true, since: Some(time(-9)), ..GetFlowsRequest::default() };
     let mut stream = running.client().await.get_flows(request.clone()).await.unwrap().into_inner();
     let mut told = Vec::new();
@@ -236,9 +244,36 @@ async fn what_comes_while_the_log_is_asked_is_told_once() {
     assert_eq!(told, (0..9).collect::<Vec<_>>());
     // Who does not follow gets what was there when he asked.
     let (log, ring) = ((0..5).map(event).collect(), (3..5).map(event).collect());
-    let (_node, running) = at_work(log, ring, (5..8).map(event).collect());
+    let (_node, running) = at_work(log, ring, (5..8).map(event).collect(), Vec::new());
     let request = GetFlowsRequest { follow: false, ..request };
     assert_eq!(running.ask(request).await.0, (0..5).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_comes_while_the_log_is_asked_is_told_also_when_the_ring_has_turned_since() {
+    let (log, ring) = ((0..5).map(event).collect(), (3..5).map(event).collect());
+    let (_node, running) = at_work(log, ring, (5..8).map(event).collect(), (8..16).map(event).collect());
+    let request = GetFlowsRequest { follow: true, since: Some(time(-9)), ..GetFlowsRequest::default() };
+    let mut stream = running.client().await.get_flows(request).await.unwrap().into_inner();
+    let mut told = Vec::new();
+    while told.last() != Some(&15) {
+        told.push(match next(&mut stream).await.unwrap().response_types.unwrap() {
+            ResponseTypes::Flow(flow) => flow.socket_cookie,
+            ResponseTypes::LostEvents(lost) => lost.num_events_lost,
+            ResponseTypes::NodeStatus(status) => panic!("{}", status.message),
+        });
+    }
+    // The loss is number ten.
+    assert_eq!(told, (0..16).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_ring_that_has_forgotten_nothing_needs_no_log_for_what_came_since_it_was_made() {
+    let before = flow_api::moment::now().seconds - 1;
+    let running = start(&[event(1)], 4, Some(InMemory { refuses: true, ..InMemory::default() }));
+    let since = |since| GetFlowsRequest { since: Some(since), ..GetFlowsRequest::default() };
+    assert_eq!(running.ask(since(flow_api::moment::now())).await, (Vec::new(), Vec::new()));
+    assert_eq!(running.ask(since(time(before))).await.1, ["the disk is away"]);
 }
 
 #[tokio::test]
@@ -256,7 +291,7 @@ async fn a_loss_is_told_once_and_only_of_what_nobody_tells() {
     let ring = vec![lost(4, 40, of_kernel), flow(6), flow(7), flow(8)];
     let mut log = vec![lost(1, 10, of_kernel), flow(2), lost(3, 30, of_log)];
     log.extend([lost(4, 40, of_kernel), flow(6), lost(7, 1, of_log), flow(8)]);
-    let (_node, running) = at_work(log, ring, Vec::new());
+    let (_node, running) = at_work(log, ring, Vec::new(), Vec::new());
     let request = GetFlowsRequest { since: Some(time(-9)), ..GetFlowsRequest::default() };
     let mut stream = running.client().await.get_flows(request).await.unwrap().into_inner();
     let mut told = Vec::new();
@@ -283,17 +318,27 @@ async fn a_part_that_is_missing_is_told_and_the_rest_is_too() {
     assert_eq!((flows, others), (vec![5, 6, 7, 8], vec!["the disk is away".to_owned()]));
 }
 
-#[tokio::test]
-async fn readers_that_stand_still_are_few_and_stop_nobody_else() {
-    let flow = |number: u64| match event(number).what {
-        What::Flow(flow) => Flow { summary: "x".repeat(10_000), ..*flow },
-        _ => Flow::default(),
+/// A node with a log that nobody takes without reading, how many flows it has, and so much patience with those who take nothing.
+fn large(patience: Duration) -> (Running, usize) {
+    let large = |number: u64| {
+        let mut event = event(number);
+        if let What::Flow(flow) = &mut event.what {
+            flow.summary = "x".repeat(10_000);
+        }
+        event
     };
-    let large = |number: u64| Event { what: What::Flow(Box::new(flow(number))), ..event(number) };
     let events: Vec<Event> = (0..2000).map(large).collect();
     let all = events.iter().filter(|event| matches!(event.what, What::Flow(_))).count();
-    let last = [events[1998].clone()];
-    let running = start(&last, 4, Some(InMemory { events, ..InMemory::default() }));
+    let last = events[1998].clone();
+    let archive = Arc::new(InMemory { events, ..InMemory::default() });
+    let node = Node::new(About::default(), 4).reaching_back(Some(archive)).patient(patience);
+    node.write(last);
+    (run(Arc::new(node)), all)
+}
+
+#[tokio::test]
+async fn readers_that_stand_still_are_few_and_stop_nobody_else() {
+    let (running, all) = large(Duration::from_secs(1));
     let since = GetFlowsRequest { since: Some(time(-9)), ..GetFlowsRequest::default() };
     let mut standing = Vec::new();
     let refused = loop {
@@ -328,6 +373,40 @@ async fn readers_that_stand_still_are_few_and_stop_nobody_else() {
     // Those who have gone need none.
     drop(standing);
     until("a place", async || running.client().await.get_flows(since.clone()).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn who_stands_still_while_nobody_waits_keeps_his_place() {
+    let patience = Duration::from_millis(50);
+    let (running, all) = large(patience);
+    let since = GetFlowsRequest { since: Some(time(-9)), ..GetFlowsRequest::default() };
+    let mut standing = Vec::new();
+    // All the places that there are.
+    for _ in 0..8 {
+        standing.push(running.client().await.get_flows(since.clone()).await.unwrap().into_inner());
+    }
+    tokio::time::sleep(patience * 10).await;
+    for stream in &mut standing {
+        let mut flows = 0;
+        while let Some(answer) = next(stream).await {
+            match answer.response_types.unwrap() {
+                ResponseTypes::Flow(_) => flows += 1,
+                ResponseTypes::LostEvents(_) => {}
+                ResponseTypes::NodeStatus(status) => panic!("{}", status.message),
+            }
+        }
+        assert_eq!(flows, all);
+    }
+}
+
+#[tokio::test]
+async fn of_the_newest_no_more_are_told_than_are_held_in_memory() {
+    let (running, all) = large(PATIENCE);
+    let request = GetFlowsRequest { number: 4000, until: Some(time(1 << 32)), ..GetFlowsRequest::default() };
+    let (flows, others) = running.ask(request).await;
+    assert!(flows.len() < all && flows.len() < (16 << 20) / 10_000 + 2, "{} flows", flows.len());
+    assert_eq!(flows.last(), Some(&1998));
+    assert!(matches!(&others[..], [why] if why.contains("name a since")), "{others:?}");
 }
 
 async fn until(what: &str, holds: impl AsyncFn() -> bool) {

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Writes to the log. There is one per log; dropping it writes what waits and ends the threads.
 #[derive(Debug)]
@@ -111,12 +112,12 @@ impl Writer {
         self.shared.queue.lost(lost);
     }
 
-    /// See [`Watcher::sync`].
+    /// See [`Watcher::sync`]; however long it takes.
     ///
     /// # Errors
     /// The same.
     pub fn sync(&self) -> Result<(), Error> {
-        self.watcher().sync()
+        self.watcher().sync(Duration::MAX)
     }
 
     /// See [`Watcher::status`].
@@ -139,18 +140,20 @@ impl Writer {
 }
 
 impl Watcher {
-    /// Waits until all that was taken is on the disk. Not for the path of events.
+    /// Waits until all that was taken is on the disk, but no longer than this. Not for the path of events.
     ///
     /// # Errors
-    /// It is not: the disk refused, or the log is closed.
-    pub fn sync(&self) -> Result<(), Error> {
+    /// It is not: the disk refused or stands still, or the log is closed.
+    pub fn sync(&self, patience: Duration) -> Result<(), Error> {
         let refused = self.shared.refused.load(Relaxed);
-        let answered = self.shared.queue.sync();
+        let answered = self.shared.queue.sync(patience);
         let is_whole = answered && self.shared.refused.load(Relaxed) == refused;
         let trouble = self.shared.trouble().write.clone();
         match trouble {
             None if is_whole => Ok(()),
-            trouble => Err(Error::Unsynced(trouble.unwrap_or_else(|| "the disk did not take everything".to_owned()))),
+            trouble => {
+                Err(Error::Unsynced(trouble.unwrap_or_else(|| "the disk did not take everything in time".to_owned())))
+            }
         }
     }
 

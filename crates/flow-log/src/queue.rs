@@ -102,16 +102,15 @@ impl Queue {
         Work { blocks: std::mem::take(&mut inner.blocks), asked: inner.asked, is_last: inner.is_closed }
     }
 
-    /// Waits until what was offered before is synced. `false`: it never will be.
-    pub fn sync(&self) -> bool {
+    /// Waits until what was offered before is synced, but no longer than this. `false`: it is not, or never will be.
+    pub fn sync(&self, patience: Duration) -> bool {
         let mut inner = self.lock();
         inner.asked += 1;
         let mine = inner.asked;
         self.changed.notify_all();
-        while inner.answered < mine && !inner.is_closed {
-            inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
-        }
-        inner.answered >= mine
+        let waits = |inner: &mut Inner| inner.answered < mine && !inner.is_closed;
+        let waited = self.changed.wait_timeout_while(inner, patience, waits);
+        waited.unwrap_or_else(PoisonError::into_inner).0.answered >= mine
     }
 
     pub fn answer(&self, asked: u64) {
@@ -178,3 +177,23 @@ fn flow_fits(flow: &Flow) -> bool {
 const BLOCK: usize = 256 << 10;
 /// An L7 flow with all its headers has some 20 kB.
 const LARGEST_FLOW: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_ever_for_a_disk_that_stands_still() {
+        let queue = Queue::new(1000);
+        assert!(!queue.sync(Duration::from_millis(1)), "nobody writes");
+        // The writer finds both who asked, also him who has gone.
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| queue.sync(Duration::MAX));
+            while queue.lock().asked < 2 {
+                std::thread::yield_now();
+            }
+            queue.answer(queue.take(Duration::ZERO).asked);
+            assert!(waiting.join().unwrap());
+        });
+    }
+}

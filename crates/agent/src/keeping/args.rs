@@ -1,6 +1,9 @@
 //! `malla agent --flow-log-… --hubble-metrics… --hubble-export-…`
 
-use clap::Args;
+use clap::{ArgAction, Args};
+use flow_api::filter::{Filters, from_json};
+use flow_api::flow::FlowFilter;
+use flow_export::Redaction;
 use flow_metrics::{Kind, MetricConfig};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -43,6 +46,50 @@ pub struct FlowArgs {
     /// Only these fields of a flow; `extensions` is what Hubble has no field for
     #[arg(long, value_delimiter = ',', value_name = "FIELD,…")]
     pub hubble_export_fieldmask: Vec<String>,
+    /// Only flows that fit one of these filters, in JSON: '{"verdict":["DROPPED"]} {"source_pod":["shop/"]}'
+    #[arg(long, value_parser = filters, value_name = "FILTERS")]
+    pub hubble_export_allowlist: Option<Lists>,
+    /// No flow that fits one of these filters
+    #[arg(long, value_parser = filters, value_name = "FILTERS")]
+    pub hubble_export_denylist: Option<Lists>,
+    /// Redact what is exported, as the flags below say
+    #[arg(long)]
+    pub hubble_redact_enabled: bool,
+    /// The query and the fragment of URLs
+    #[arg(long, requires = "hubble_redact_enabled")]
+    pub hubble_redact_http_urlquery: bool,
+    /// The password in URLs
+    #[arg(long, action = ArgAction::Set, default_value_t = true, value_name = "true|false")]
+    pub hubble_redact_http_userinfo: bool,
+    /// The values of all HTTP headers but these
+    #[arg(long, value_delimiter = ',', requires = "hubble_redact_enabled", value_name = "HEADER,…")]
+    pub hubble_redact_http_headers_allow: Vec<String>,
+    /// The values of these HTTP headers
+    #[arg(
+        long,
+        value_delimiter = ',',
+        requires = "hubble_redact_enabled",
+        conflicts_with = "hubble_redact_http_headers_allow",
+        value_name = "HEADER,…"
+    )]
+    pub hubble_redact_http_headers_deny: Vec<String>,
+    /// The API key of Kafka's requests
+    #[arg(long, requires = "hubble_redact_enabled")]
+    pub hubble_redact_kafka_apikey: bool,
+    /// The values of labels with these keys
+    #[arg(long, value_delimiter = ',', requires = "hubble_redact_enabled", value_name = "KEY,…")]
+    pub hubble_redact_labels: Vec<String>,
+}
+
+/// Filters of one flag.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Lists(Vec<FlowFilter>);
+
+/// Refused when the agent starts, not when the first flow comes.
+fn filters(text: &str) -> Result<Lists, String> {
+    let read = from_json(text).map_err(|why| why.to_string())?;
+    Filters::new(&read, &[]).map_err(|why| why.to_string())?;
+    Ok(Lists(read))
 }
 
 impl FlowArgs {
@@ -63,8 +110,79 @@ impl FlowArgs {
             file_max_backups: self.hubble_export_file_max_backups,
             file_compress: self.hubble_export_file_compress,
             fieldmask: self.hubble_export_fieldmask.clone(),
+            allowlist: self.hubble_export_allowlist.clone().unwrap_or_default().0,
+            denylist: self.hubble_export_denylist.clone().unwrap_or_default().0,
+            redaction: self.redaction(),
             // An absolute path stays as it is.
             ..flow_export::Settings::new(state_dir.join(path))
         })
+    }
+
+    fn redaction(&self) -> Redaction {
+        if !self.hubble_redact_enabled {
+            return Redaction::default();
+        }
+        Redaction {
+            http_urlquery: self.hubble_redact_http_urlquery,
+            http_userinfo: self.hubble_redact_http_userinfo,
+            http_headers_allow: self.hubble_redact_http_headers_allow.clone(),
+            http_headers_deny: self.hubble_redact_http_headers_deny.clone(),
+            kafka_apikey: self.hubble_redact_kafka_apikey,
+            labels: self.hubble_redact_labels.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use flow_api::flow::Verdict;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        flows: FlowArgs,
+    }
+
+    fn export(more: &[&str]) -> Result<flow_export::Settings, String> {
+        let words = ["agent", "--hubble-export-file-path", "flows.json"].iter().chain(more);
+        let command = Command::try_parse_from(words).map_err(|error| error.to_string())?;
+        Ok(command.flows.export(Path::new("/state")).unwrap())
+    }
+
+    #[test]
+    fn lists_and_redaction_of_the_exporter_are_hubbles_flags() {
+        assert_eq!(export(&[]).unwrap(), flow_export::Settings::new("/state/flows.json"));
+        let chosen = export(&[
+            "--hubble-export-denylist",
+            r#"{"verdict":["DROPPED"]} {"source_pod":["shop/"]}"#,
+            "--hubble-redact-enabled",
+            "--hubble-redact-labels",
+            "owner,mail",
+            "--hubble-redact-http-headers-deny=cookie",
+        ])
+        .unwrap();
+        assert_eq!((chosen.allowlist, chosen.denylist.len()), (Vec::new(), 2));
+        assert_eq!(chosen.denylist[0].verdict, [Verdict::Dropped as i32]);
+        let redaction = chosen.redaction;
+        assert!(redaction.http_userinfo && !redaction.http_urlquery && !redaction.kafka_apikey);
+        assert_eq!(
+            (redaction.labels, redaction.http_headers_deny),
+            (vec!["owner".to_owned(), "mail".to_owned()], vec!["cookie".to_owned()])
+        );
+    }
+
+    #[test]
+    fn what_makes_no_sense_keeps_the_agent_from_starting() {
+        for (flags, words) in [
+            (&["--hubble-export-allowlist", "{\"pod\":[]}"][..], "unrecognized field"),
+            (&["--hubble-export-allowlist", "{\"source_ip\":[\"10.0.0\"]}"], "source_ip"),
+            // A list that is not heeded would let out what must not leave.
+            (&["--hubble-redact-labels", "owner"], "--hubble-redact-enabled"),
+        ] {
+            let error = export(flags).unwrap_err();
+            assert!(error.contains(words), "{flags:?}: {error}");
+        }
     }
 }

@@ -7,6 +7,7 @@ use flow_api::ring::{Event, What};
 use flow_api::server::{Archive, Question, Told};
 use flow_log::{Order, Query, Reader, Settings, Status, Summary, Watcher, Writer};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// The log. It is opened by whoever writes to it, on a thread of his: a disk may take its time, and a node's network does not wait for it.
 #[derive(Debug)]
@@ -29,9 +30,11 @@ impl Log {
         Self { settings, opened: OnceLock::new() }
     }
 
-    /// Opens it, or makes it. `None`: another agent has it, the folder is not a log's, or the file system says no; that is told to those
-    /// who ask.
-    pub(super) fn open(&self) -> Option<Writer> {
+    /// Opens it, or makes it.
+    ///
+    /// # Errors
+    /// Another agent has it, the folder is not a log's, or the file system says no; that is told to those who ask, too.
+    pub(super) fn open(&self) -> Result<Writer, String> {
         match Writer::open(self.settings.clone()) {
             Ok((writer, recovery)) => {
                 tracing::info!("{} flows are on disk", recovery.rows);
@@ -40,13 +43,12 @@ impl Log {
                     tracing::warn!("of the flows on disk {parts} parts and {bytes} bytes are spoilt");
                 }
                 let _ = self.opened.set(Ok(OnDisk { reader: writer.reader(), watcher: writer.watcher() }));
-                Some(writer)
+                Ok(writer)
             }
             Err(error) => {
                 let why = format!("flows are not kept: {}", chain(&error));
-                tracing::error!("{why}");
-                let _ = self.opened.set(Err(why));
-                None
+                let _ = self.opened.set(Err(why.clone()));
+                Err(why)
             }
         }
     }
@@ -62,8 +64,8 @@ impl Archive for Log {
     fn ask(&self, question: &Question) -> Result<Told, String> {
         let opened = self.opened.get().ok_or("the log of flows is still being opened: ask again")?;
         let OnDisk { reader, watcher } = opened.as_ref().map_err(String::clone)?;
-        // What has just left the ring may still wait for the disk. Where that takes nothing, there is what was before.
-        let unsynced = watcher.sync().err().map(|error| Err(error.to_string()));
+        // What has just left the ring may still wait for the disk. Where that takes nothing, or stands still, there is what was before.
+        let unsynced = watcher.sync(PATIENCE).err().map(|error| Err(error.to_string()));
         let query = Query {
             since: question.since.as_ref().map(nanoseconds),
             until: question.until.as_ref().map(nanoseconds),
@@ -104,6 +106,9 @@ fn is_flow(event: &Event) -> bool {
     flow(event).is_some()
 }
 
+/// For a disk. Whoever asks waits for it, and has one of the few places meanwhile.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,7 +131,7 @@ mod tests {
     #[test]
     fn flows_and_losses_are_told_in_their_order_and_time() {
         let folder = Folder(std::env::temp_dir().join(format!("malla-keeping-{}", std::process::id())));
-        let settings = Settings { most_age: std::time::Duration::from_secs(1 << 40), ..Settings::new(&folder.0) };
+        let settings = Settings { most_age: Duration::from_secs(1 << 40), ..Settings::new(&folder.0) };
         let log = Log::new(settings);
         assert!(log.ask(&Question::default()).is_err_and(|why| why.contains("still being opened")));
         let mut writer = log.open().unwrap();
@@ -147,7 +152,7 @@ mod tests {
         assert_eq!(told(6, 9, false), [0_i64; 0]);
         assert_eq!(log.status().unwrap().1.oldest, Some(1_000_000_000));
         let second = Log::new(log.settings.clone());
-        assert!(second.open().is_none());
+        assert!(second.open().is_err());
         assert!(second.ask(&Question::default()).is_err_and(|why| why.contains("flows are not kept: ")));
     }
 }

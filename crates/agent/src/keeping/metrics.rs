@@ -6,7 +6,6 @@ use super::log::{Log, append};
 use crate::error::Error;
 use crate::probes::Probes;
 use crate::services::Names;
-use crate::trouble::Trouble;
 use crate::{own_thread, small_http};
 use flow_api::flow::{LostEvent, LostEventSource};
 use flow_api::ring::{Event, What};
@@ -140,19 +139,23 @@ impl Keeper for Counted {
 ///
 /// # Errors
 /// The kernel gives no thread.
-pub fn start(address: SocketAddr, told: Arc<Told>, trouble: Trouble) -> Result<(), Error> {
-    own_thread::start("metrics", || Ok(serve(address, told, trouble)))
+pub fn start(
+    address: SocketAddr,
+    told: Arc<Told>,
+    tell: impl Fn(Option<String>) + Send + Sync + 'static,
+) -> Result<(), Error> {
+    own_thread::start("metrics", || Ok(serve(address, told, tell)))
 }
 
-async fn serve(address: SocketAddr, told: Arc<Told>, trouble: Trouble) {
+async fn serve(address: SocketAddr, told: Arc<Told>, tell: impl Fn(Option<String>) + Send + Sync) {
     loop {
         match TcpListener::bind(address).await {
             Ok(listener) => {
-                trouble.tell(None);
+                tell(None);
                 let told = told.clone();
                 small_http::accept(listener, move |request| answer(request.uri().path(), &told)).await;
             }
-            Err(error) => trouble.tell(Some(format!("no metrics at {address}: {error}"))),
+            Err(error) => tell(Some(format!("no metrics at {address}: {error}"))),
         }
         tokio::time::sleep(RETRY).await;
     }
@@ -180,6 +183,7 @@ const RETRY: Duration = Duration::from_secs(2);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trouble::Trouble;
     use clap::Parser;
     use std::net::Ipv4Addr;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -214,7 +218,8 @@ mod tests {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let (address, trouble) = (taken.local_addr().unwrap(), Trouble::default());
         let told = Arc::new(Told::new(&Command::parse_from(["agent"]).flows, None, Probes::default()));
-        start(address, told, trouble.clone()).unwrap();
+        let tell = trouble.clone();
+        start(address, told, move |why| tell.tell(why)).unwrap();
         until("the trouble", async || trouble.now().len() == 1).await;
         assert!(trouble.now()[0].contains(&address.to_string()), "{:?}", trouble.now());
         drop(taken);

@@ -7,7 +7,7 @@
 //! ```
 //! Nothing here holds up the agent's loop or the reader of the kernel's ring: whoever is too slow for the ring loses flows, which are
 //! counted and told where the flows would have been. A node's network is worth more than its flows: what can't be opened is
-//! complained about, and the agent works on without.
+//! told in `malla status`, and the agent works on without: the port and the export are tried again, the log with the next agent.
 
 mod args;
 mod export;
@@ -31,8 +31,8 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// The threads. Dropping it writes what waits and ends them; a disk that stands still is waited for [`PATIENCE`] and no longer.
@@ -71,23 +71,63 @@ pub fn start(
     names: &Arc<RwLock<Arc<Names>>>,
     trouble: &Trouble,
 ) -> Result<Keeping, Error> {
+    let [of_metrics, of_log, of_export] = matters(trouble);
     if let Some(address) = own.underlay().filter(|_| args.hubble_metrics_port > 0) {
-        metrics::start(SocketAddr::new(address, args.hubble_metrics_port), told.clone(), trouble.clone())?;
+        metrics::start(SocketAddr::new(address, args.hubble_metrics_port), told.clone(), of_metrics)?;
     }
     let mut keeping = Keeping::new(PATIENCE);
     let (counted, names) = (told.clone(), names.clone());
-    keeping.spawn("flows-keep", ring, move || {
-        let writer = counted.log.clone().and_then(|log| log.open());
+    keeping.spawn("flows-keep", ring, move |_| {
+        let opened = counted.log.clone().map(|log| log.open()).transpose();
+        let writer = opened.unwrap_or_else(|why| {
+            of_log(Some(why));
+            None
+        });
         Some(Counted::new(counted, writer, names))
     })?;
     if let Some(settings) = args.export(state_dir) {
         let node = own.name.to_string();
-        keeping.spawn("flows-export", ring, move || {
-            let opened = export::open(&settings, node, told);
-            opened.inspect_err(|error| tracing::error!("flows are not exported: {error:#}")).ok()
-        })?;
+        let open = move || export::open(&settings, node.clone(), told.clone());
+        keeping.spawn("flows-export", ring, move |stop| insist(stop, of_export, open))?;
     }
     Ok(keeping)
+}
+
+/// Several matters in one trouble: who tells of one of them leaves the others as they are.
+fn matters(trouble: &Trouble) -> [impl Fn(Option<String>) + Send + Sync + use<>; 3] {
+    let all = Arc::new(Mutex::new(<[Option<String>; 3]>::default()));
+    std::array::from_fn(|matter| {
+        let (all, trouble) = (all.clone(), trouble.clone());
+        move |why: Option<String>| {
+            let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+            all[matter] = why;
+            trouble.tell(all.iter().flatten().cloned());
+        }
+    })
+}
+
+/// Opens the export, however often it takes. What came before is told as missed then. `None`: it is stopped.
+fn insist<K>(
+    stop: &CancellationToken,
+    tell: impl Fn(Option<String>),
+    open: impl Fn() -> anyhow::Result<K>,
+) -> Option<K> {
+    loop {
+        match open() {
+            Ok(opened) => {
+                tell(None);
+                return Some(opened);
+            }
+            Err(error) => tell(Some(format!("flows are not exported: {error:#}"))),
+        }
+        let tried = Instant::now();
+        while tried.elapsed() < RETRY {
+            if stop.is_cancelled() {
+                return None;
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
 }
 
 impl Keeping {
@@ -96,16 +136,16 @@ impl Keeping {
         Self { stop: CancellationToken::new(), running: Some(running), ended, patience }
     }
 
-    /// A thread that makes a keeper and lets it follow the ring. `None`: there is none.
+    /// A thread that makes a keeper, as long as it is not stopped, and lets it follow the ring. `None`: there is none.
     fn spawn<K: Keeper>(
         &mut self,
         name: &str,
         ring: &Arc<Ring>,
-        make: impl FnOnce() -> Option<K> + Send + 'static,
+        make: impl FnOnce(&CancellationToken) -> Option<K> + Send + 'static,
     ) -> Result<(), Error> {
         let (ring, stop, running) = (ring.clone(), self.stop.clone(), self.running.clone());
         let body = move || {
-            if let Some(mut keeper) = make() {
+            if let Some(mut keeper) = make(&stop) {
                 follow(&ring, &mut keeper, &stop);
                 // What waits is written now, before this is over.
                 drop(keeper);
@@ -129,6 +169,10 @@ impl Drop for Keeping {
 
 /// For what waits to be written. Whoever ends an agent waits for it: Kubernetes half a minute, before it kills.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two attempts to open what could not be opened.
+const RETRY: Duration = Duration::from_secs(2);
+/// How often is looked meanwhile whether the agent ends.
+const LOOK: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {
@@ -160,7 +204,7 @@ mod tests {
         let ((go, may_go), (tell, told)) = (channel(), channel());
         let mut keeping = Keeping::new(patience);
         let standing = Standing(may_go, tell.clone());
-        keeping.spawn("standing", &ring, move || Some(standing)).unwrap();
+        keeping.spawn("standing", &ring, move |_| Some(standing)).unwrap();
         ring.write(Event { time: Default::default(), what: What::Flow(Box::default()) });
         let mut seen = vec![told.recv().unwrap()];
         let go = Some(go).filter(|_| !lets_go_at_once);
@@ -183,9 +227,48 @@ mod tests {
         flows: FlowArgs,
     }
 
+    #[test]
+    fn what_can_not_be_opened_is_told_each_for_itself_and_the_export_is_tried_again() {
+        let folder = std::env::temp_dir().join(format!("malla-no-keeping-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        // No folder, and none that is there.
+        std::fs::write(folder.join("flows"), "").unwrap();
+        let flags = ["agent", "--hubble-metrics-port", "0", "--hubble-export-file-path", "later/flows.json"];
+        let args = Command::parse_from(flags).flows;
+        let (ring, trouble) = (Arc::new(Ring::new(9)), Trouble::default());
+        let metrics = told(&args, log(&args, &folder), Probes::default());
+        let keeping = start(metrics, &args, &folder, &node(), &ring, &Arc::default(), &trouble).unwrap();
+        let until = |what: &str, number: usize| {
+            let is_so = || trouble.now().len() == number;
+            let found = (0..3000).find(|_| {
+                std::thread::sleep(Duration::from_millis(20));
+                is_so()
+            });
+            assert!(found.is_some(), "{what}: {:?}", trouble.now());
+            trouble.now()
+        };
+        let both = until("both", 2);
+        assert!(both[0].starts_with("flows are not kept: "), "{both:?}");
+        assert!(both[1].starts_with("flows are not exported: "), "{both:?}");
+        std::fs::create_dir(folder.join("later")).unwrap();
+        assert_eq!(until("the log alone", 1), both[..1]);
+        drop(keeping);
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+
+    fn node() -> Node {
+        Node {
+            name: "worker-1".into(),
+            addresses: Vec::new(),
+            pod_ranges: Vec::new(),
+            zone: None,
+            labels: Default::default(),
+        }
+    }
+
     /// A disk that does not answer until somebody reads `lock`: opening a pipe waits for its other end.
     #[test]
-    fn nobody_waits_for_the_log_to_be_opened_and_nothing_is_lost_meanwhile() {
+    fn nobody_waits_for_the_log_to_be_opened_and_what_the_ring_holds_is_kept() {
         let folder = std::env::temp_dir().join(format!("malla-slow-log-{}", std::process::id()));
         let lock = folder.join("flows/lock");
         std::fs::create_dir_all(lock.parent().unwrap()).unwrap();
@@ -196,13 +279,7 @@ mod tests {
             move || {
                 let args = Command::parse_from(["agent", "--hubble-metrics-port", "0"]).flows;
                 let (log, ring) = (log(&args, &folder).unwrap(), Arc::new(Ring::new(9)));
-                let own = Node {
-                    name: "worker-1".into(),
-                    addresses: Vec::new(),
-                    pod_ranges: Vec::new(),
-                    zone: None,
-                    labels: Default::default(),
-                };
+                let own = node();
                 let (names, trouble) = (Arc::default(), Trouble::default());
                 let metrics = super::told(&args, Some(log.clone()), Probes::default());
                 let keeping = start(metrics, &args, &folder, &own, &ring, &names, &trouble).unwrap();

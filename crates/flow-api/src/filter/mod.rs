@@ -11,11 +11,14 @@ mod layer7;
 mod name;
 mod pattern;
 mod selector;
+mod written;
 
 #[cfg(test)]
 mod reference;
 #[cfg(test)]
 mod tests;
+
+pub use written::from_json;
 
 use crate::Invalid;
 use crate::flow::{Endpoint, Flow, FlowFilter};

@@ -74,7 +74,7 @@ impl Answers {
                 match older.answers.recv().await {
                     Some(Ok(event)) => return self.count(Arc::new(event)),
                     Some(Err(trouble)) => return Some(Told::Trouble(trouble)),
-                    None => self.older = None,
+                    None => self.come(),
                 }
             }
             if let Some(event) = self.waiting.pop_front() {
@@ -94,6 +94,16 @@ impl Answers {
             self.waiting.extend(batch.events.iter().filter(fits).cloned());
             // A filter that fits nothing must not keep the thread from others.
             tokio::task::yield_now().await;
+        }
+    }
+
+    /// The log is read: what came while it was asked comes after what waits, for the ring may have turned since then.
+    fn come(&mut self) {
+        let came = self.older.take().and_then(Older::came);
+        if let (Some(position), Some(came)) = (&mut self.position, came) {
+            let fits = |event: &Arc<Event>| is_told(event, &self.query, &self.admit);
+            self.waiting.extend(came.events.into_iter().filter(fits));
+            *position = came.next;
         }
     }
 
@@ -125,11 +135,12 @@ impl Answers {
 
 /// Events before `end`, each with its number.
 async fn hold(ring: &Ring, end: u64) -> Vec<(u64, Arc<Event>)> {
-    let (mut held, mut position) = (Vec::new(), ring.start());
+    let (mut held, mut position) = (Vec::new(), 0);
     while position < end {
         let batch = ring.read(position);
         let first = batch.next - batch.events.len() as u64;
-        if batch.missed > 0 {
+        // What was gone before the first look is no loss: nobody waited for it.
+        if batch.missed > 0 && !held.is_empty() {
             held.push((first, Arc::new(Event::missed(batch.missed, now()))));
         }
         held.extend((first..end).zip(batch.events));
@@ -159,3 +170,20 @@ pub(super) fn is_told(event: &Event, query: &Query, admit: &Admit) -> bool {
 
 /// A timer of a thousand years is none.
 const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::Flow;
+
+    #[tokio::test]
+    async fn what_the_ring_has_forgotten_before_it_is_looked_at_is_no_loss() {
+        let ring = Ring::new(4);
+        (0..9).for_each(|_| ring.write(Event { time: now(), what: What::Flow(Box::<Flow>::default()) }));
+        let numbers = |held: Vec<(u64, Arc<Event>)>| held.iter().map(|(number, _)| *number).collect::<Vec<_>>();
+        assert_eq!(numbers(hold(&ring, 9).await), [5, 6, 7, 8]);
+        // The ring has gone on since the end was taken, and has turned.
+        assert_eq!(numbers(hold(&ring, 7).await), [5, 6]);
+        assert_eq!(numbers(hold(&ring, 3).await), [0_u64; 0]);
+    }
+}

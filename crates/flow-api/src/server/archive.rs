@@ -2,7 +2,7 @@
 
 use super::answers::{Admit, is_told};
 use super::border::{Border, Reach};
-use super::reading::{Older, desk};
+use super::reading::{Older, PATIENCE, Places, desk};
 use crate::flow::FlowFilter;
 use crate::moment::{Moment, moment};
 use crate::query::Query;
@@ -10,7 +10,7 @@ use crate::ring::{Event, Ring};
 use prost_types::Timestamp;
 use std::fmt::Debug;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// A log of what was in the ring, in the ring's order. It goes back further.
@@ -47,7 +47,7 @@ pub struct Question {
 #[derive(Clone, Debug)]
 pub(super) struct Shelf {
     pub archive: Arc<dyn Archive>,
-    readers: Arc<Semaphore>,
+    places: Arc<Places>,
 }
 
 /// What was in the ring when a request came.
@@ -59,13 +59,27 @@ pub(super) struct Held {
     pub end: u64,
 }
 
+/// What came into the ring while an archive was asked.
+#[derive(Debug)]
+pub(super) struct Came {
+    /// In order.
+    pub events: Vec<Arc<Event>>,
+    /// The ring's position after them.
+    pub next: u64,
+}
+
 /// More ask at once than may.
 #[derive(Debug)]
 pub(super) struct Busy;
 
 impl Shelf {
     pub fn new(archive: Arc<dyn Archive>) -> Self {
-        Self { archive, readers: Arc::new(Semaphore::new(MOST_READERS)) }
+        Self { archive, places: Arc::new(Places::new(MOST_READERS, PATIENCE)) }
+    }
+
+    /// Another patience with clients that take nothing while others wait.
+    pub fn patient(self, patience: Duration) -> Self {
+        Self { places: Arc::new(Places::new(MOST_READERS, patience)), ..self }
     }
 
     /// Begins to read what the ring has no more, while of what was `held` of it `told` counted events are told. `None`: nothing is
@@ -80,11 +94,11 @@ impl Shelf {
         admit: &Admit,
     ) -> Result<Option<Older>, Busy> {
         let first = held.events.first().map(|event| moment(&event.time));
-        let reach = Reach { forgotten: ring.forgotten(), first };
+        let reach = Reach { forgotten: ring.forgotten(), first, made: ring.made() };
         if !is_wanted(query, reach, told) {
             return Ok(None);
         }
-        let (desk, older) = desk(&self.readers).map_err(|_| Busy)?;
+        let (desk, older) = desk(&self.places).ok_or(Busy)?;
         let number = query.number();
         question.newest_first = query.takes_last() && number > 0;
         question.since = query.since().map(time);
@@ -104,9 +118,14 @@ impl Shelf {
             };
             let is_told = |event: &Event| is_told(event, &query, &admit);
             let mut border = Border::new(reach);
-            // What came while the log was asked may be in it already, and is still to be told out of the ring.
+            // What came while the log was asked may be in it already, and is still to be told after what was held. The ring may have turned
+            // before that is read.
             let came = after(&ring, held.end);
-            held.events.iter().chain(&came).filter(|event| is_told(event)).for_each(|event| border.add(event));
+            let both = held.events.iter().chain(&came.events);
+            both.filter(|event| is_told(event)).for_each(|event| border.add(event));
+            if query.follows() {
+                desk.keep(came);
+            }
             let fits = |event: &Event| is_told(event) && !border.has(event);
             desk.read(told, question.newest_first, fits, most);
         });
@@ -124,15 +143,15 @@ fn is_wanted(query: &Query, reach: Reach, told: u64) -> bool {
     }
 }
 
-/// What is in the ring from this position on.
-fn after(ring: &Ring, mut position: u64) -> Vec<Arc<Event>> {
+/// What is in the ring from this position on. What has left it already is in the log, or is told there as lost.
+fn after(ring: &Ring, mut position: u64) -> Came {
     let (mut events, end) = (Vec::new(), ring.end());
     while position < end {
         let batch = ring.read(position);
         events.extend(batch.events);
         position = batch.next;
     }
-    events
+    Came { events, next: position }
 }
 
 fn time((seconds, nanos): Moment) -> Timestamp {

@@ -24,6 +24,8 @@ pub(super) struct Reach {
     pub forgotten: Option<Moment>,
     /// Time of its first event.
     pub first: Option<Moment>,
+    /// When it was made.
+    pub made: Moment,
 }
 
 /// Source, number, CPU.
@@ -68,10 +70,13 @@ impl Reach {
         }
     }
 
-    /// Whether nobody else has anything from this time on. Of a ring that has forgotten nothing that is not known: there may have been
-    /// another agent before it.
+    /// Whether nobody else has anything from this time on. What was before a ring that has forgotten nothing was another agent's, and is in
+    /// the log.
     pub fn needs_no_log(&self, since: Moment) -> bool {
-        self.forgotten.is_some_and(|forgotten| since > forgotten)
+        match self.forgotten {
+            Some(forgotten) => since > forgotten,
+            None => since >= self.made,
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::moment::now;
 use crate::ring::{Event, Ring, What};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// What a node says about itself.
@@ -71,6 +71,12 @@ impl Node {
     #[must_use]
     pub fn reaching_back(self, archive: Option<Arc<dyn Archive>>) -> Self {
         Self { shelf: archive.map(archive::Shelf::new), ..self }
+    }
+
+    /// One that waits so long, and not a minute, for a client that takes nothing of the log while others wait for its place.
+    #[must_use]
+    pub fn patient(self, patience: Duration) -> Self {
+        Self { shelf: self.shelf.map(|shelf| shelf.patient(patience)), ..self }
     }
 
     /// The events.

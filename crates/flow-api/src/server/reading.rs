@@ -1,19 +1,31 @@
 //! Reading a log for a client, on a thread that may wait: for the disk, and for the client, which may be slow, stand still or go.
 
-use super::archive::Told;
+use super::archive::{Came, Told};
 use crate::query::counts;
-use crate::ring::Event;
+use crate::ring::{Event, What};
+use prost::Message;
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::sync::mpsc::{OwnedPermit, Receiver, Sender, channel};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// What is told; `Err`: what is missing, in words for the operator.
 type Answer = Result<Event, String>;
+
+/// So many may read at once.
+#[derive(Debug)]
+pub(super) struct Places {
+    free: Arc<Semaphore>,
+    /// How often there was none.
+    refused: AtomicU64,
+    /// How long a client may take nothing while others wait.
+    patience: Duration,
+}
 
 /// The reader's end. Whoever has it holds one of the places.
 #[derive(Debug)]
@@ -23,7 +35,8 @@ pub(super) struct Desk {
     last: OwnedPermit<Answer>,
     /// When it is over, the client has gone.
     pub gone: CancellationToken,
-    places: Arc<Semaphore>,
+    came: Arc<Mutex<Option<Came>>>,
+    places: Arc<Places>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -31,6 +44,7 @@ pub(super) struct Desk {
 #[derive(Debug)]
 pub(super) struct Older {
     pub answers: Receiver<Answer>,
+    came: Arc<Mutex<Option<Came>>>,
     _client: DropGuard,
 }
 
@@ -43,17 +57,35 @@ enum Stop {
     Slow,
 }
 
-/// Takes one of the places.
-///
-/// # Errors
-/// There is none.
-pub(super) fn desk(places: &Arc<Semaphore>) -> Result<(Desk, Older), TryAcquireError> {
-    let place = places.clone().try_acquire_owned()?;
+impl Places {
+    pub fn new(number: usize, patience: Duration) -> Self {
+        Self { free: Arc::new(Semaphore::new(number)), refused: AtomicU64::new(0), patience }
+    }
+
+    /// Whether somebody has found none since there were so many refusals, and would find none now.
+    fn are_wanted(&self, refused: u64) -> bool {
+        self.free.available_permits() == 0 && self.refused.load(Relaxed) > refused
+    }
+}
+
+/// Takes one of the places; `None`: there is none.
+pub(super) fn desk(places: &Arc<Places>) -> Option<(Desk, Older)> {
+    let Ok(place) = places.free.clone().try_acquire_owned() else {
+        places.refused.fetch_add(1, Relaxed);
+        return None;
+    };
     let (sender, answers) = channel(WAITING + 1);
-    let last = sender.clone().try_reserve_owned().map_err(|_| TryAcquireError::NoPermits)?;
-    let gone = CancellationToken::new();
-    let older = Older { answers, _client: gone.clone().drop_guard() };
-    Ok((Desk { sender, last, gone, places: places.clone(), _place: place }, older))
+    let last = sender.clone().try_reserve_owned().ok()?;
+    let (gone, came) = (CancellationToken::new(), Arc::<Mutex<_>>::default());
+    let older = Older { answers, came: came.clone(), _client: gone.clone().drop_guard() };
+    Some((Desk { sender, last, gone, came, places: places.clone(), _place: place }, older))
+}
+
+impl Older {
+    /// When all answers are there: what came while the log was asked, if it was.
+    pub fn came(self) -> Option<Came> {
+        self.came.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 impl Desk {
@@ -63,6 +95,11 @@ impl Desk {
             Ok(()) | Err(Stop::Gone) => {}
             Err(Stop::Slow) => drop(self.last.send(Err(TOO_SLOW.to_owned()))),
         }
+    }
+
+    /// To be told after what is read.
+    pub fn keep(&self, came: Came) {
+        *self.came.lock().unwrap_or_else(PoisonError::into_inner) = Some(came);
     }
 
     /// There is nothing to read.
@@ -77,7 +114,7 @@ impl Desk {
         fits: impl Fn(&Event) -> bool,
         most: Option<u64>,
     ) -> Result<(), Stop> {
-        let (mut counted, mut kept) = (0, VecDeque::new());
+        let (mut counted, mut kept, mut bytes) = (0, VecDeque::new(), 0);
         for one in told {
             if self.gone.is_cancelled() {
                 return Err(Stop::Gone);
@@ -87,6 +124,7 @@ impl Desk {
             }
             counted += u64::from(one.as_ref().is_ok_and(counts));
             if newest_first {
+                bytes += one.as_ref().map_or(0, size);
                 kept.push_front(one);
             } else {
                 self.send(one)?;
@@ -94,25 +132,37 @@ impl Desk {
             if most.is_some_and(|most| counted >= most) {
                 break;
             }
-            if kept.len() >= MOST_KEPT {
-                let most = format!("of the last flows, no more than {MOST_KEPT} are told out of the log: name a since");
-                self.send(Err(most))?;
+            if kept.len() >= MOST_KEPT || bytes >= MOST_BYTES {
+                let number = kept.len();
+                self.send(Err(format!(
+                    "of the last flows, no more than {number} are told out of the log: name a since"
+                )))?;
                 break;
             }
         }
         kept.into_iter().try_for_each(|one| self.send(one))
     }
 
-    /// Waits for the client, which may take its time as long as there are places for others.
+    /// Waits for the client, which may take its time as long as nobody else is refused a place.
     fn send(&self, mut answer: Answer) -> Result<(), Stop> {
+        let refused = self.places.refused.load(Relaxed);
         loop {
-            match Handle::current().block_on(self.sender.send_timeout(answer, PATIENCE)) {
+            match Handle::current().block_on(self.sender.send_timeout(answer, self.places.patience)) {
                 Ok(()) => return Ok(()),
                 Err(SendTimeoutError::Closed(_)) => return Err(Stop::Gone),
-                Err(SendTimeoutError::Timeout(_)) if self.places.available_permits() == 0 => return Err(Stop::Slow),
+                Err(SendTimeoutError::Timeout(_)) if self.places.are_wanted(refused) => return Err(Stop::Slow),
                 Err(SendTimeoutError::Timeout(same)) => answer = same,
             }
         }
+    }
+}
+
+/// Encoded bytes of a flow or a loss; nothing else is in a log.
+fn size(event: &Event) -> usize {
+    match &event.what {
+        What::Flow(flow) => flow.encoded_len(),
+        What::Lost(lost) => lost.encoded_len(),
+        What::Agent(_) | What::Debug(_) => 0,
     }
 }
 
@@ -120,7 +170,10 @@ const TOO_SLOW: &str =
     "the rest of the log is left out: this client has taken nothing for a while, and others wait for its place";
 /// Events that wait for one client.
 const WAITING: usize = 64;
-/// Of the newest: they are held until the oldest of them is known. Some 15 MB at most.
+/// Of the newest: they are held until the oldest of them is known.
 const MOST_KEPT: usize = 1 << 14;
-/// How long a client may take nothing while others wait. Nobody who prints to a terminal needs as long for as many as wait for him.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The same in bytes of encoded flows; in memory they take some times as much.
+const MOST_BYTES: usize = 16 << 20;
+/// How long a client may take nothing while others wait. A relay holds a node's stream still while it tells older flows of another node,
+/// which may take a good while of reading there.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);

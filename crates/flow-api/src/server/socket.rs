@@ -84,7 +84,8 @@ pub enum Listener {
     Network(TcpListener, Credentials),
 }
 
-/// Answers about this node until `stop` is over; then those who still listen are let go.
+/// Answers about this node until `stop` is over. Nobody is let in any more then; connections that are there go on until they end by
+/// themselves, or the runtime does.
 ///
 /// # Errors
 /// When clients can't be listened for any more, or the certificates can't be read.
