@@ -70,7 +70,7 @@ enum Command {
     #[command(hide = true)]
     Apiserver(kubernetes_api::cli::ApiserverArgs),
     /// The agent of a node (started by `malla lab up`)
-    Agent(agent::cli::AgentArgs),
+    Agent(Box<agent::cli::AgentArgs>),
     /// The lab's DNS: the cluster's names, and those of the outside host
     #[command(hide = true)]
     Dns(cluster_dns::cli::DnsArgs),
@@ -101,7 +101,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Monitor(args) => monitor::run(&args),
         Command::Observe(args) => observe::run(&args),
         Command::Relay(args) => relay::run(&args),
-        Command::Agent(args) => agent::cli::run(args),
+        Command::Agent(args) => agent::cli::run(*args),
         Command::Bpf(args) => bpf::run(&args),
         Command::Service(args) => service::run(&args),
         Command::Identity(args) => identity::run(&args),
