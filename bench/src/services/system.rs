@@ -115,6 +115,8 @@ pub fn malla(node: &Node, services: Services) -> Result<Datapath> {
         ("10.244.0.0", 24, Route { kind: RouteKind::LocalPods as u8, ..Route::ZERO }),
         ("10.96.0.0", 12, Route { kind: RouteKind::Services as u8, ..Route::ZERO }),
         ("172.18.0.0", 16, link),
+        // The rest of the world is behind a router, as on every node.
+        ("0.0.0.0", 0, Route { next_hop: address(WIRE), ..link }),
     ] {
         let prefix: IpAddr = prefix.parse()?;
         maps.ipcache.insert(&PrefixKey::from_ip(prefix, length), &route)?;
