@@ -1,22 +1,12 @@
 //! The judges' own test: each of these faults, alone in the planner or in what the kernel runs, must make the kernel and the
 //! reference disagree.
 
-use std::path::{Path, PathBuf};
+#[path = "../deliberate/mod.rs"]
+mod deliberate;
+
+use deliberate::{Fault, are_in_their_places, fault, sources};
+use std::path::Path;
 use std::process::{Command, Output};
-
-/// One line, changed.
-struct Fault {
-    /// What is wrong now.
-    what: &'static str,
-    /// Below `crates/`.
-    file: &'static str,
-    from: &'static str,
-    to: &'static str,
-}
-
-const fn fault(what: &'static str, file: &'static str, from: &'static str, to: &'static str) -> Fault {
-    Fault { what, file, from, to }
-}
 
 const LINES: &str = "policy/src/plan/lines.rs";
 const CONTENT: &str = "policy/src/plan/content.rs";
@@ -264,43 +254,6 @@ const SOURCES: [&str; 10] = [
     "datapath-programs",
 ];
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            if entry.file_name() != "target" {
-                copy(&entry.path(), &target);
-            }
-        } else if std::fs::read(&target).ok() != Some(std::fs::read(entry.path()).unwrap()) {
-            // What is the same keeps its time, and is not compiled again.
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
-/// The sources in a workspace of their own.
-fn sources() -> PathBuf {
-    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("policy-faults");
-    SOURCES.into_iter().for_each(|name| copy(&crates.join(name), &root.join("crates").join(name)));
-    let manifest = std::fs::read_to_string(crates.join("../Cargo.toml")).unwrap();
-    let (head, rest) = manifest.split_once("members = [").unwrap();
-    let (_, tail) = rest.split_once("]\n").unwrap();
-    // The programs are built for another target, outside of every workspace.
-    let members: String = SOURCES
-        .iter()
-        .filter(|name| **name != "datapath-programs")
-        .map(|name| format!("\"crates/{name}\", "))
-        .collect();
-    std::fs::write(root.join("Cargo.toml"), format!("{head}members = [{members}]\n{tail}")).unwrap();
-    for file in ["Cargo.lock", "rust-toolchain.toml"] {
-        std::fs::copy(crates.join("..").join(file), root.join(file)).unwrap();
-    }
-    root
-}
-
 fn cargo(root: &Path, more: &[&str]) -> Output {
     let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
     cargo.args(["test", "--offline", "--quiet", "-p", "datapath", "--test", "policies"]);
@@ -318,19 +271,13 @@ fn text(output: &Output) -> String {
 #[test]
 #[ignore = "builds the planner or the programs once per fault: minutes; part of `make test-all`"]
 fn every_fault_in_policy_is_caught() {
-    let root = sources();
+    let root = sources("policy-faults", &SOURCES);
     let only = std::env::var("MALLA_FAULT").unwrap_or_default();
     let whole = cargo(&root, &[]);
     assert!(whole.status.success(), "as it is, it must pass first: {}", text(&whole));
     let mut missed = Vec::new();
     for fault in FAULTS.iter().filter(|fault| fault.what.contains(&only)) {
-        let path = root.join("crates").join(fault.file);
-        let right = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(right.matches(fault.from).count(), 1, "{}: `{}` must be there once", fault.file, fault.from);
-        std::fs::write(&path, right.replace(fault.from, fault.to)).unwrap();
-        let built = cargo(&root, &["--no-run"]);
-        let ran = cargo(&root, &[]);
-        std::fs::write(&path, &right).unwrap();
+        let (built, ran) = fault.tried(&root, || (cargo(&root, &["--no-run"]), cargo(&root, &[])));
         assert!(built.status.success(), "{}: {}", fault.what, text(&built));
         let said = text(&ran);
         let side = if fault.file.starts_with("policy/") { "planner" } else { "kernel" };
@@ -344,12 +291,5 @@ fn every_fault_in_policy_is_caught() {
 
 #[test]
 fn every_fault_is_still_in_its_place() {
-    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    for fault in &FAULTS {
-        let Ok(text) = std::fs::read_to_string(crates.join(fault.file)) else {
-            // The test program alone, on another kernel.
-            return;
-        };
-        assert_eq!(text.matches(fault.from).count(), 1, "{}: `{}` must be there once", fault.file, fault.from);
-    }
+    are_in_their_places(&FAULTS);
 }
