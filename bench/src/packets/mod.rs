@@ -13,7 +13,6 @@ use crate::written;
 use anyhow::{Context, Result, ensure};
 use comfy_table::{Table, presets::NOTHING};
 use datapath::{Datapath, sys};
-use datapath_layouts::tracing::FOLLOWED_ENDS;
 use datapath_layouts::{Address, Followed, FollowedEnd};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -94,9 +93,7 @@ impl Way {
             Self::DirectAlike => 1000 + 64,
             _ => return Followed::ZERO,
         };
-        let mut ends = [FollowedEnd::ZERO; FOLLOWED_ENDS];
-        ends[0] = FollowedEnd::new(Address::from_v4(WORLD.octets()), port, 6);
-        Followed::of(&ends)
+        Followed::of(&[FollowedEnd::new(Address::from_v4(WORLD.octets()), port, 6)])
     }
 
     /// `XDP_PASS`, `XDP_TX` (`linux/bpf.h`): a figure for something else than was meant would be worse than none.

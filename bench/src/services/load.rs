@@ -31,7 +31,7 @@ const ASK: u8 = b'+';
 /// Ends when the program does.
 pub fn serve(listener: TcpListener, place: Place) {
     std::thread::spawn(move || {
-        pin(if place == Place::TwoCpus { 1 } else { CLIENT_CPU });
+        pin(if place == Place::TwoCpus { SERVER_CPU } else { CLIENT_CPU });
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { continue };
             let _ = stream.set_nodelay(true);
@@ -46,10 +46,9 @@ pub fn serve(listener: TcpListener, place: Place) {
 }
 
 /// Where client and server run: where the scheduler puts them is not what is measured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// On the same CPU: what is measured is the path and nothing else.
-    #[default]
     OneCpu,
     /// On a CPU each, as most servers are. Every packet then wakes a CPU that has gone idle, which takes several times what the
     /// path takes (in a virtual machine, an exit and an interrupt), and differs from run to run by more than paths do.
@@ -57,6 +56,7 @@ pub enum Place {
 }
 
 const CLIENT_CPU: usize = 0;
+const SERVER_CPU: usize = 1;
 
 /// A machine with one CPU has no choice.
 fn pin(cpu: usize) {

@@ -92,8 +92,8 @@ impl NeighbourWatch {
         Subscription::open("neighbours", GROUP).map(Self)
     }
 
-    /// Waits for what is told next: new entries, what changed in old ones, and those that are gone (which are not valid). `None`: more happened than the socket could
-    /// hold, and only the table itself knows what.
+    /// Waits for what is told next: new entries, what changed in old ones, and those that are gone (which are not valid).
+    /// `None`: more happened than the socket could hold, and only the table itself knows what.
     pub fn wait(&mut self) -> Result<Option<Vec<Neighbour>>> {
         match self.0.wait() {
             Ok(messages) => Ok(Some(messages.into_iter().filter_map(decode).collect())),

@@ -14,13 +14,13 @@ fn writes(pace: Pace, lot: u32, heard: &[(u64, Option<Statement>)], until: u64) 
     let start = Instant::now();
     let mut script = Script::new(pace, Lot(lot), start);
     let (mut heard, mut written) = (heard.iter().peekable(), Vec::new());
-    for now in (0..until).step_by(100) {
-        while let Some((_, wish)) = heard.next_if(|(at, _)| *at <= now) {
-            script.hear(wish.clone(), start + ms(now));
+    for time in (0..until).step_by(100) {
+        while let Some((_, wish)) = heard.next_if(|(at, _)| *at <= time) {
+            script.hear(wish.clone(), start + ms(time));
         }
-        if let Some(statement) = script.take_due(start + ms(now)) {
-            written.push((now, statement.message.clone()));
-            script.succeeded(statement, start + ms(now));
+        if let Some(statement) = script.take_due(start + ms(time)) {
+            written.push((time, statement.message.clone()));
+            script.succeeded(statement, start + ms(time));
         }
     }
     written
