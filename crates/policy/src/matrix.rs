@@ -54,10 +54,9 @@ pub fn matrix(snapshot: &Snapshot, wanted: impl Fn(&Group) -> bool) -> Vec<Cell>
     let wanted: Vec<bool> = groups.iter().map(wanted).collect();
     let about: Vec<Vec<Policy>> =
         groups.iter().map(|group| judge.about(group).into_iter().cloned().collect()).collect();
-    let place = |group: &Group| groups.iter().position(|one| std::ptr::eq(one, group)).unwrap_or_default();
     let mut cells: Vec<Cell> = Vec::new();
     for pair in pairs(&groups) {
-        let (source, destination) = (place(pair.from), place(pair.to));
+        let (source, destination) = pair.places;
         if !wanted[source] && !wanted[destination] {
             continue;
         }

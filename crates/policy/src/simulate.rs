@@ -1,6 +1,6 @@
 //! What would change if policies were others, pair by pair.
 
-use crate::reach::{Group, Judge, Pair, PortClass, both_families, classes, groups, pairs, text};
+use crate::reach::{Judge, Pair, PortClass, both_families, classes, groups, pairs, text};
 use crate::rule::{Direction, Origin, Policy};
 use crate::snapshot::Snapshot;
 use crate::subject::NamedPort;
@@ -81,14 +81,13 @@ pub fn simulate(snapshot: &Snapshot, then: &[Policy]) -> Simulation {
         groups.iter().map(|group| judge.about(group).into_iter().cloned().collect()).collect()
     };
     let (about_now, about_then) = (about(&judge_now), about(&judge_then));
-    let place = |group: &Group| groups.iter().position(|one| std::ptr::eq(one, group)).unwrap_or_default();
     let differs: Vec<[bool; 2]> = about_now
         .iter()
         .zip(&about_then)
         .map(|(a, b)| [Direction::Ingress, Direction::Egress].map(|direction| !says_the_same(a, b, direction)))
         .collect();
     for pair in pairs(&groups) {
-        let (from, to) = (place(pair.from), place(pair.to));
+        let (from, to) = pair.places;
         if !differs[from][1] && !differs[to][0] {
             continue;
         }

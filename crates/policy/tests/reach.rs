@@ -6,7 +6,7 @@ use generate::ends::{Flow, Told, flow, is_allowed, is_own, means, named, snapsho
 use policy::matrix::{Cell, matrix};
 use policy::reach::{Group, Region, regions};
 use policy::rule::{
-    Action, Dialect, Direction, Entity, Origin, Peer, Peers, PerDirection, Policy, Ports, Rule, Subject, Tier,
+    Action, Dialect, Direction, Entity, Origin, Peer, Peers, PerDirection, Policy, Ports, Rule, Scope, Subject, Tier,
 };
 use policy::selector::Selector;
 use policy::simulate::{Change, after, enforced, simulate};
@@ -135,12 +135,16 @@ proptest! {
 
 /// Allows the API server to speak to whom the subject selects, and nobody else.
 fn for_api_servers(subject: Subject) -> Policy {
+    only_from(subject, Peer::Entity(Entity::KubeApiserver))
+}
+
+fn only_from(subject: Subject, peer: Peer) -> Policy {
     let rule = Rule {
         direction: Direction::Ingress,
         tier: Tier::Normal,
         order: 0,
         action: Action::Allow,
-        peers: Peers::OneOf(vec![Peer::Entity(Entity::KubeApiserver)]),
+        peers: Peers::OneOf(vec![peer]),
         ports: Ports::Any,
         field: "spec.ingress[0]".into(),
     };
@@ -220,4 +224,33 @@ fn nodes_are_judged_at_both_ends_but_for_their_failsafe_ports() {
     assert!(
         cells.iter().all(|cell| cell.from_pods.is_empty() || cell.to_pods.is_empty() || cell.allowed == "everything")
     );
+}
+
+/// A prefix may begin with a range of Pods; the rest of it is the world's.
+#[test]
+fn a_prefix_is_told_but_for_the_pods_in_it() {
+    let net = "10.0.0.0/8".parse().unwrap();
+    let peer = Peer::Cidr { net, except: Vec::new(), scope: Scope::Outside };
+    let snapshot = Snapshot {
+        pod_ranges: vec!["10.0.0.0/24".parse().unwrap()],
+        ..snapshot(vec![only_from(Subject::Endpoints(Selector::default()), peer)])
+    };
+    let cells = matrix(&snapshot, Group::is_pod);
+    let of =
+        |name: &str| cells.iter().filter(|cell| cell.from == name).map(|cell| &*cell.allowed).collect::<BTreeSet<_>>();
+    assert_eq!(of("world 10.0.0.0/8"), BTreeSet::from(["everything"]), "{cells:#?}");
+    assert_eq!(of("world IPv4"), BTreeSet::from(["nothing"]));
+    assert!(of("world 10.0.0.0/24").is_empty(), "these are Pods");
+}
+
+/// Nobody who is in files is left out because the addresses that are assumed are of another family.
+#[test]
+fn pods_without_addresses_have_those_of_the_families_that_there_are() {
+    let mut snapshot = snapshot(vec![for_api_servers(Subject::Nodes(Selector::default()))]);
+    snapshot.pods.clear();
+    snapshot.nodes.iter_mut().for_each(|node| node.addresses.retain(IpAddr::is_ipv6));
+    snapshot.nodes.retain(|node| !node.addresses.is_empty());
+    let cells = matrix(&snapshot, Group::is_pod);
+    assert!(cells.iter().any(|cell| !cell.to_nodes.is_empty() && cell.families == ["IPv6"]), "{cells:#?}");
+    assert!(cells.iter().all(|cell| cell.families == ["IPv6"]), "there is no other family");
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use policy::snapshot::Snapshot;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Takes Nodes: their labels, addresses and Pod ranges, and which of them run the API server. That is told by the slices of
 /// the Service `default/kubernetes`, and where they are not among the files, by the label of control planes.
@@ -21,7 +21,7 @@ pub fn read(documents: &[(&str, document::Node)], snapshot: &mut Snapshot) -> an
         let object: Node = serde_json::from_value(document.value()).with_context(place)?;
         let Some(mut node) = from_kubernetes(&object) else { bail!("{}: a Node without a name", place()) };
         if node.addresses.is_empty() {
-            node.addresses = assumed(snapshot.nodes.len()).into_iter().collect();
+            node.addresses = assumed(&node, snapshot.nodes.len());
         }
         if CONTROL_PLANE.iter().any(|label| node.labels.contains_key(*label)) {
             control_planes.extend_from_slice(&node.addresses);
@@ -37,13 +37,17 @@ pub fn read(documents: &[(&str, document::Node)], snapshot: &mut Snapshot) -> an
 /// kubeadm's, and what it was called before Kubernetes 1.24 (KEP-2067).
 const CONTROL_PLANE: [&str; 2] = ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"];
 
-/// The address of a Node that has none yet, by its place: out of 198.18.0.0/15, which nobody's network has (RFC 2544
-/// appendix C.2.2).
-fn assumed(place: usize) -> Option<IpAddr> {
-    const FIRST: u32 = u32::from_be_bytes([198, 18, 0, 1]);
-    const MOST: usize = (1 << 17) - 2;
-    let place = u32::try_from(place).ok().filter(|_| place < MOST)?;
-    Some(Ipv4Addr::from(FIRST + place).into())
+/// Addresses of a Node that has none yet, by its place, of the families of its Pods: out of 198.18.0.0/15 and 2001:2::/48, which
+/// nobody's network has (RFC 2544 appendix C.2.2, RFC 5180 §8).
+fn assumed(node: &model::Node, place: usize) -> Vec<IpAddr> {
+    const FIRST_V4: u32 = u32::from_be_bytes([198, 18, 0, 1]);
+    const FIRST_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 1);
+    const MOST: u32 = (1 << 17) - 2;
+    let Some(place) = u32::try_from(place).ok().filter(|place| *place < MOST) else { return Vec::new() };
+    let has = |v4: bool| node.pod_ranges.iter().any(|range| range.addr().is_ipv4() == v4);
+    let v4 = (has(true) || !has(false)).then(|| Ipv4Addr::from(FIRST_V4 + place).into());
+    let v6 = has(false).then(|| Ipv6Addr::from(u128::from(FIRST_V6) + u128::from(place)).into());
+    v4.into_iter().chain(v6).collect()
 }
 
 fn api_servers(documents: &[(&str, document::Node)]) -> Vec<IpAddr> {

@@ -115,8 +115,10 @@ pub fn groups(snapshot: &Snapshot, policies: &[&Policy]) -> Vec<Group> {
     let taken: BTreeSet<IpAddr> =
         snapshot.nodes.iter().flat_map(|node| &node.addresses).chain(&snapshot.api_servers).copied().collect();
     let is_named = |address: &&IpAddr| nets.iter().any(|net| net.contains(*address));
-    let places: BTreeSet<IpNet> =
-        nets.iter().copied().chain(taken.iter().filter(is_named).map(|a| (*a).into())).collect();
+    let taken_places = taken.iter().filter(is_named).map(|address| IpNet::from(*address));
+    // So that what is left of a prefix without them is told, too.
+    let ranges = snapshot.pod_ranges.iter().map(IpNet::trunc);
+    let places: BTreeSet<IpNet> = nets.iter().copied().chain(taken_places).chain(ranges).collect();
     for (number, v4) in [(identity::WORLD_IPV4, true), (identity::WORLD_IPV6, false)] {
         let Some(facts) = snapshot.identity(number).cloned().or_else(|| IdentityFacts::reserved(number)) else {
             continue;
@@ -157,14 +159,18 @@ fn tell_apart(groups: &mut [Group]) {
     }
 }
 
-/// Addresses of Pods of which none is known.
+/// Addresses of Pods of which none is known: of their ranges, or else of the families that nodes have.
 fn assumed(snapshot: &Snapshot) -> [Option<IpAddr>; 2] {
     let of = |v4: bool| {
         let range = snapshot.pod_ranges.iter().find(|range| range.addr().is_ipv4() == v4);
         range.and_then(|range| range.hosts().nth(1))
     };
     match [of(true), of(false)] {
-        [None, None] => [Some(IpAddr::from([10, 244, 0, 2])), None],
+        [None, None] => {
+            let (v4, v6) = (IpAddr::from([10, 244, 0, 2]), IpAddr::from([0xfd00, 0x10, 0x244, 0, 0, 0, 0, 2]));
+            let has = |v4: bool| snapshot.nodes.iter().flat_map(|node| &node.addresses).any(|a| a.is_ipv4() == v4);
+            [(has(true) || !has(false)).then_some(v4), has(false).then_some(v6)]
+        }
         known => known,
     }
 }

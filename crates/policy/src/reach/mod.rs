@@ -119,6 +119,8 @@ impl<'a> Judge<'a> {
 /// From one group to another in one family.
 #[derive(Clone, Copy, Debug)]
 pub struct Pair<'a> {
+    /// Where both are among all groups.
+    pub places: (usize, usize),
     /// The source.
     pub from: &'a Group,
     /// The destination.
@@ -150,18 +152,19 @@ impl Pair<'_> {
 /// Every pair that policy can be about: one end at least is judged. Of a node each Pod is once on it and once on another;
 /// of two nodes neither is the other, and what a node says to itself nobody judges.
 pub fn pairs(groups: &[Group]) -> impl Iterator<Item = Pair<'_>> {
-    groups.iter().flat_map(move |from| groups.iter().flat_map(move |to| of_two(from, to)))
+    let places = move |from| (0..groups.len()).map(move |to| (from, to));
+    (0..groups.len()).flat_map(places).flat_map(move |(from, to)| of_two((from, to), &groups[from], &groups[to]))
 }
 
-fn of_two<'a>(from: &'a Group, to: &'a Group) -> impl Iterator<Item = Pair<'a>> {
-    let is_itself = std::ptr::eq(from, to) && from.nodes.len() == 1;
+fn of_two<'a>(places: (usize, usize), from: &'a Group, to: &'a Group) -> impl Iterator<Item = Pair<'a>> {
+    let is_itself = places.0 == places.1 && from.nodes.len() == 1;
     let is_meant = (from.judged || to.judged) && !is_itself;
     let may_be_own = from.own.is_some() && to.is_pod() || from.is_pod() && to.own.is_some();
     let families = [0, 1].into_iter().filter(move |_| is_meant);
     families.filter_map(move |family| Some((from.addresses[family]?, to.addresses[family]?))).flat_map(
         move |addresses| {
             let own = [false, true].into_iter().filter(move |own| may_be_own || !own);
-            own.map(move |own| Pair { from, to, addresses, own })
+            own.map(move |own| Pair { places, from, to, addresses, own })
         },
     )
 }
