@@ -47,6 +47,15 @@ pub fn nanoseconds(value: u64) -> String {
     }
 }
 
+/// The first few, and how many more.
+pub fn few(all: &[impl AsRef<str>]) -> String {
+    let named = all.iter().take(NAMED).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+    if all.len() > NAMED { format!("{named} and {} more", all.len() - NAMED) } else { named }
+}
+
+/// Names in a line.
+const NAMED: usize = 4;
+
 #[cfg(test)]
 mod tests {
     use super::*;

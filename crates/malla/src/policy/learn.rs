@@ -5,6 +5,7 @@
 
 use flow_api::extension;
 use flow_api::flow::{Endpoint, Flow, TraceReason, TrafficDirection, Verdict};
+use flow_api::moment::{Moment, moment};
 use flow_api::transport::Transport;
 use policy::rule::Direction;
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,7 +55,7 @@ struct Seen {
     flows: usize,
     /// Who was at the other end, by name: at most [`MOST_NAMES`].
     peers: BTreeSet<String>,
-    last: Option<(i64, i32)>,
+    last: Option<Moment>,
 }
 
 #[derive(Debug, Default)]
@@ -117,7 +118,7 @@ impl<'a> Learning<'a> {
             if seen.peers.len() < MOST_NAMES {
                 seen.peers.insert(called(other.0, other.1));
             }
-            seen.last = seen.last.max(flow.time.map(|time| (time.seconds, time.nanos)));
+            seen.last = seen.last.max(flow.time.as_ref().map(moment));
         }
     }
 

@@ -215,7 +215,7 @@ fn unprobed(nodes: &[NodeLine], paths: &[PathLine]) -> Vec<String> {
     let by = asked.filter_map(|to| {
         let missed = probing.iter().filter(|from| from.node != to.node && !pairs.contains(&(&from.node, &to.node)));
         let missed: Vec<&str> = missed.map(|from| from.node.as_str()).collect();
-        (!missed.is_empty()).then(|| format!("{} is not probed by {}", to.node, super::failures::few(&missed)))
+        (!missed.is_empty()).then(|| format!("{} is not probed by {}", to.node, crate::units::few(&missed)))
     });
     by.collect()
 }

@@ -1,6 +1,7 @@
 //! Paths that fail, in as few lines as say it: a node that is down is one line, not one per node that misses it.
 
 use super::all::PathLine;
+use crate::units::few;
 use agent::probes::Protocol;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,12 +74,3 @@ fn why(paths: &[&PathLine], now: Timestamp) -> String {
         None => format!("{text}; never an answer since the agent started"),
     }
 }
-
-/// The first few, and how many more.
-pub fn few(all: &[&str]) -> String {
-    let named = all.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
-    if all.len() > NAMED { format!("{named} and {} more", all.len() - NAMED) } else { named }
-}
-
-/// Names in a line.
-const NAMED: usize = 4;

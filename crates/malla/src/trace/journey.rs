@@ -4,6 +4,7 @@ use super::advice;
 use super::follow::Account;
 use super::hops::{self, Hop, Place};
 use super::visits::{Visit, Way, clocks_disagree, visits, ways};
+use crate::units::few;
 use agent::events::{Kind, Record, Way as Ended};
 use lab::forwarder::{Said, Step};
 use serde::Serialize;
@@ -101,9 +102,8 @@ pub fn assemble(gathered: &Gathered) -> Journey {
     let mut told: Vec<Told> = told.into_iter().map(|(_, told)| told).collect();
     let mut notes = Vec::new();
     if !others_ends.is_empty() {
-        let some: Vec<String> = others_ends.iter().take(SOME).map(ToString::to_string).collect();
-        let more = if others_ends.len() > SOME { ", …" } else { "" };
-        notes.push(format!("the same end spoke with others, too, which is not told: {}{more}", some.join(", ")));
+        let others: Vec<String> = others_ends.iter().map(ToString::to_string).collect();
+        notes.push(format!("the same end spoke with others, too, which is not told: {}", few(&others)));
     }
     if ways.iter().any(clocks_disagree) {
         // Times don't say any more which way came first; the question precedes the answer.
@@ -357,9 +357,6 @@ fn unanswered(gathered: &Gathered, ways: &[Way]) -> End {
     };
     End { answered: false, what, remedy: Some(remedy) }
 }
-
-/// Other ends that a note names.
-const SOME: usize = 3;
 
 #[cfg(test)]
 #[path = "journey_tests.rs"]
