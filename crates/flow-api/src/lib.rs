@@ -28,11 +28,15 @@ pub mod wire;
 pub use descriptors::{DESCRIPTORS, pool};
 pub use invalid::Invalid;
 
-/// The error with its causes, which its own text leaves out.
+/// The error and all its causes in one line.
 #[must_use]
 pub fn words(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+    causes.fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        // Many errors repeat their cause in their own text.
+        if text.ends_with(&cause) { text } else { format!("{text}: {cause}") }
+    })
 }
 
 /// A file of a folder that looks like a mounted Secret.

@@ -5,6 +5,7 @@ use crate::merge::{Merge, Next};
 use crate::target::{Target, Targets};
 use crate::trim::Trim;
 use flow_api::client::Credentials;
+use flow_api::moment::now;
 use flow_api::observer::get_flows_response::ResponseTypes;
 use flow_api::observer::observer_client::ObserverClient;
 use flow_api::observer::observer_server::Observer;
@@ -21,7 +22,7 @@ use prost_types::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio_stream::wrappers::ReceiverStream;
@@ -57,7 +58,7 @@ impl Relay {
             lanes: BTreeMap::new(),
             number: 0,
             nodes: BTreeMap::new(),
-            begun: Timestamp::from(SystemTime::now()),
+            begun: now(),
             sender,
         };
         tokio::spawn(gathering.run());
@@ -275,7 +276,7 @@ impl Gathering {
         let status = NodeStatusEvent { state_change: state as i32, node_names: vec![node.clone()], message };
         self.tell(GetFlowsResponse {
             node_name: node,
-            time: Some(Timestamp::from(SystemTime::now())),
+            time: Some(now()),
             response_types: Some(ResponseTypes::NodeStatus(status)),
         })
         .await
