@@ -8,9 +8,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Bytes;
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
@@ -31,7 +29,7 @@ pub async fn serve(mut checks: watch::Receiver<HealthChecks>, trouble: Trouble) 
             if listening.contains_key(&port) {
                 continue;
             }
-            match listen(port).await {
+            match small_http::listen(port).await {
                 Ok(listener) => {
                     let health = checks.clone();
                     let answer = move |_: &_| response(health.borrow().get(&port));
@@ -53,16 +51,6 @@ pub async fn serve(mut checks: watch::Receiver<HealthChecks>, trouble: Trouble) 
             listening.values().for_each(AbortHandle::abort);
             return;
         }
-    }
-}
-
-/// Both families by one socket; only IPv4 where the node has no IPv6.
-pub(crate) async fn listen(port: u16) -> std::io::Result<TcpListener> {
-    match TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).await {
-        Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
-            TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await
-        }
-        other => other,
     }
 }
 
@@ -98,8 +86,9 @@ const RETRY: Duration = Duration::from_secs(2);
 mod tests {
     use super::*;
     use model::ObjectName;
+    use std::net::Ipv4Addr;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpStream;
+    use tokio::net::{TcpListener, TcpStream};
 
     async fn ask(port: u16) -> std::io::Result<String> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;

@@ -39,9 +39,9 @@ pub fn peers<'a>(nodes: impl Iterator<Item = &'a Node>, port: u16) -> Peers {
 ///
 /// # Errors
 /// When the socket can't be had. What keeps flows from the network is told in `trouble` and tried again.
-pub fn start(args: &AgentArgs, own: &Node, node: &Arc<server::Node>, trouble: &Trouble) -> Result<(), Error> {
+pub fn start(args: &AgentArgs, own: &Node, node: &Arc<server::Node>, trouble: Trouble) -> Result<(), Error> {
     let path = args.state_dir.join("hubble.sock");
-    let (node, trouble) = (node.clone(), trouble.clone());
+    let node = node.clone();
     let network = args
         .hubble_tls
         .clone()

@@ -7,6 +7,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -35,7 +36,8 @@ where
     }
 }
 
-async fn speak(stream: TcpStream, answer: impl Fn(&Request<Incoming>) -> Response<Full<Bytes>>) {
+/// Answers one request. Whoever calls bounds the time.
+pub async fn speak(stream: TcpStream, answer: impl Fn(&Request<Incoming>) -> Response<Full<Bytes>>) {
     let service = service_fn(move |request| {
         let answer = answer(&request);
         async move { Ok::<_, Infallible>(answer) }
@@ -44,6 +46,16 @@ async fn speak(stream: TcpStream, answer: impl Fn(&Request<Incoming>) -> Respons
     http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(BUFFER).keep_alive(false);
     // It ends as the client likes.
     let _ = http.serve_connection(TokioIo::new(stream), service).await;
+}
+
+/// Both families by one socket; only IPv4 where the node has no IPv6.
+pub async fn listen(port: u16) -> std::io::Result<TcpListener> {
+    match TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).await {
+        Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+            TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await
+        }
+        other => other,
+    }
 }
 
 /// At once per port.

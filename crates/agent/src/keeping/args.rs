@@ -134,7 +134,7 @@ impl FlowArgs {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use clap::Parser;
     use flow_api::flow::Verdict;
@@ -145,10 +145,15 @@ mod tests {
         flows: FlowArgs,
     }
 
+    /// As from the command line.
+    pub fn parsed(flags: &[&str]) -> Result<FlowArgs, String> {
+        let words = ["agent"].iter().chain(flags);
+        Command::try_parse_from(words).map(|command| command.flows).map_err(|error| error.to_string())
+    }
+
     fn export(more: &[&str]) -> Result<flow_export::Settings, String> {
-        let words = ["agent", "--hubble-export-file-path", "flows.json"].iter().chain(more);
-        let command = Command::try_parse_from(words).map_err(|error| error.to_string())?;
-        Ok(command.flows.export(Path::new("/state")).unwrap())
+        let args = parsed(&[&["--hubble-export-file-path", "flows.json"], more].concat())?;
+        Ok(args.export(Path::new("/state")).unwrap())
     }
 
     #[test]

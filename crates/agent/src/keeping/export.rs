@@ -72,17 +72,10 @@ fn missed(event: &Event) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::args::FlowArgs;
+    use super::super::args::tests::parsed;
     use super::*;
     use crate::probes::Probes;
-    use clap::Parser;
     use flow_api::flow::{Flow, LostEvent};
-
-    #[derive(Parser)]
-    struct Command {
-        #[command(flatten)]
-        flows: FlowArgs,
-    }
 
     fn event(what: What) -> Arc<Event> {
         Arc::new(Event { time: Default::default(), what })
@@ -90,7 +83,7 @@ mod tests {
 
     #[test]
     fn lines_are_counted_when_they_are_written_and_what_was_missed_as_missed() {
-        let args = Command::parse_from(["agent"]).flows;
+        let args = parsed(&[]).unwrap();
         let told = Arc::new(Told::new(&args, None, Probes::default()));
         let folder = std::env::temp_dir().join(format!("malla-exporting-{}", std::process::id()));
         std::fs::create_dir(&folder).unwrap();

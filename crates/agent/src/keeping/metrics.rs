@@ -6,6 +6,7 @@ use super::log::{Log, append};
 use crate::error::Error;
 use crate::probes::Probes;
 use crate::services::Names;
+use crate::trouble::Trouble;
 use crate::{own_thread, small_http};
 use flow_api::flow::{LostEvent, LostEventSource};
 use flow_api::ring::{Event, What};
@@ -139,23 +140,19 @@ impl Keeper for Counted {
 ///
 /// # Errors
 /// The kernel gives no thread.
-pub fn start(
-    address: SocketAddr,
-    told: Arc<Told>,
-    tell: impl Fn(Option<String>) + Send + Sync + 'static,
-) -> Result<(), Error> {
-    own_thread::start("metrics", || Ok(serve(address, told, tell)))
+pub fn start(address: SocketAddr, told: Arc<Told>, trouble: Trouble) -> Result<(), Error> {
+    own_thread::start("metrics", || Ok(serve(address, told, trouble)))
 }
 
-async fn serve(address: SocketAddr, told: Arc<Told>, tell: impl Fn(Option<String>) + Send + Sync) {
+async fn serve(address: SocketAddr, told: Arc<Told>, trouble: Trouble) {
     loop {
         match TcpListener::bind(address).await {
             Ok(listener) => {
-                tell(None);
+                trouble.tell(None);
                 let told = told.clone();
                 small_http::accept(listener, move |request| answer(request.uri().path(), &told)).await;
             }
-            Err(error) => tell(Some(format!("no metrics at {address}: {error}"))),
+            Err(error) => trouble.tell(Some(format!("no metrics at {address}: {error}"))),
         }
         tokio::time::sleep(RETRY).await;
     }
@@ -182,18 +179,11 @@ const RETRY: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
+    use super::super::args::tests::parsed;
     use super::*;
-    use crate::trouble::Trouble;
-    use clap::Parser;
     use std::net::Ipv4Addr;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
-
-    #[derive(Parser)]
-    struct Command {
-        #[command(flatten)]
-        flows: FlowArgs,
-    }
 
     async fn ask(address: SocketAddr, path: &str) -> std::io::Result<String> {
         let mut stream = TcpStream::connect(address).await?;
@@ -217,9 +207,8 @@ mod tests {
     async fn a_port_that_is_taken_is_told_and_tried_again_and_so_many_are_answered_at_once() {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let (address, trouble) = (taken.local_addr().unwrap(), Trouble::default());
-        let told = Arc::new(Told::new(&Command::parse_from(["agent"]).flows, None, Probes::default()));
-        let tell = trouble.clone();
-        start(address, told, move |why| tell.tell(why)).unwrap();
+        let told = Arc::new(Told::new(&parsed(&[]).unwrap(), None, Probes::default()));
+        start(address, told, trouble.clone()).unwrap();
         until("the trouble", async || trouble.now().len() == 1).await;
         assert!(trouble.now()[0].contains(&address.to_string()), "{:?}", trouble.now());
         drop(taken);

@@ -22,7 +22,7 @@ pub use metrics::Told;
 use crate::error::Error;
 use crate::probes::Probes;
 use crate::services::Names;
-use crate::trouble::Trouble;
+use crate::trouble::{Trouble, Troubles};
 use flow_api::ring::Ring;
 use follower::{Keeper, follow};
 use metrics::Counted;
@@ -31,7 +31,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -58,7 +58,7 @@ pub fn told(args: &FlowArgs, log: Option<Arc<Log>>, probes: Probes) -> Arc<Told>
     Arc::new(Told::new(args, log, probes))
 }
 
-/// Begins to keep what comes into the ring, and to answer at `/metrics`; what keeps it from that is told in `trouble`. Waits for no disk.
+/// Begins to keep what comes into the ring, and to answer at `/metrics`; what keeps it from that is told in `troubles`. Waits for no disk.
 ///
 /// # Errors
 /// When a thread can't be started.
@@ -69,56 +69,38 @@ pub fn start(
     own: &Node,
     ring: &Arc<Ring>,
     names: &Arc<RwLock<Arc<Names>>>,
-    trouble: &Trouble,
+    troubles: &Troubles,
 ) -> Result<Keeping, Error> {
-    let [of_metrics, of_log, of_export] = matters(trouble);
     if let Some(address) = own.underlay().filter(|_| args.hubble_metrics_port > 0) {
-        metrics::start(SocketAddr::new(address, args.hubble_metrics_port), told.clone(), of_metrics)?;
+        metrics::start(SocketAddr::new(address, args.hubble_metrics_port), told.clone(), troubles.matter())?;
     }
     let mut keeping = Keeping::new(PATIENCE);
-    let (counted, names) = (told.clone(), names.clone());
+    let (counted, names, trouble) = (told.clone(), names.clone(), troubles.matter());
     keeping.spawn("flows-keep", ring, move |_| {
         let opened = counted.log.clone().map(|log| log.open()).transpose();
         let writer = opened.unwrap_or_else(|why| {
-            of_log(Some(why));
+            trouble.tell(Some(why));
             None
         });
         Some(Counted::new(counted, writer, names))
     })?;
     if let Some(settings) = args.export(state_dir) {
-        let node = own.name.to_string();
+        let (node, trouble) = (own.name.to_string(), troubles.matter());
         let open = move || export::open(&settings, node.clone(), told.clone());
-        keeping.spawn("flows-export", ring, move |stop| insist(stop, of_export, open))?;
+        keeping.spawn("flows-export", ring, move |stop| insist(stop, &trouble, open))?;
     }
     Ok(keeping)
 }
 
-/// Several matters in one trouble: who tells of one of them leaves the others as they are.
-fn matters(trouble: &Trouble) -> [impl Fn(Option<String>) + Send + Sync + use<>; 3] {
-    let all = Arc::new(Mutex::new(<[Option<String>; 3]>::default()));
-    std::array::from_fn(|matter| {
-        let (all, trouble) = (all.clone(), trouble.clone());
-        move |why: Option<String>| {
-            let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
-            all[matter] = why;
-            trouble.tell(all.iter().flatten().cloned());
-        }
-    })
-}
-
 /// Opens the export, however often it takes. What came before is told as missed then. `None`: it is stopped.
-fn insist<K>(
-    stop: &CancellationToken,
-    tell: impl Fn(Option<String>),
-    open: impl Fn() -> anyhow::Result<K>,
-) -> Option<K> {
+fn insist<K>(stop: &CancellationToken, trouble: &Trouble, open: impl Fn() -> anyhow::Result<K>) -> Option<K> {
     loop {
         match open() {
             Ok(opened) => {
-                tell(None);
+                trouble.tell(None);
                 return Some(opened);
             }
-            Err(error) => tell(Some(format!("flows are not exported: {error:#}"))),
+            Err(error) => trouble.tell(Some(format!("flows are not exported: {error:#}"))),
         }
         let tried = Instant::now();
         while tried.elapsed() < RETRY {
@@ -176,8 +158,8 @@ const LOOK: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {
+    use super::args::tests::parsed;
     use super::*;
-    use clap::Parser;
     use flow_api::flow::Flow;
     use flow_api::ring::{Event, What};
     use flow_api::server::{Archive, Question};
@@ -221,21 +203,15 @@ mod tests {
         assert_eq!(end(Duration::from_millis(50), false), ["taken", "ended", "gone"]);
     }
 
-    #[derive(clap::Parser)]
-    struct Command {
-        #[command(flatten)]
-        flows: FlowArgs,
-    }
-
     #[test]
     fn what_can_not_be_opened_is_told_each_for_itself_and_the_export_is_tried_again() {
         let folder = std::env::temp_dir().join(format!("malla-no-keeping-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         // No folder, and none that is there.
         std::fs::write(folder.join("flows"), "").unwrap();
-        let flags = ["agent", "--hubble-metrics-port", "0", "--hubble-export-file-path", "later/flows.json"];
-        let args = Command::parse_from(flags).flows;
-        let (ring, trouble) = (Arc::new(Ring::new(9)), Trouble::default());
+        let flags = ["--hubble-metrics-port", "0", "--hubble-export-file-path", "later/flows.json"];
+        let args = parsed(&flags).unwrap();
+        let (ring, trouble) = (Arc::new(Ring::new(9)), Troubles::default());
         let metrics = told(&args, log(&args, &folder), Probes::default());
         let keeping = start(metrics, &args, &folder, &node(), &ring, &Arc::default(), &trouble).unwrap();
         let until = |what: &str, number: usize| {
@@ -277,10 +253,10 @@ mod tests {
         let begin = {
             let folder = folder.clone();
             move || {
-                let args = Command::parse_from(["agent", "--hubble-metrics-port", "0"]).flows;
+                let args = parsed(&["--hubble-metrics-port", "0"]).unwrap();
                 let (log, ring) = (log(&args, &folder).unwrap(), Arc::new(Ring::new(9)));
                 let own = node();
-                let (names, trouble) = (Arc::default(), Trouble::default());
+                let (names, trouble) = (Arc::default(), Troubles::default());
                 let metrics = super::told(&args, Some(log.clone()), Probes::default());
                 let keeping = start(metrics, &args, &folder, &own, &ring, &names, &trouble).unwrap();
                 tell.send((log, ring, keeping)).unwrap();

@@ -3,16 +3,13 @@
 //! It tells that the way here works and that the agent's process runs; how the agent does, `malla status` tells.
 
 use super::ledger::Why;
-use crate::health_checks::listen;
+use crate::small_http;
 use crate::trouble::Trouble;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use model::NodeName;
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +23,7 @@ pub type Nodes = Arc<BTreeSet<IpAddr>>;
 /// Answers at the port as long as the runtime lives. What keeps it from listening is told and tried again.
 pub async fn serve(port: u16, name: NodeName, nodes: watch::Receiver<Nodes>, trouble: Trouble) {
     loop {
-        match listen(port).await {
+        match small_http::listen(port).await {
             Ok(listener) => {
                 trouble.tell(None);
                 accept(listener, &name, &nodes).await;
@@ -56,24 +53,19 @@ async fn accept(listener: TcpListener, name: &NodeName, nodes: &watch::Receiver<
         let name = name.clone();
         tokio::spawn(async move {
             // Whoever is slower than this hears nothing.
-            let _ = tokio::time::timeout(PATIENCE, speak(stream, name)).await;
+            let _ =
+                tokio::time::timeout(PATIENCE, small_http::speak(stream, move |request| answer(request, &name))).await;
             drop(place);
         });
     }
 }
 
-async fn speak(stream: TcpStream, name: Bytes) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let is_hello = request.method() == Method::GET && request.uri().path() == PATH;
-        let mut response: Response<Full<Bytes>> =
-            Response::new(Full::from(if is_hello { name.clone() } else { Bytes::new() }));
-        *response.status_mut() = if is_hello { StatusCode::OK } else { StatusCode::NOT_FOUND };
-        async move { Ok::<_, Infallible>(response) }
-    });
-    let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(BUFFER).keep_alive(false);
-    // It ends as the client likes.
-    let _ = http.serve_connection(TokioIo::new(stream), service).await;
+/// The name, and nothing else.
+fn answer(request: &Request<Incoming>, name: &Bytes) -> Response<Full<Bytes>> {
+    let is_hello = request.method() == Method::GET && request.uri().path() == PATH;
+    let mut response = Response::new(Full::from(if is_hello { name.clone() } else { Bytes::new() }));
+    *response.status_mut() = if is_hello { StatusCode::OK } else { StatusCode::NOT_FOUND };
+    response
 }
 
 /// Asks the node at this address for its name, for at most this time.
@@ -127,8 +119,6 @@ const STRANGERS: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Between two attempts to listen.
 const RETRY: Duration = Duration::from_secs(2);
-/// Largest request head, bytes: the least that hyper takes.
-const BUFFER: usize = 8 * 1024;
 /// Largest answer that is read, bytes.
 const LONGEST: u64 = 1024;
 

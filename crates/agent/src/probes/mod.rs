@@ -40,7 +40,6 @@ pub struct Probes {
     /// Nothing until it is told for the first time: that there is nobody else is news too.
     wanted: watch::Sender<Option<Wanted>>,
     found: Arc<Found>,
-    trouble: Trouble,
 }
 
 /// The nodes that there are.
@@ -58,11 +57,19 @@ struct Wanted {
 struct Found {
     enabled: bool,
     metrics: Metrics,
-    paths: Mutex<(Duration, Ledger)>,
+    paths: Mutex<Paths>,
+}
+
+/// What is known of the ways to other nodes.
+#[derive(Debug, Default)]
+struct Paths {
+    /// Between two probes of one.
+    interval: Duration,
+    ledger: Ledger,
 }
 
 impl Found {
-    fn paths(&self) -> MutexGuard<'_, (Duration, Ledger)> {
+    fn paths(&self) -> MutexGuard<'_, Paths> {
         self.paths.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -71,7 +78,7 @@ impl Found {
 ///
 /// # Errors
 /// When the kernel gives no thread. A port that can't be had is told in status and tried again.
-pub fn start(args: &ProbeArgs, client: &kube::Client, own: &Node) -> Result<Probes, Error> {
+pub fn start(args: &ProbeArgs, client: &kube::Client, own: &Node, trouble: Trouble) -> Result<Probes, Error> {
     if !args.enable_health_checking {
         node_conditions::remove(client.clone(), own.name.to_string(), verdict::CONDITION);
         return Ok(Probes::default());
@@ -85,7 +92,7 @@ pub fn start(args: &ProbeArgs, client: &kube::Client, own: &Node) -> Result<Prob
         port: args.cluster_health_port,
         interval: Duration::from_secs(u64::from(args.health_check_interval)),
     };
-    let (wanted, trouble) = (probes.wanted.subscribe(), probes.trouble.clone());
+    let wanted = probes.wanted.subscribe();
     own_thread::start("probes", || Ok(run::run(settings, wanted, found, said, trouble)))?;
     Ok(probes)
 }
@@ -112,19 +119,17 @@ impl Probes {
     #[must_use]
     pub fn view(&self) -> Connectivity {
         let paths = self.found.paths();
-        Connectivity { enabled: self.found.enabled, interval_seconds: paths.0.as_secs_f64(), nodes: paths.1.view() }
-    }
-
-    /// What keeps other nodes from being answered.
-    #[must_use]
-    pub fn problems(&self) -> Vec<String> {
-        self.trouble.now()
+        Connectivity {
+            enabled: self.found.enabled,
+            interval_seconds: paths.interval.as_secs_f64(),
+            nodes: paths.ledger.view(),
+        }
     }
 
     /// Puts the metrics beside others.
     pub fn register(&self, registry: &mut Registry) {
         if self.found.enabled {
-            self.found.metrics.register(registry, &self.found.paths().1);
+            self.found.metrics.register(registry, &self.found.paths().ledger);
         }
     }
 }

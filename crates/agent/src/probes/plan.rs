@@ -165,4 +165,4 @@ const SOON: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 #[path = "plan_tests.rs"]
-mod tests;
+pub mod tests;

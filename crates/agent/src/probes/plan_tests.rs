@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-fn node(name: &str, addresses: &[&str]) -> Node {
+pub fn node(name: &str, addresses: &[&str]) -> Node {
     Node {
         name: name.into(),
         addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
@@ -65,18 +65,18 @@ fn simulate(schedule: &mut Schedule, from: u64, until: u64, takes: u64, most: us
     let mut counts = BTreeMap::new();
     let mut running: Vec<(u64, Target)> = Vec::new();
     let mut begun: Vec<u64> = Vec::new();
-    for now in (from..until).step_by(10) {
+    for time in (from..until).step_by(10) {
         running.retain(|(end, target)| {
-            if *end <= now {
+            if *end <= time {
                 schedule.finished(target);
             }
-            *end > now
+            *end > time
         });
-        for target in schedule.take_due(Duration::from_millis(now), most) {
+        for target in schedule.take_due(Duration::from_millis(time), most) {
             assert!(running.iter().all(|(_, other)| *other != target), "twice at once");
             *counts.entry(target.clone()).or_default() += 1;
-            begun.push(now);
-            running.push((now + takes, target));
+            begun.push(time);
+            running.push((time + takes, target));
         }
         assert!(running.len() <= most && running.len() == schedule.running());
     }

@@ -64,17 +64,17 @@ async fn probe(
                 nodes.send_replace(now.nodes);
                 without_address = now.without_address;
                 let mut paths = found.paths();
-                paths.1.set(&now.targets);
+                paths.ledger.set(&now.targets);
                 schedule.set(now.targets, started.elapsed());
-                paths.0 = schedule.interval();
-                say(verdict::statement(&paths.1, &without_address), said);
+                paths.interval = schedule.interval();
+                say(verdict::statement(&paths.ledger, &without_address), said);
             }
             Some((target, outcome)) = running.next() => {
                 if schedule.finished(&target) {
                     found.metrics.count(&target, &outcome);
                     let mut paths = found.paths();
-                    if paths.1.record(&target, outcome, Timestamp::now()) {
-                        say(verdict::statement(&paths.1, &without_address), said);
+                    if paths.ledger.record(&target, outcome, Timestamp::now()) {
+                        say(verdict::statement(&paths.ledger, &without_address), said);
                     }
                 }
             }

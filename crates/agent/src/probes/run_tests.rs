@@ -3,9 +3,9 @@
 use super::*;
 use crate::probes::Probes;
 use crate::probes::hello::Nodes;
+use crate::probes::plan::tests::node;
 use crate::probes::view::Standing;
-use model::Node;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 fn target(node: &str, address: &str, protocol: Protocol) -> Target {
@@ -43,23 +43,13 @@ async fn it_finds_who_answers_and_forgets_who_has_left() {
     wish.send_replace(wanted(all));
     until("the stranger", || statements.borrow().as_ref().is_some_and(|said| said.message.contains("other by TCP")))
         .await;
-    let view = found.paths().1.view();
+    let view = found.paths().ledger.view();
     assert_eq!((&*view[0].node.0, &*view[1].node.0), ("here", "other"));
     assert!(view[0].paths.iter().all(|path| path.state == Standing::Reachable && path.latency_seconds.is_some()));
     assert_eq!(view[1].paths[0].error.as_deref(), Some("here answers there"));
     wish.send_replace(wanted(BTreeSet::from(here)));
     until("well again", || statements.borrow().as_ref().is_some_and(|said| said.holds)).await;
-    assert_eq!(found.paths().1.view().len(), 1);
-}
-
-fn node(name: &str, addresses: &[&str]) -> Node {
-    Node {
-        name: name.into(),
-        addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
-        pod_ranges: vec![],
-        zone: None,
-        labels: BTreeMap::new(),
-    }
+    assert_eq!(found.paths().ledger.view().len(), 1);
 }
 
 /// There is nobody to probe, and that is said: another statement may stand from before.

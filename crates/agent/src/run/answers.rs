@@ -96,10 +96,7 @@ impl State {
         out.extend(self.services.problems().iter().map(|(name, text)| format!("{}: {text}", described(name))));
         out.extend(self.parts.sockets.problems());
         out.extend(self.policies.problems());
-        out.extend(self.parts.health_trouble.now());
-        out.extend(self.parts.flows_trouble.now());
-        out.extend(self.parts.metrics_trouble.now());
-        out.extend(self.parts.probes.problems());
+        out.extend(self.parts.troubles.now());
         if self.identities.is_synced() && self.nodes.is_synced() {
             out.extend(self.identities.peers.problems());
         }

@@ -18,7 +18,7 @@ use crate::pods::{Adapter, Pods, local_pod};
 use crate::services::Names;
 use crate::sockets::{KernelSockets, PodSockets};
 use crate::status;
-use crate::trouble::Trouble;
+use crate::trouble::Troubles;
 use crate::{
     announcing, fast_path, neighbours, node_conditions, probes, server, service_conditions, service_events,
     serving_flows, settings_file,
@@ -87,23 +87,23 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     serve_cni(args, &network)?;
 
     let node = own.name.clone();
-    let (flows_trouble, metrics_trouble) = (Trouble::default(), Trouble::default());
+    let troubles = Troubles::default();
     let log = keeping::log(&args.flows, &args.state_dir);
     let recent = flow_server::Node::new(serving_flows::about(&own, args), flow_api::ring::DEFAULT_CAPACITY);
     let recent = Arc::new(recent.reaching_back(log.clone().map(|log| log as Arc<dyn flow_server::Archive>)));
     let hub = Arc::new(Hub::new(node.clone()).keeping(recent.clone()));
     let names = Arc::<RwLock<Arc<Names>>>::default();
-    let probes = probes::start(&args.probes, &client, &own)?;
+    let probes = probes::start(&args.probes, &client, &own, troubles.matter())?;
     let (ring_of_flows, folder) = (recent.ring(), &args.state_dir);
     let told = keeping::told(&args.flows, log, probes.clone());
-    let keeping = keeping::start(told, &args.flows, folder, &own, ring_of_flows, &names, &metrics_trouble)?;
+    let keeping = keeping::start(told, &args.flows, folder, &own, ring_of_flows, &names, &troubles)?;
     read_events(ring, &hub, &names, node)?;
     let neighbours_changed = watch_neighbours(facts.network.index)?;
-    serving_flows::start(args, &own, &recent, &flows_trouble)?;
+    serving_flows::start(args, &own, &recent, troubles.matter())?;
     let followers = Followers::new(followed(&datapath))?;
     let questions = serve_agent(server::bind(&args.state_dir.join("agent.sock"))?, &hub, followers);
-    let (health, health_trouble) = (watch::Sender::default(), Trouble::default());
-    tokio::spawn(health_checks::serve(health.subscribe(), health_trouble.clone()));
+    let health = watch::Sender::default();
+    tokio::spawn(health_checks::serve(health.subscribe(), troubles.matter()));
     let watches = Watches::default();
     let inputs = cluster::start(&client, &own.name, &watches);
     let state = State::new(Parts {
@@ -133,9 +133,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
         probes,
         policy_room_told: node_conditions::start(client.clone(), args.node_name.clone()),
         health,
-        health_trouble,
-        flows_trouble,
-        metrics_trouble,
+        troubles,
         hubble_port: args.hubble_tls.as_ref().map(|_| args.hubble_port),
         watches,
     })?;

@@ -20,7 +20,7 @@ use crate::sockets::PodSockets;
 use crate::status::{Adoption, Datapath};
 use crate::table::Table;
 use crate::topology::{self, Desired};
-use crate::trouble::Trouble;
+use crate::trouble::Troubles;
 use crate::watched::{Told, Watched};
 use crate::workload::Workload;
 use datapath_layouts::endpoint::FLAG_HOST;
@@ -102,12 +102,8 @@ pub struct Parts {
     pub probes: Probes,
     /// What the node says to load balancers.
     pub health: watch::Sender<HealthChecks>,
-    /// And where it can't.
-    pub health_trouble: Trouble,
-    /// What keeps flows from the network.
-    pub flows_trouble: Trouble,
-    /// What keeps metrics from Prometheus.
-    pub metrics_trouble: Trouble,
+    /// What can't be served.
+    pub troubles: Troubles,
     /// Where nodes serve their flows to each other.
     pub hubble_port: Option<u16>,
     /// How the watches do.
@@ -196,14 +192,18 @@ impl State {
             Input::Node(told) => {
                 let listed = matches!(told, Told::End);
                 self.neighbours.look_again();
-                for difference in self.nodes.take(told) {
+                let differences = self.nodes.take(told);
+                let is_news = listed || !differences.is_empty();
+                for difference in differences {
                     if difference.key == self.parts.own.name {
                         self.own_node_changed();
                     } else if self.nodes.get(&difference.key).is_none() {
                         self.services.plan_again_where(|service| service.reported.contains_key(&difference.key));
                     }
                 }
-                self.tell_peers();
+                if is_news {
+                    self.tell_peers();
+                }
                 if listed {
                     // Who is named in a status may have gone while nobody looked.
                     self.services.plan_again_where(|service| !service.reported.is_empty());

@@ -168,9 +168,7 @@ fn fixture(backends: usize) -> Fixture {
         policy_room_told: watch::Sender::default(),
         probes: Default::default(),
         health: watch::Sender::default(),
-        health_trouble: Trouble::default(),
-        flows_trouble: Trouble::default(),
-        metrics_trouble: Trouble::default(),
+        troubles: Troubles::default(),
         hubble_port: None,
         watches: Watches::default(),
         adoption: Adoption::default(),
@@ -582,17 +580,17 @@ fn host_ports_come_and_go_with_their_pods_and_survive_a_new_agent() {
 fn the_status_tells_what_can_not_be_served() {
     let fixture = fixture(9);
     let before = fixture.state.status().problems;
-    let parts = &fixture.state.parts;
-    parts.health_trouble.tell(Some("health check at port 1: taken".to_owned()));
-    parts.flows_trouble.tell(Some("flows are not served".to_owned()));
-    parts.metrics_trouble.tell(Some("no metrics".to_owned()));
-    let told = fixture.state.status().problems;
-    for problem in ["health check at port 1: taken", "flows are not served", "no metrics"] {
-        assert!(told.iter().any(|told| told == problem), "{told:?}");
+    let matters = ["health check at port 1: taken", "flows are not served", "no metrics"];
+    let told = matters.map(|words| {
+        let trouble = fixture.state.parts.troubles.matter();
+        trouble.tell(Some(words.to_owned()));
+        trouble
+    });
+    let problems = fixture.state.status().problems;
+    for matter in matters {
+        assert!(problems.iter().any(|told| told == matter), "{problems:?}");
     }
-    for trouble in [&parts.health_trouble, &parts.flows_trouble, &parts.metrics_trouble] {
-        trouble.tell(None);
-    }
+    told.iter().for_each(|trouble| trouble.tell(None));
     assert_eq!(fixture.state.status().problems, before);
 }
 
