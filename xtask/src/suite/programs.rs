@@ -10,6 +10,9 @@ use std::time::Duration;
 /// Crates whose tests bring up whole labs: they run last, one test at a time.
 const WHOLE_LABS: &[&str] = &["pod-runner", "lab", "malla"];
 
+/// How long a program may take with its long tests: each of a hundred deliberate faults builds the programs anew.
+pub const LONG: Duration = Duration::from_secs(5400);
+
 /// A test program that cargo built.
 pub struct Program {
     /// `crate::target`.
@@ -20,7 +23,7 @@ pub struct Program {
     pub package: String,
     /// One test after the other.
     pub alone: bool,
-    /// Longer than this it hangs, and is ended.
+    /// Longer than this it hangs, and is ended; with its long tests, [`LONG`].
     pub patience: Duration,
 }
 
