@@ -21,6 +21,7 @@ pub mod numbers;
 pub mod print;
 pub mod query;
 pub mod ring;
+pub mod sample;
 pub mod server;
 pub mod transport;
 pub mod wire;
