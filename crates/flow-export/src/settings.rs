@@ -1,10 +1,8 @@
-//! What an operator chooses, under Hubble's names.
+//! Which file an operator chooses, under Hubble's names.
 
-use crate::Redaction;
-use flow_api::flow::FlowFilter;
 use std::path::PathBuf;
 
-/// `hubble-export-*`.
+/// `hubble-export-file-*`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// `hubble-export-file-path`: the file that is written; older ones lie beside it.
@@ -15,19 +13,10 @@ pub struct Settings {
     pub file_max_backups: usize,
     /// `hubble-export-file-compress`: older files are compressed by gzip.
     pub file_compress: bool,
-    /// `hubble-export-allowlist`: with any, only what fits one of them.
-    pub allowlist: Vec<FlowFilter>,
-    /// `hubble-export-denylist`: nothing that fits one of them.
-    pub denylist: Vec<FlowFilter>,
-    /// `hubble-export-fieldmask`: with any, only these fields of a flow. What Hubble has no field for (how a flow ended) is told only to
-    /// who names `extensions`.
-    pub fieldmask: Vec<String>,
-    /// `hubble-redact-*`.
-    pub redaction: Redaction,
 }
 
 impl Settings {
-    /// Hubble's defaults: 10 MB, five older files, not compressed, everything, nothing redacted.
+    /// Hubble's defaults: 10 MB, five older files, not compressed.
     #[must_use]
     pub fn new(file_path: impl Into<PathBuf>) -> Self {
         Self {
@@ -35,10 +24,6 @@ impl Settings {
             file_max_size_mb: MAX_SIZE_MB,
             file_max_backups: MAX_BACKUPS,
             file_compress: false,
-            allowlist: Vec::new(),
-            denylist: Vec::new(),
-            fieldmask: Vec::new(),
-            redaction: Redaction::default(),
         }
     }
 }

@@ -3,11 +3,12 @@
 use flow_api::flow::layer7::Record;
 use flow_api::flow::{Endpoint, Flow, FlowFilter, Http, HttpHeader, Ip, Kafka, Layer7, LostEvent};
 use flow_api::ring::{Event, What};
-use flow_export::{Lines, Redaction, RotatingFile, Settings};
+use flow_export::{Outflow, Redaction, RotatingFile, Selection, Settings};
 use jiff::Timestamp;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Instant;
 
 fn flow() -> Flow {
     Flow {
@@ -40,23 +41,21 @@ fn http() -> Flow {
     Flow { l7: Some(l7), summary: "GET https://ann:p@ss@shop.example?token=secret".to_owned(), ..flow() }
 }
 
-fn line(settings: &Settings, what: What) -> Option<String> {
+fn line(selection: &Selection, what: What) -> Option<String> {
     let event = Event { time: prost_types::Timestamp { seconds: 1, nanos: 0 }, what };
-    Lines::new(settings).unwrap().line(&event, "worker-1")
-}
-
-fn settings() -> Settings {
-    Settings::new("unused")
+    let mut out = Vec::new();
+    Outflow::new(selection, None).unwrap().take(&event, Instant::now(), &mut out);
+    out.pop().map(|event| flow_export::line(event, "worker-1"))
 }
 
 fn redacted(redaction: Redaction, flow: Flow) -> String {
-    line(&Settings { redaction, ..settings() }, What::Flow(Box::new(flow))).unwrap()
+    line(&Selection { redaction, ..Selection::default() }, What::Flow(Box::new(flow))).unwrap()
 }
 
 #[test]
 fn a_line_is_hubbles_export_event() {
     assert_eq!(
-        line(&settings(), What::Flow(Box::new(flow()))).unwrap(),
+        line(&Selection::default(), What::Flow(Box::new(flow()))).unwrap(),
         concat!(
             r#"{"flow":{"time":"1970-01-01T00:00:01.000000005Z","uuid":"u","verdict":"DROPPED","drop_reason":133,"#,
             r#""IP":{"source":"10.0.0.1","destination":"10.0.0.2"},"#,
@@ -66,7 +65,7 @@ fn a_line_is_hubbles_export_event() {
     );
     let lost = LostEvent { num_events_lost: 7, source: 3, ..LostEvent::default() };
     assert_eq!(
-        line(&settings(), What::Lost(lost)).unwrap(),
+        line(&Selection::default(), What::Lost(lost)).unwrap(),
         r#"{"lost_events":{"source":"HUBBLE_RING_BUFFER","num_events_lost":"7"},"node_name":"worker-1","time":"1970-01-01T00:00:01Z"}"#
     );
 }
@@ -74,21 +73,21 @@ fn a_line_is_hubbles_export_event() {
 #[test]
 fn lists_say_what_leaves_and_the_mask_how_much_of_it() {
     let from = |ip: &str| vec![FlowFilter { source_ip: vec![ip.to_owned()], ..FlowFilter::default() }];
-    let leaves = |settings: &Settings| line(settings, What::Flow(Box::new(flow()))).is_some();
-    assert!(leaves(&Settings { allowlist: from("10.0.0.1"), ..settings() }));
-    assert!(!leaves(&Settings { allowlist: from("10.0.0.9"), ..settings() }));
-    assert!(!leaves(&Settings { denylist: from("10.0.0.0/8"), ..settings() }));
-    assert!(!leaves(&Settings { allowlist: from("10.0.0.1"), denylist: from("10.0.0.1"), ..settings() }));
+    let leaves = |selection: &Selection| line(selection, What::Flow(Box::new(flow()))).is_some();
+    assert!(leaves(&Selection { allowlist: from("10.0.0.1"), ..Selection::default() }));
+    assert!(!leaves(&Selection { allowlist: from("10.0.0.9"), ..Selection::default() }));
+    assert!(!leaves(&Selection { denylist: from("10.0.0.0/8"), ..Selection::default() }));
+    assert!(!leaves(&Selection { allowlist: from("10.0.0.1"), denylist: from("10.0.0.1"), ..Selection::default() }));
     // Losses are told whatever is wanted: a file without them would claim to be whole.
-    let strict = Settings { allowlist: from("10.0.0.9"), ..settings() };
+    let strict = Selection { allowlist: from("10.0.0.9"), ..Selection::default() };
     assert!(line(&strict, What::Lost(LostEvent::default())).is_some());
-    let masked = Settings { fieldmask: vec!["verdict".into(), "source.identity".into()], ..settings() };
+    let masked = Selection { fieldmask: vec!["verdict".into(), "source.identity".into()], ..Selection::default() };
     assert_eq!(
         line(&masked, What::Flow(Box::new(flow()))).unwrap(),
         r#"{"flow":{"verdict":"DROPPED","source":{"identity":300}},"node_name":"worker-1","time":"1970-01-01T00:00:01Z"}"#
     );
-    assert!(Lines::new(&Settings { fieldmask: vec!["sauce".into()], ..settings() }).is_err());
-    assert!(Lines::new(&Settings { denylist: from("ten"), ..settings() }).is_err());
+    assert!(Outflow::new(&Selection { fieldmask: vec!["sauce".into()], ..Selection::default() }, None).is_err());
+    assert!(Outflow::new(&Selection { denylist: from("ten"), ..Selection::default() }, None).is_err());
 }
 
 #[test]
@@ -97,7 +96,7 @@ fn what_hubble_does_not_know_leaves_only_when_it_is_named() {
     let flow = Flow { extensions: Some(flow_api::extension::pack(&ended)), ..flow() };
     let told = |fieldmask: &[&str]| {
         let fieldmask = fieldmask.iter().map(ToString::to_string).collect();
-        line(&Settings { fieldmask, ..settings() }, What::Flow(Box::new(flow.clone()))).unwrap()
+        line(&Selection { fieldmask, ..Selection::default() }, What::Flow(Box::new(flow.clone()))).unwrap()
     };
     assert!(!told(&[]).contains("extensions"), "{}", told(&[]));
     assert!(!told(&["verdict"]).contains("extensions"));
@@ -138,7 +137,7 @@ fn what_must_not_leave_does_not() {
 }
 
 fn line_of(flow: Flow) -> String {
-    line(&settings(), What::Flow(Box::new(flow))).unwrap()
+    line(&Selection::default(), What::Flow(Box::new(flow))).unwrap()
 }
 
 fn at(seconds: i64) -> Timestamp {

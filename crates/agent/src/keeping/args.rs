@@ -1,9 +1,11 @@
 //! `malla agent --flow-log-… --hubble-metrics… --hubble-export-…`
 
+use super::sampling::Sampling;
 use clap::{ArgAction, Args};
+use flow_api::Invalid;
 use flow_api::filter::{Filters, from_json};
 use flow_api::flow::FlowFilter;
-use flow_export::Redaction;
+use flow_export::{Alike, Outflow, Redaction, Selection};
 use flow_metrics::{Kind, MetricConfig};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +19,10 @@ pub struct FlowArgs {
     /// Days that they are kept at most
     #[arg(long, default_value_t = flow_log::MOST_DAYS, value_parser = clap::value_parser!(u32).range(1..=3650), value_name = "DAYS")]
     pub flow_log_days: u32,
+    /// Keep and export the flows of one of so many connections that are forwarded and end well; what is dropped, audited or goes wrong
+    /// is always kept, and metrics count all. Every node takes the same connections
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "N")]
+    pub flow_sampling: u32,
     /// The port for Prometheus (/metrics) at the node's own address; 0: none
     #[arg(long, default_value_t = 9965, value_name = "PORT")]
     pub hubble_metrics_port: u16,
@@ -52,6 +58,16 @@ pub struct FlowArgs {
     /// No flow that fits one of these filters
     #[arg(long, value_parser = filters, value_name = "FILTERS")]
     pub hubble_export_denylist: Option<Lists>,
+    /// Export flows that agree in these fields as one, with how many they are by direction; no other field is told of them but the
+    /// time of the first
+    #[arg(long, value_delimiter = ',', requires = "hubble_export_aggregation_interval", value_name = "FIELD,…")]
+    pub hubble_export_fieldaggregate: Vec<String>,
+    /// How long is waited for flows that agree: '30s', '5m'
+    #[arg(long, value_parser = interval, requires = "hubble_export_fieldaggregate", value_name = "TIME")]
+    pub hubble_export_aggregation_interval: Option<Duration>,
+    /// Aggregate also what is dropped or audited or goes wrong, which otherwise is exported one by one
+    #[arg(long, requires = "hubble_export_fieldaggregate")]
+    pub hubble_export_aggregate_drops: bool,
     /// Redact what is exported, as the flags below say
     #[arg(long)]
     pub hubble_redact_enabled: bool,
@@ -85,6 +101,26 @@ pub struct FlowArgs {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Lists(Vec<FlowFilter>);
 
+/// What is exported, wherever to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Exporting {
+    pub selection: Selection,
+    pub alike: Option<Alike>,
+}
+
+impl Exporting {
+    /// Reads it.
+    pub(super) fn outflow(&self) -> Result<Outflow, Invalid> {
+        Outflow::new(&self.selection, self.alike.as_ref())
+    }
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    let is_fit = (1..=3600).contains(&interval.as_secs());
+    is_fit.then(|| interval.unsigned_abs()).ok_or_else(|| "it is a second at least, and at most an hour".to_owned())
+}
+
 /// Refused when the agent starts, not when the first flow comes.
 fn filters(text: &str) -> Result<Lists, String> {
     let read = from_json(text).map_err(|why| why.to_string())?;
@@ -109,13 +145,28 @@ impl FlowArgs {
             file_max_size_mb: self.hubble_export_file_max_size_mb,
             file_max_backups: self.hubble_export_file_max_backups,
             file_compress: self.hubble_export_file_compress,
+            // An absolute path stays as it is.
+            ..flow_export::Settings::new(state_dir.join(path))
+        })
+    }
+
+    /// What is exported.
+    pub(super) fn exporting(&self) -> Exporting {
+        let selection = Selection {
             fieldmask: self.hubble_export_fieldmask.clone(),
             allowlist: self.hubble_export_allowlist.clone().unwrap_or_default().0,
             denylist: self.hubble_export_denylist.clone().unwrap_or_default().0,
             redaction: self.redaction(),
-            // An absolute path stays as it is.
-            ..flow_export::Settings::new(state_dir.join(path))
-        })
+        };
+        let fields = self.hubble_export_fieldaggregate.clone();
+        let all = self.hubble_export_aggregate_drops;
+        let alike = self.hubble_export_aggregation_interval.map(|interval| Alike { fields, interval, all });
+        Exporting { selection, alike }
+    }
+
+    /// Of what is kept and exported.
+    pub(super) fn sampling(&self) -> Sampling {
+        Sampling::one_of(self.flow_sampling)
     }
 
     fn redaction(&self) -> Redaction {
@@ -151,14 +202,15 @@ pub mod tests {
         Command::try_parse_from(words).map(|command| command.flows).map_err(|error| error.to_string())
     }
 
-    fn export(more: &[&str]) -> Result<flow_export::Settings, String> {
-        let args = parsed(&[&["--hubble-export-file-path", "flows.json"], more].concat())?;
-        Ok(args.export(Path::new("/state")).unwrap())
+    fn export(more: &[&str]) -> Result<Exporting, String> {
+        Ok(parsed(more)?.exporting())
     }
 
     #[test]
     fn lists_and_redaction_of_the_exporter_are_hubbles_flags() {
-        assert_eq!(export(&[]).unwrap(), flow_export::Settings::new("/state/flows.json"));
+        let file = parsed(&["--hubble-export-file-path", "flows.json"]).unwrap().export(Path::new("/state"));
+        assert_eq!(file, Some(flow_export::Settings::new("/state/flows.json")));
+        assert_eq!(export(&[]).unwrap(), Exporting::default());
         let chosen = export(&[
             "--hubble-export-denylist",
             r#"{"verdict":["DROPPED"]} {"source_pod":["shop/"]}"#,
@@ -167,7 +219,8 @@ pub mod tests {
             "owner,mail",
             "--hubble-redact-http-headers-deny=cookie",
         ])
-        .unwrap();
+        .unwrap()
+        .selection;
         assert_eq!((chosen.allowlist, chosen.denylist.len()), (Vec::new(), 2));
         assert_eq!(chosen.denylist[0].verdict, [Verdict::Dropped as i32]);
         let redaction = chosen.redaction;
@@ -176,6 +229,25 @@ pub mod tests {
             (redaction.labels, redaction.http_headers_deny),
             (vec!["owner".to_owned(), "mail".to_owned()], vec!["cookie".to_owned()])
         );
+    }
+
+    #[test]
+    fn aggregation_is_hubbles_flags_and_sampling_a_number() {
+        let fields = "--hubble-export-fieldaggregate=source.namespace,verdict";
+        let more = |flags: &[&str]| export(&[&[fields, "--hubble-export-aggregation-interval"], flags].concat());
+        let alike = |seconds, all| {
+            let fields = vec!["source.namespace".to_owned(), "verdict".to_owned()];
+            Some(Alike { fields, interval: Duration::from_secs(seconds), all })
+        };
+        assert_eq!(more(&["30s"]).unwrap().alike, alike(30, false));
+        assert_eq!(more(&["1m30s", "--hubble-export-aggregate-drops"]).unwrap().alike, alike(90, true));
+        for refused in ["0s", "-1s", "61m", "30"] {
+            assert!(more(&[refused]).is_err(), "{refused}");
+        }
+        assert!(export(&[fields]).unwrap_err().contains("--hubble-export-aggregation-interval"));
+        assert_eq!(parsed(&[]).unwrap().sampling(), Sampling::one_of(1));
+        assert_eq!(parsed(&["--flow-sampling", "10"]).unwrap().sampling(), Sampling::one_of(10));
+        assert!(parsed(&["--flow-sampling", "0"]).is_err());
     }
 
     #[test]

@@ -2,14 +2,26 @@
 
 use flow_api::moment::now;
 use flow_api::ring::{Event, Ring};
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Context, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// Who does something with each event.
 pub trait Keeper: Send {
     /// Takes events, in order; never empty.
     fn take(&mut self, events: &[Arc<Event>]);
+
+    /// Nothing comes just now: does what is due, and says when there will be something, though nothing comes.
+    fn rest(&mut self) -> Option<Instant> {
+        None
+    }
+
+    /// Nothing comes any more: what waits is told now.
+    fn finish(&mut self) {}
 }
 
 /// Hands everything over, from the first event that there ever was, until it is stopped, and then what was there at that moment: what comes
@@ -22,7 +34,7 @@ pub fn follow(ring: &Ring, keeper: &mut impl Keeper, stop: &CancellationToken) {
             end = Some(ring.end());
         }
         if end.is_some_and(|end| position >= end) {
-            return;
+            return keeper.finish();
         }
         let mut batch = ring.read(position);
         position = batch.next;
@@ -33,14 +45,37 @@ pub fn follow(ring: &Ring, keeper: &mut impl Keeper, stop: &CancellationToken) {
             keeper.take(&batch.events);
             continue;
         }
-        futures::executor::block_on(async {
+        let due = keeper.rest();
+        let something = async {
             tokio::select! {
                 () = ring.wait(position) => {}
                 () = stop.cancelled() => {}
             }
-        });
+        };
+        wait(something, due);
         // Events come in swarms: one waking for all of them.
         std::thread::sleep(SWARM);
+    }
+}
+
+/// Until it is so, or the time has come. This thread has no runtime, and needs none.
+fn wait(until: impl Future<Output = ()>, due: Option<Instant>) {
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let (mut until, mut context) = (pin!(until), Context::from_waker(&waker));
+    while until.as_mut().poll(&mut context).is_pending() {
+        match due.map(|due| due.saturating_duration_since(Instant::now())) {
+            None => std::thread::park(),
+            Some(Duration::ZERO) => return,
+            Some(left) => std::thread::park_timeout(left),
+        }
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }
 
@@ -99,6 +134,44 @@ mod tests {
         let (_, gone) = channel();
         follow(&ring, &mut Slow(told, gone), &stop);
         assert_eq!(taken.iter().collect::<Vec<_>>(), [8]);
+    }
+
+    /// Has something to do soon after each event, and at the end.
+    struct Later(Sender<&'static str>, Option<Instant>);
+
+    impl Keeper for Later {
+        fn take(&mut self, _: &[Arc<Event>]) {
+            self.0.send("taken").unwrap();
+            self.1 = Some(Instant::now() + Duration::from_millis(5));
+        }
+
+        fn rest(&mut self) -> Option<Instant> {
+            if self.1.is_some_and(|due| due <= Instant::now()) {
+                self.1 = None;
+                self.0.send("done").unwrap();
+            }
+            self.1
+        }
+
+        fn finish(&mut self) {
+            self.0.send("finished").unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_due_is_done_though_nothing_comes_and_the_end_is_told() {
+        let (ring, stop, (tell, told)) = (Ring::new(3), CancellationToken::new(), channel());
+        let write = || ring.write(Event { time: Default::default(), what: What::Flow(Box::default()) });
+        std::thread::scope(|scope| {
+            let (ring, stop) = (&ring, &stop);
+            scope.spawn(move || follow(ring, &mut Later(tell, None), stop));
+            for _ in 0..2 {
+                write();
+                assert_eq!([told.recv().unwrap(), told.recv().unwrap()], ["taken", "done"]);
+            }
+            stop.cancel();
+            assert_eq!(told.iter().collect::<Vec<_>>(), ["finished"]);
+        });
     }
 
     /// For each event that it takes, another one comes.

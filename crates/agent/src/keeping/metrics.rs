@@ -3,6 +3,7 @@
 use super::args::FlowArgs;
 use super::follower::Keeper;
 use super::log::{Log, append};
+use super::sampling::Sampling;
 use crate::error::Error;
 use crate::probes::Probes;
 use crate::services::Names;
@@ -31,6 +32,8 @@ use tokio::net::TcpListener;
 pub struct Told {
     pub flows: Metrics,
     pub export: Export,
+    pub(super) sample: Sampling,
+    log_sampled_out: Counter,
     pub(super) log: Option<Arc<Log>>,
     probes: Probes,
 }
@@ -41,6 +44,9 @@ pub struct Export {
     pub lines: Counter,
     pub lost: Counter,
     pub missed: Counter,
+    /// Flows that were put together with others.
+    pub aggregated: Counter,
+    pub sampled_out: Counter,
 }
 
 /// Counts flows and hands them to the log.
@@ -56,7 +62,14 @@ pub struct Counted {
 impl Told {
     pub(super) fn new(args: &FlowArgs, log: Option<Arc<Log>>, probes: Probes) -> Self {
         let settings = Settings { metrics: args.hubble_metrics.clone(), budget: args.hubble_metrics_budget };
-        Self { flows: Metrics::new(&settings), export: Export::default(), log, probes }
+        Self {
+            flows: Metrics::new(&settings),
+            export: Export::default(),
+            sample: args.sampling(),
+            log_sampled_out: Counter::default(),
+            log,
+            probes,
+        }
     }
 
     /// In OpenMetrics' text format.
@@ -70,6 +83,9 @@ impl Told {
         own.register("malla_flow_export_lost", "Lines that the file system did not take", self.export.lost.clone());
         let help = "Events that came too fast to be written";
         own.register("malla_flow_export_missed", help, self.export.missed.clone());
+        let help = "Flows that are told in lines of several";
+        own.register("malla_flow_export_aggregated", help, self.export.aggregated.clone());
+        self.register_sampled_out(&mut own);
         if let Some((status, summary)) = self.log.as_ref().and_then(|log| log.status()) {
             let mut gauge =
                 |name: &str, help: &str, value: u64| own.register(name, help, ConstGauge::new(value as i64));
@@ -95,6 +111,20 @@ impl Told {
         }
         self.probes.register(&mut own);
         self.flows.expose_beside(&own)
+    }
+}
+
+impl Told {
+    /// Where nobody samples there is nothing to tell.
+    fn register_sampled_out(&self, own: &mut Registry) {
+        if self.sample.is_all() {
+            return;
+        }
+        let all = Family::<[(&str, &str); 1], Counter>::default();
+        for (from, number) in [("log", &self.log_sampled_out), ("export", &self.export.sampled_out)] {
+            all.get_or_create(&[("from", from)]).inc_by(number.get());
+        }
+        own.register("malla_flow_sampled_out", "Flows left out by --flow-sampling, which are not lost", all);
     }
 }
 
@@ -127,7 +157,9 @@ impl Keeper for Counted {
                 What::Agent(_) | What::Debug(_) => {}
             }
         }
-        let lost = self.log.as_mut().map_or(0, |log| append(log, events));
+        let told = &self.told;
+        let append = |log| append(log, &told.sample.of(events, &told.log_sampled_out));
+        let lost = self.log.as_mut().map_or(0, append);
         if lost > 0 {
             let source = LostEventSource::ObserverEventsQueue as i32;
             self.told.flows.lost(&LostEvent { source, num_events_lost: lost, ..LostEvent::default() });
@@ -181,6 +213,8 @@ const RETRY: Duration = Duration::from_secs(2);
 mod tests {
     use super::super::args::tests::parsed;
     use super::*;
+    use flow_api::flow::{Flow, Verdict};
+    use flow_api::server::{Archive, Question};
     use std::net::Ipv4Addr;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
@@ -227,5 +261,37 @@ mod tests {
         assert!(at_once.is_err(), "the places are counted");
         drop(silent);
         until("an answer again", async || ask(address, "/metrics").await.is_ok_and(|text| !text.is_empty())).await;
+    }
+
+    #[test]
+    fn metrics_count_all_though_a_sample_is_kept() {
+        let folder = std::env::temp_dir().join(format!("malla-sampling-{}", std::process::id()));
+        let args = parsed(&["--flow-sampling", "1000000", "--hubble-metrics", "flow"]).unwrap();
+        let settings =
+            flow_log::Settings { most_age: Duration::from_secs(1 << 40), ..flow_log::Settings::new(&folder) };
+        let log = Arc::new(Log::new(settings));
+        let told = Arc::new(Told::new(&args, Some(log.clone()), Probes::default()));
+        let mut counted = Counted::new(told.clone(), Some(log.open().unwrap()), Arc::default());
+        let flow = |verdict: Verdict| {
+            let flow = Flow { verdict: verdict as i32, time: Some(Default::default()), ..Flow::default() };
+            Arc::new(Event { time: Default::default(), what: What::Flow(Box::new(flow)) })
+        };
+        let lost = LostEvent { num_events_lost: 7, last: Some(Default::default()), ..LostEvent::default() };
+        let lost = Arc::new(Event { time: Default::default(), what: What::Lost(lost) });
+        counted.take(&[flow(Verdict::Forwarded), flow(Verdict::Dropped), lost, flow(Verdict::Forwarded)]);
+        let kept = log.ask(&Question { since: Some(Default::default()), ..Question::default() }).unwrap();
+        let kept: Vec<What> = kept.map(|event| event.unwrap().what).collect();
+        drop(counted);
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(
+            matches!(&kept[..], [What::Flow(flow), What::Lost(_)] if flow.verdict() == Verdict::Dropped),
+            "{kept:?}"
+        );
+        let text = told.expose().unwrap();
+        let all = text.lines().filter(|line| line.starts_with("hubble_flows_processed_total{"));
+        let sum: u64 = all.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum();
+        assert_eq!(sum, 3, "{text}");
+        assert!(text.contains("malla_flow_sampled_out_total{from=\"log\"} 2\n"), "{text}");
+        assert!(!text.contains("queue_full\"} 2"), "{text}");
     }
 }

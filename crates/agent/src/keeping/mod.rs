@@ -1,4 +1,4 @@
-//! What becomes of flows besides being told to who listens: they are counted, kept on disk, and written to a file.
+//! What becomes of flows besides being told to who listens: they are counted, kept on disk, and written to a file, all of them or a sample.
 //!
 //! ```text
 //! ring of the last flows ─▶ follower (own thread) ─▶ metrics :9965
@@ -14,6 +14,7 @@ mod export;
 mod follower;
 mod log;
 mod metrics;
+mod sampling;
 
 pub use args::FlowArgs;
 pub use log::Log;
@@ -86,7 +87,8 @@ pub fn start(
     })?;
     if let Some(settings) = args.export(state_dir) {
         let (node, trouble) = (own.name.to_string(), troubles.matter());
-        let open = move || export::open(&settings, node.clone(), told.clone());
+        let what = args.exporting();
+        let open = move || export::open(&settings, &what, node.clone(), told.clone());
         keeping.spawn("flows-export", ring, move |stop| insist(stop, &trouble, open))?;
     }
     Ok(keeping)
