@@ -1,10 +1,12 @@
-//! Flows as lines of JSON in files, for collectors that read files: what Hubble's exporter writes, and as it rotates.
+//! Flows as they leave a node: as lines of JSON in files, what Hubble's exporter writes and as it rotates, and as log records to a
+//! receiver of OTLP.
 //!
 //! ```text
 //! event ──allowlist, denylist──▶ redaction ──▶ field mask ──▶ aggregation ──▶ {"flow":{…},"node_name":"…","time":"…"} ──▶ file, rotated by size
+//!                                                                       └▶ log record with the same line ──▶ receiver of OTLP
 //! ```
 //! What is redacted is gone before anything is written, or told from anything else. [`Outflow`] and [`line`] are pure; only
-//! [`RotatingFile`] touches the disk.
+//! [`RotatingFile`] touches the disk, and only [`otlp`] the network.
 //!
 //! **In the agent** (`agent::keeping`) a thread that follows the ring has both. The names of [`Settings`], [`Selection`] and
 //! [`Alike`] are those of Hubble's `hubble-export-…` and `hubble-redact-…` options.
@@ -13,6 +15,7 @@
 mod aggregation;
 mod file;
 mod lines;
+pub mod otlp;
 mod outflow;
 mod redact;
 mod selection;

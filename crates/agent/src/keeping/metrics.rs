@@ -32,6 +32,7 @@ use tokio::net::TcpListener;
 pub struct Told {
     pub flows: Metrics,
     pub export: Export,
+    pub otlp: Otlp,
     pub(super) sample: Sampling,
     log_sampled_out: Counter,
     pub(super) log: Option<Arc<Log>>,
@@ -46,6 +47,19 @@ pub struct Export {
     pub missed: Counter,
     /// Flows that were put together with others.
     pub aggregated: Counter,
+    pub sampled_out: Counter,
+}
+
+/// How the sender of log records does.
+#[derive(Debug, Default)]
+pub struct Otlp {
+    /// That the receiver has taken.
+    pub records: Counter,
+    /// That it did not want.
+    pub rejected: Counter,
+    /// That could not be sent.
+    pub failed: Counter,
+    pub missed: Counter,
     pub sampled_out: Counter,
 }
 
@@ -65,6 +79,7 @@ impl Told {
         Self {
             flows: Metrics::new(&settings),
             export: Export::default(),
+            otlp: Otlp::default(),
             sample: args.sampling(),
             log_sampled_out: Counter::default(),
             log,
@@ -85,6 +100,7 @@ impl Told {
         own.register("malla_flow_export_missed", help, self.export.missed.clone());
         let help = "Flows that are told in lines of several";
         own.register("malla_flow_export_aggregated", help, self.export.aggregated.clone());
+        self.otlp.register(&mut own);
         self.register_sampled_out(&mut own);
         if let Some((status, summary)) = self.log.as_ref().and_then(|log| log.status()) {
             let mut gauge =
@@ -121,10 +137,28 @@ impl Told {
             return;
         }
         let all = Family::<[(&str, &str); 1], Counter>::default();
-        for (from, number) in [("log", &self.log_sampled_out), ("export", &self.export.sampled_out)] {
+        let by_whom =
+            [("log", &self.log_sampled_out), ("export", &self.export.sampled_out), ("otlp", &self.otlp.sampled_out)];
+        for (from, number) in by_whom {
             all.get_or_create(&[("from", from)]).inc_by(number.get());
         }
         own.register("malla_flow_sampled_out", "Flows left out by --flow-sampling, which are not lost", all);
+    }
+}
+
+impl Otlp {
+    fn register(&self, own: &mut Registry) {
+        own.register(
+            "malla_flow_otlp_records",
+            "Flows and losses that a receiver of OTLP has taken",
+            self.records.clone(),
+        );
+        own.register("malla_flow_otlp_missed", "Events that came too fast to be sent", self.missed.clone());
+        let lost = Family::<[(&str, &str); 1], Counter>::default();
+        for (why, number) in [("rejected", &self.rejected), ("failed", &self.failed)] {
+            lost.get_or_create(&[("reason", why)]).inc_by(number.get());
+        }
+        own.register("malla_flow_otlp_lost", "Records that the receiver did not take, and why", lost);
     }
 }
 

@@ -1,9 +1,10 @@
-//! What becomes of flows besides being told to who listens: they are counted, kept on disk, and written to a file, all of them or a sample.
+//! What becomes of flows besides being told to who listens: they are counted, kept on disk, and written to a file or sent away, all of them or a sample.
 //!
 //! ```text
 //! ring of the last flows ─▶ follower (own thread) ─▶ metrics :9965
 //!                       │                         └▶ log on disk ◀── who asks for a time before the ring
-//!                       └─▶ follower (own thread) ─▶ lines of JSON
+//!                       ├─▶ follower (own thread) ─▶ lines of JSON
+//!                       └─▶ follower (own thread) ─▶ log records, to a receiver of OTLP
 //! ```
 //! Nothing here holds up the agent's loop or the reader of the kernel's ring: whoever is too slow for the ring loses flows, which are
 //! counted and told where the flows would have been. A node's network is worth more than its flows: what can't be opened is
@@ -14,6 +15,7 @@ mod export;
 mod follower;
 mod log;
 mod metrics;
+mod otlp;
 mod sampling;
 
 pub use args::FlowArgs;
@@ -21,6 +23,7 @@ pub use log::Log;
 pub use metrics::Told;
 
 use crate::error::Error;
+use crate::events::CLUSTER;
 use crate::probes::Probes;
 use crate::services::Names;
 use crate::trouble::{Trouble, Troubles};
@@ -85,6 +88,13 @@ pub fn start(
         });
         Some(Counted::new(counted, writer, names))
     })?;
+    if let Some(receiver) = args.receiver() {
+        let (told, what, trouble) = (told.clone(), args.exporting(), troubles.matter());
+        let sender = flow_export::otlp::Sender { node: own.name.to_string(), cluster: CLUSTER.to_owned() };
+        keeping.spawn("flows-otlp", ring, move |stop| {
+            insist(stop, &trouble, || otlp::open(&receiver, &what, sender.clone(), told.clone(), stop, &trouble))
+        })?;
+    }
     if let Some(settings) = args.export(state_dir) {
         let (node, trouble) = (own.name.to_string(), troubles.matter());
         let what = args.exporting();

@@ -1,0 +1,314 @@
+//! Flows as log records to a receiver of OTLP.
+//!
+//! The ring is the queue: while the receiver does not answer, nothing is taken out of it, and what it turns over meanwhile is told to
+//! the receiver as lost, at its place.
+
+use super::args::{Exporting, Receiver};
+use super::export::missed;
+use super::follower::Keeper;
+use super::metrics::Told;
+use crate::trouble::Trouble;
+use anyhow::Context;
+use flow_api::ring::Event;
+use flow_export::Outflow;
+use flow_export::otlp::messages::{LogRecord, PartialSuccess};
+use flow_export::otlp::{Client, Delivery, Sender, is_tls, record, request, size};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::runtime::{Builder, Runtime};
+use tokio_util::sync::CancellationToken;
+
+/// Sends them.
+#[derive(Debug)]
+pub struct Sent {
+    outflow: Outflow,
+    /// They wait, and their bytes, and until when.
+    records: Vec<LogRecord>,
+    bytes: usize,
+    due: Option<Instant>,
+    runtime: Runtime,
+    delivery: Delivery,
+    trouble: Trouble,
+    sender: Sender,
+    told: Arc<Told>,
+}
+
+/// Makes ready to send; whether somebody is there shows when there is something.
+pub fn open(
+    receiver: &Receiver,
+    what: &Exporting,
+    sender: Sender,
+    told: Arc<Told>,
+    stop: &CancellationToken,
+    trouble: &Trouble,
+) -> anyhow::Result<Sent> {
+    let outflow = what.outflow().context("the fields that are exported")?;
+    // The connection lives on between two batches: it needs a thread of its own.
+    let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("flows-otlp-net").enable_all().build();
+    let runtime = runtime.context("start a thread")?;
+    let client = {
+        let _inside = runtime.enter();
+        let read = || std::fs::read(&receiver.authorities).with_context(|| format!("read {:?}", receiver.authorities));
+        let authorities = is_tls(&receiver.address).then(read).transpose()?;
+        Client::new(&receiver.address, authorities.as_deref()).with_context(|| receiver.address.clone())?
+    };
+    let (delivery, trouble) = (Delivery::new(client, stop.clone()), trouble.clone());
+    Ok(Sent { outflow, records: Vec::new(), bytes: 0, due: None, runtime, delivery, trouble, sender, told })
+}
+
+impl Sent {
+    fn gather(&mut self, events: Vec<Event>) {
+        for event in events {
+            let record = record(event, &self.sender);
+            self.bytes += size(&record);
+            self.records.push(record);
+            self.due.get_or_insert_with(|| Instant::now() + GATHER);
+            if self.records.len() >= BATCH || self.bytes >= BYTES {
+                self.send();
+            }
+        }
+    }
+
+    /// What waits, however long it takes.
+    fn send(&mut self) {
+        (self.bytes, self.due) = (0, None);
+        let records = std::mem::take(&mut self.records);
+        if records.is_empty() {
+            return;
+        }
+        let number = records.len() as u64;
+        let told = &self.told.otlp;
+        let request = request(records, &self.sender);
+        let waiting =
+            |why: String| self.trouble.tell(Some(format!("flows wait for the receiver of OTLP: {}", short(&why))));
+        let (lost, trouble) = match self.runtime.block_on(self.delivery.deliver(&request, waiting)) {
+            Ok(PartialSuccess { rejected_log_records, error_message }) => {
+                let rejected = u64::try_from(rejected_log_records).unwrap_or(0).min(number);
+                told.rejected.inc_by(rejected);
+                // A message without a number is advice, not a loss.
+                let words =
+                    format!("the receiver of OTLP has refused {rejected} of {number} flows: {}", short(&error_message));
+                (rejected, (rejected > 0).then_some(words))
+            }
+            Err(why) => {
+                told.failed.inc_by(number);
+                (number, Some(format!("{number} flows could not be sent by OTLP: {}", short(&why))))
+            }
+        };
+        told.records.inc_by(number - lost);
+        self.trouble.tell(trouble);
+    }
+}
+
+impl Keeper for Sent {
+    fn take(&mut self, events: &[Arc<Event>]) {
+        let told = self.told.clone();
+        let (now, mut out) = (Instant::now(), Vec::new());
+        told.otlp.missed.inc_by(events.iter().map(|event| missed(event)).sum());
+        for event in told.sample.of(events, &told.otlp.sampled_out).iter() {
+            self.outflow.take(event, now, &mut out);
+        }
+        self.gather(out);
+    }
+
+    fn rest(&mut self) -> Option<Instant> {
+        let mut out = Vec::new();
+        self.outflow.end_interval(Instant::now(), &mut out);
+        self.gather(out);
+        if self.due.is_some_and(|due| due <= Instant::now()) {
+            self.send();
+        }
+        [self.due, self.outflow.due()].into_iter().flatten().min()
+    }
+
+    fn finish(&mut self) {
+        let mut out = Vec::new();
+        self.outflow.flush(&mut out);
+        self.gather(out);
+        self.send();
+    }
+}
+
+/// What somebody else says may be of any length.
+fn short(words: &str) -> String {
+    words.chars().take(WORDS).collect()
+}
+
+/// Letters of a receiver's words that are told in `malla status`.
+const WORDS: usize = 300;
+/// Records in one request: the SDKs' default (`OTEL_BLRP_MAX_EXPORT_BATCH_SIZE`).
+const BATCH: usize = 512;
+/// Their bytes past which there are no more: receivers take 4 MB by gRPC's default, and one record is some kilobytes.
+const BYTES: usize = 2 << 20;
+/// How long is waited for more of them: the SDKs' default (`OTEL_BLRP_SCHEDULE_DELAY`).
+const GATHER: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::super::args::tests::parsed;
+    use super::super::follower::follow;
+    use super::*;
+    use crate::probes::Probes;
+    use crate::trouble::Troubles;
+    use flow_api::flow::{Flow, Verdict};
+    use flow_api::ring::{Ring, What};
+    use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
+    use opentelemetry_proto::tonic::collector::logs::v1::{
+        ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse,
+    };
+    use opentelemetry_proto::tonic::common::v1::any_value::Value;
+    use std::net::{Ipv4Addr, SocketAddr};
+    use std::sync::Mutex;
+    use tonic::{Request, Response, Status};
+
+    /// Takes nothing as long as it is busy; refuses one of each request, if it is choosy.
+    #[derive(Clone, Default)]
+    struct Judge(Arc<Mutex<Seen>>);
+
+    #[derive(Default)]
+    struct Seen {
+        is_busy: bool,
+        is_choosy: bool,
+        /// Of flows, and of events that are told as lost.
+        flows: u64,
+        lost: u64,
+    }
+
+    #[tonic::async_trait]
+    impl LogsService for Judge {
+        async fn export(
+            &self,
+            request: Request<ExportLogsServiceRequest>,
+        ) -> Result<Response<ExportLogsServiceResponse>, Status> {
+            let mut seen = self.0.lock().unwrap();
+            if seen.is_busy {
+                return Err(Status::unavailable(format!("busy{}", "!".repeat(999))));
+            }
+            let scopes = request.into_inner().resource_logs.into_iter().flat_map(|one| one.scope_logs);
+            for record in scopes.flat_map(|scope| scope.log_records) {
+                let number = record.attributes.iter().find(|one| one.key == "malla.lost_events.count");
+                match number.and_then(|one| one.value.clone()?.value) {
+                    Some(Value::IntValue(number)) => seen.lost += number as u64,
+                    _ => seen.flows += 1,
+                }
+            }
+            let partly = ExportLogsPartialSuccess { rejected_log_records: 1, error_message: "too old".into() };
+            Ok(Response::new(ExportLogsServiceResponse { partial_success: seen.is_choosy.then_some(partly) }))
+        }
+    }
+
+    struct World {
+        judge: Judge,
+        receiver: Receiver,
+        told: Arc<Told>,
+        troubles: Troubles,
+        stop: CancellationToken,
+        _runtime: Runtime,
+    }
+
+    fn world(is_busy: bool, is_choosy: bool) -> World {
+        let judge = Judge(Arc::new(Mutex::new(Seen { is_busy, is_choosy, ..Seen::default() })));
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let listener = runtime.block_on(tokio::net::TcpListener::bind(at)).unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let server = tonic::transport::Server::builder().add_service(LogsServiceServer::new(judge.clone()));
+        let coming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+        runtime.spawn(server.serve_with_incoming(coming));
+        let told = Arc::new(Told::new(&parsed(&[]).unwrap(), None, Probes::default()));
+        let receiver = Receiver { address, authorities: "/nowhere".into() };
+        let (troubles, stop) = (Troubles::default(), CancellationToken::new());
+        World { judge, receiver, told, troubles, stop, _runtime: runtime }
+    }
+
+    impl World {
+        fn open(&self, trouble: &Trouble) -> anyhow::Result<Sent> {
+            let sender = Sender { node: "n".into(), cluster: "c".into() };
+            open(&self.receiver, &Exporting::default(), sender, self.told.clone(), &self.stop, trouble)
+        }
+    }
+
+    fn flow() -> Event {
+        let flow = Flow { verdict: Verdict::Forwarded as i32, ..Flow::default() };
+        Event { time: Default::default(), what: What::Flow(Box::new(flow)) }
+    }
+
+    fn until(what: &str, holds: impl Fn() -> bool) {
+        let found = (0..3000).any(|_| {
+            std::thread::sleep(Duration::from_millis(20));
+            holds()
+        });
+        assert!(found, "not in time: {what}");
+    }
+
+    #[test]
+    fn a_receiver_that_is_busy_holds_nobody_up_and_learns_what_it_missed() {
+        let (world, ring) = (world(true, false), Ring::new(700));
+        let trouble = world.troubles.matter();
+        let mut sent = world.open(&trouble).unwrap();
+        std::thread::scope(|scope| {
+            let (ring, stop) = (&ring, &world.stop);
+            scope.spawn(move || follow(ring, &mut sent, stop));
+            let busy = || world.troubles.now().first().is_some_and(|words| words.contains("busy!!"));
+            ring.write(flow());
+            until("the trouble", busy);
+            // It stands still while the ring turns.
+            (0..5000).for_each(|_| ring.write(flow()));
+            let written = ring.end();
+            assert!(world.troubles.now()[0].len() < 400, "{:?}", world.troubles.now());
+            world.judge.0.lock().unwrap().is_busy = false;
+            let all = || {
+                let seen = world.judge.0.lock().unwrap();
+                (seen.flows, seen.lost)
+            };
+            until("all of them", || all().0 + all().1 >= written);
+            until("no trouble", || world.troubles.now().is_empty());
+            let (flows, lost) = all();
+            assert_eq!(flows + lost, written);
+            assert!(lost > 3000, "{lost}");
+            assert_eq!(world.told.otlp.missed.get(), lost);
+            world.stop.cancel();
+        });
+        let told = &world.told.otlp;
+        assert_eq!((told.failed.get(), told.rejected.get()), (0, 0));
+    }
+
+    #[test]
+    fn what_the_receiver_does_not_want_is_counted_and_told_until_it_takes_all() {
+        let world = world(false, true);
+        let trouble = world.troubles.matter();
+        let mut sent = world.open(&trouble).unwrap();
+        let three: Vec<_> = (0..3).map(|_| Arc::new(flow())).collect();
+        sent.take(&three);
+        sent.finish();
+        let told = &world.told.otlp;
+        assert_eq!((told.records.get(), told.rejected.get(), told.failed.get()), (2, 1, 0));
+        assert_eq!(world.troubles.now(), ["the receiver of OTLP has refused 1 of 3 flows: too old"]);
+        world.judge.0.lock().unwrap().is_choosy = false;
+        sent.take(&three);
+        sent.finish();
+        assert_eq!((told.records.get(), told.rejected.get()), (5, 1));
+        assert_eq!(world.troubles.now(), [""; 0]);
+    }
+
+    #[test]
+    fn who_ends_while_nobody_takes_it_counts_it_as_lost_and_ends() {
+        let world = world(true, false);
+        let trouble = world.troubles.matter();
+        let mut sent = world.open(&trouble).unwrap();
+        world.stop.cancel();
+        for _ in 0..9 {
+            sent.take(&[Arc::new(flow())]);
+            sent.finish();
+        }
+        assert_eq!((world.told.otlp.records.get(), world.told.otlp.failed.get()), (0, 9));
+    }
+
+    #[test]
+    fn authorities_that_can_not_be_read_are_told() {
+        let mut world = world(false, false);
+        world.receiver.address = "https://localhost:1".to_owned();
+        let error = world.open(&world.troubles.matter()).unwrap_err();
+        assert!(format!("{error:#}").contains("/nowhere"), "{error:#}");
+    }
+}

@@ -1,0 +1,76 @@
+//! Sends until it is taken, or never will be.
+
+use super::client::Client;
+use super::messages::{PartialSuccess, Request};
+use super::retry::pause;
+use std::error::Error;
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+/// To one receiver, one request after the other, so that records come in order.
+#[derive(Debug)]
+pub struct Delivery {
+    client: Client,
+    stop: CancellationToken,
+    /// It is stopped, and nobody has answered: nothing more is tried.
+    is_over: bool,
+}
+
+impl Delivery {
+    /// Nothing is sent yet. Once it is stopped, each request is tried once more, until one fails.
+    #[must_use]
+    pub fn new(client: Client, stop: CancellationToken) -> Self {
+        Self { client, stop, is_over: false }
+    }
+
+    /// Sends it, again and again, as long as there is hope; `waiting` is told why it has to be. Answers with what the receiver did not
+    /// take of it.
+    ///
+    /// # Errors
+    /// In words: nothing of it was taken, and never will be, or it was stopped.
+    pub async fn deliver(&mut self, request: &Request, waiting: impl Fn(String)) -> Result<PartialSuccess, String> {
+        if self.is_over {
+            return Err("it was stopped before somebody answered".to_owned());
+        }
+        let mut attempt = 0;
+        loop {
+            let is_last = self.stop.is_cancelled();
+            let sent = tokio::select! {
+                sent = self.client.send(request.clone()) => sent,
+                () = last_chance(&self.stop) => Err(Status::deadline_exceeded("it was stopped before somebody answered")),
+            };
+            let status = match sent {
+                Ok(answer) => return Ok(answer),
+                Err(status) => status,
+            };
+            let pause = pause(&status, attempt, RandomState::new().hash_one(attempt)).filter(|_| !is_last);
+            let Some(pause) = pause else {
+                self.is_over = is_last;
+                return Err(words(&status));
+            };
+            waiting(words(&status));
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.stop.cancelled() => {}
+            }
+            attempt += 1;
+        }
+    }
+}
+
+/// Some time after it was stopped.
+async fn last_chance(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(LAST).await;
+}
+
+fn words(status: &Status) -> String {
+    let text = if status.message().is_empty() { status.code().description() } else { status.message() };
+    let cause = status.source().map(flow_api::words).filter(|cause| !text.contains(cause.as_str()));
+    cause.map_or_else(|| text.to_owned(), |cause| format!("{text}: {cause}"))
+}
+
+/// For the last attempt: whoever stops an agent waits for some seconds.
+const LAST: Duration = Duration::from_secs(2);
