@@ -41,14 +41,23 @@ impl Mask {
     /// What is left of a flow.
     #[must_use]
     pub fn apply(&self, flow: &Flow) -> Flow {
-        let Some(fields) = &self.0 else { return flow.clone() };
-        let whole = flow.encode_to_vec();
-        let mut kept = Vec::with_capacity(whole.len());
-        // Both can't fail on what was encoded the line before; if they did, nothing is the safe answer.
-        if keep(fields, &whole, &mut kept).is_none() {
-            return Flow::default();
+        if self.0.is_none() {
+            return flow.clone();
         }
-        Flow::decode(kept.as_slice()).unwrap_or_default()
+        // Can't fail on what was encoded the line before; if it did, nothing is the safe answer.
+        Flow::decode(self.encode(flow).as_slice()).unwrap_or_default()
+    }
+
+    /// The same, encoded.
+    #[must_use]
+    pub fn encode(&self, flow: &Flow) -> Vec<u8> {
+        let whole = flow.encode_to_vec();
+        let Some(fields) = &self.0 else { return whole };
+        let mut kept = Vec::with_capacity(whole.len());
+        match keep(fields, &whole, &mut kept) {
+            Some(()) => kept,
+            None => Vec::new(),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use flow_api::client::connect;
 use flow_api::extension;
-use flow_api::flow::{AgentEvent, DebugEvent, Endpoint, Flow, FlowFilter, LostEventSource, Verdict};
+use flow_api::flow::{AgentEvent, DebugEvent, Endpoint, Flow, FlowFilter, LostEventSource, Verdict, flow_filter};
 use flow_api::malla::{self, Ended};
 use flow_api::observer::get_flows_response::ResponseTypes;
 use flow_api::observer::observer_client::ObserverClient;
@@ -246,6 +246,9 @@ async fn requests_that_make_no_sense_are_refused_by_name_and_hurt_nobody() {
             "whitelist[0].http_path",
         ),
         (GetFlowsRequest { blacklist: vec![FlowFilter::default(); 1000], ..all() }, "blacklist"),
+        (filter(cel("_flow.verdict == Verdict.DROPED")), "whitelist[0].experimental.cel_expression[0]"),
+        (filter(cel(&"(".repeat(4000))), "whitelist[0].experimental.cel_expression[0]"),
+        (GetFlowsRequest { whitelist: vec![cel("true"); 17], ..all() }, "whitelist"),
     ] {
         let status = running.observer().await.get_flows(request).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument);
@@ -262,6 +265,22 @@ async fn requests_that_make_no_sense_are_refused_by_name_and_hurt_nobody() {
     stranger.writable().await.unwrap();
     let _ = stranger.try_write(&[0xff; 4096]);
     assert_eq!(running.ask(GetFlowsRequest::default()).await.0, [1, 2, 3]);
+}
+
+fn cel(expression: &str) -> FlowFilter {
+    let experimental = flow_filter::Experimental { cel_expression: vec![expression.to_owned()] };
+    FlowFilter { experimental: Some(experimental), ..FlowFilter::default() }
+}
+
+#[tokio::test]
+async fn expressions_in_cel_choose_flows() {
+    let running = start(DEFAULT_CAPACITY);
+    running.see(1, 4);
+    let white = |expression| GetFlowsRequest { whitelist: vec![cel(expression)], ..GetFlowsRequest::default() };
+    assert_eq!(running.ask(white("int(_flow.time) in [2, 3]")).await.0, [2, 3]);
+    assert!(running.ask(white("1 / 0 == 1")).await.0.is_empty());
+    let black = GetFlowsRequest { blacklist: vec![cel("int(_flow.time) > 1")], ..GetFlowsRequest::default() };
+    assert_eq!(running.ask(black).await.0, [1]);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 //! fits everything. A field that a flow does not have never fits.
 
 mod address;
+mod cel;
 mod kind;
 mod layer4;
 mod layer7;
@@ -72,6 +73,11 @@ fn list(name: &str, filters: &[FlowFilter]) -> Result<Vec<Filter>, Invalid> {
     if filters.len() > MOST_FILTERS {
         return Err(Invalid::new(name, format!("{} filters; {MOST_FILTERS} are the most", filters.len())));
     }
+    let expressions: usize = filters.iter().map(|filter| cel::written(filter).len()).sum();
+    if expressions > cel::MOST_EXPRESSIONS {
+        let most = cel::MOST_EXPRESSIONS;
+        return Err(Invalid::new(name, format!("{expressions} CEL expressions; {most} are the most")));
+    }
     let read = |(index, filter)| read(filter).map_err(|invalid| invalid.inside(&format!("{name}[{index}]")));
     filters.iter().enumerate().map(read).collect()
 }
@@ -119,12 +125,8 @@ fn read(f: &FlowFilter) -> Result<Filter, Invalid> {
         layer7::http_url(f)?,
         layer7::http_header(f)?,
         layer7::dns_query("dns_query", &f.dns_query)?,
+        cel::filter(f)?,
     ];
-    if f.experimental.as_ref().is_some_and(|e| !e.cel_expression.is_empty()) {
-        // Hubble bounds what an expression may cost; the CEL interpreters for Rust have no such bound, and one client
-        // must not be able to keep a node busy.
-        return Err(Invalid::new("experimental.cel_expression", "CEL expressions are not supported by this server"));
-    }
     Ok(Filter(fields.into_iter().flatten().collect()))
 }
 

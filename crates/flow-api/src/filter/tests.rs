@@ -283,7 +283,7 @@ fn a_reason_of_ones_own_is_found_by_its_number() {
 #[test]
 fn what_makes_no_sense_is_refused_by_name() {
     let base = FlowFilter::default;
-    let cel = flow_filter::Experimental { cel_expression: text("true") };
+    let cel = flow_filter::Experimental { cel_expression: text("_flow.x") };
     let l7 = EventTypeFilter { r#type: 1, ..EventTypeFilter::default() };
     for (filter, field) in [
         (FlowFilter { source_ip: text("10.0.0"), ..base() }, "source_ip"),
@@ -311,7 +311,7 @@ fn what_makes_no_sense_is_refused_by_name() {
         (FlowFilter { http_url: text("(a{1000}){1000}"), ..base() }, "http_url"),
         (FlowFilter { dns_query: text("["), ..base() }, "dns_query"),
         (FlowFilter { http_method: text("GET"), event_type: vec![l7], ..base() }, "http_method"),
-        (FlowFilter { experimental: Some(cel), ..base() }, "experimental.cel_expression"),
+        (FlowFilter { experimental: Some(cel), ..base() }, "experimental.cel_expression[0]"),
     ] {
         let said = refused(filter);
         assert!(said.starts_with(&format!("whitelist[1].{field}: ")), "{said}");

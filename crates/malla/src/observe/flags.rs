@@ -175,6 +175,10 @@ fn flags() -> Vec<Flag> {
         one("http-method", "Only requests with this method", text!(http_method)),
         one("http-path", "Only requests whose path fits this expression", text!(http_path)),
         one("http-url", "Only requests whose URL fits this expression", text!(http_url)),
+        one("cel-expression", "Only what is true in CEL: '_flow.verdict == Verdict.DROPPED'", |f, v| {
+            f.experimental.get_or_insert_default().cel_expression.push(v.to_owned());
+            Ok(())
+        }),
         one("http-header", "Only requests with this header (key:value)", |f, v| {
             let (key, value) = v.split_once(':').ok_or("a header is key:value")?;
             f.http_header.push(HttpHeader { key: key.to_owned(), value: value.trim().to_owned() });
@@ -402,97 +406,5 @@ fn interface(filter: &mut FlowFilter, value: &str) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn filters(line: &str) -> Result<Filters, String> {
-        let command = Filters::augment_args(Command::new("observe").no_binary_name(true));
-        let matches = command.try_get_matches_from(line.split_whitespace()).map_err(|error| error.to_string())?;
-        Filters::from_arg_matches(&matches).map_err(|error| error.to_string())
-    }
-
-    fn text(text: &str) -> Vec<String> {
-        vec![text.to_owned()]
-    }
-
-    #[test]
-    fn the_command_of_the_manual_works() {
-        let found = filters("--from-label app=monolith --to-label app=user-service --verdict forwarded").unwrap();
-        let expected = FlowFilter {
-            source_label: text("app=monolith"),
-            destination_label: text("app=user-service"),
-            verdict: vec![Verdict::Forwarded as i32],
-            ..FlowFilter::default()
-        };
-        assert_eq!(found, Filters { white: vec![expected], black: vec![] });
-    }
-
-    #[test]
-    fn filters_in_json_join_those_of_flags() {
-        let found =
-            filters(r#"--verdict dropped --allowlist {"source_port":["1"]}{"source_port":["2"]} --denylist {}"#)
-                .unwrap();
-        let port = |port| FlowFilter { source_port: text(port), ..FlowFilter::default() };
-        assert_eq!(found.white[1..], [port("1"), port("2")]);
-        assert_eq!((found.white.len(), found.black), (3, vec![FlowFilter::default()]));
-        let error = filters(r#"--denylist {"port":1}"#).unwrap_err();
-        assert!(error.contains("--denylist: filter 0") && error.contains("port"), "{error}");
-    }
-
-    #[test]
-    fn either_end_makes_two_filters_and_not_a_list_of_its_own() {
-        let found = filters("--pod shop/web --not --to-port 53 --protocol tcp --port 80").unwrap();
-        let tcp = || FlowFilter { protocol: text("tcp"), ..FlowFilter::default() };
-        let white = vec![
-            FlowFilter { source_pod: text("shop/web"), source_port: text("80"), ..tcp() },
-            FlowFilter { destination_pod: text("shop/web"), destination_port: text("80"), ..tcp() },
-        ];
-        let black = vec![FlowFilter { destination_port: text("53"), ..FlowFilter::default() }];
-        assert_eq!(found, Filters { white, black });
-        assert_eq!(filters("").unwrap(), Filters::default());
-    }
-
-    #[test]
-    fn words_become_numbers() {
-        let found =
-            filters("-4 --to-identity world --from-identity 300 --type trace:to-network --tcp-flags SYN,ACK -n shop")
-                .unwrap();
-        let filter = &found.white[0];
-        assert_eq!((filter.ip_version.as_slice(), filter.destination_identity.as_slice()), (&[1][..], &[2][..]));
-        assert_eq!(
-            (filter.source_identity.as_slice(), filter.source_pod.as_slice()),
-            (&[300][..], &["shop/".to_owned()][..])
-        );
-        assert_eq!(filter.event_type, [EventTypeFilter { r#type: 4, match_sub_type: true, sub_type: 11 }]);
-        assert!(filter.tcp_flags[0].syn && filter.tcp_flags[0].ack && !filter.tcp_flags[0].fin);
-        for (name, number) in [("policy-denied", 133), ("no-local-backend", 241)] {
-            assert_eq!(filters(&format!("--drop-reason-desc {name}")).unwrap().white[0].drop_reason_desc, [number]);
-        }
-    }
-
-    #[test]
-    fn a_switch_that_is_off_asks_for_nothing_or_for_the_contrary() {
-        assert_eq!(filters("--reply").unwrap().white[0].reply, [true]);
-        assert_eq!(filters("--reply=false").unwrap().white[0].reply, [false]);
-        for nothing in ["--ipv4=false", "--not --ipv6=false", "--not=false --ipv4=false"] {
-            assert_eq!(filters(nothing).unwrap(), Filters::default(), "{nothing}");
-        }
-        assert_eq!(filters("--not=false --port 53").unwrap().black, []);
-        assert!(filters("--reply=perhaps").unwrap_err().contains("--reply"));
-    }
-
-    #[test]
-    fn mistakes_name_the_flag() {
-        for (line, part) in [
-            ("--verdict maybe", "--verdict maybe"),
-            ("--to-identity nobody", "--to-identity nobody"),
-            ("--type trace:to-nowhere", "--type"),
-            ("--tcp-flags FYN", "FYN"),
-            ("--from-pod a --not", "--not"),
-            ("--nonsense", "nonsense"),
-        ] {
-            let error = filters(line).unwrap_err();
-            assert!(error.contains(part), "{line}: {error}");
-        }
-    }
-}
+#[path = "flags_tests.rs"]
+mod tests;

@@ -225,6 +225,18 @@ fn flows_are_asked_for_afterwards_with_hubbles_flags() {
         text(&observe(&["--node", "worker-2", "--all", "--not", "--verdict", "dropped", "--to-ip", "10.244.2.250"]));
     assert!(!rest.contains("DROPPED"), "{rest}");
 
+    let cel =
+        "_flow.verdict == Verdict.DROPPED && _flow.IP.destination.startsWith('10.244.2.25') && has(_flow.l4.ICMPv4)";
+    let told = text(&observe(&["--node", "worker-2", "--cel-expression", cel]));
+    assert!(
+        told.lines().count() > 0 && told.lines().all(|line| line.contains(" DROPPED (ICMPv4 EchoRequest)")),
+        "{told}"
+    );
+    let refused = observe(&["--cel-expression", "_flow.verdikt == 2"]);
+    assert_eq!(code(&refused), 1);
+    let place = "whitelist[0].experimental.cel_expression[0]";
+    assert!(text(&refused).contains(place) && text(&refused).contains("no field verdikt"), "{}", text(&refused));
+
     let refused = observe(&["--from-ip", "300.0.0.1"]);
     assert_eq!(code(&refused), 1);
     assert!(text(&refused).contains("whitelist[0].source_ip"), "{}", text(&refused));

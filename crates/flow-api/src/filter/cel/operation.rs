@@ -1,0 +1,329 @@
+//! Operators and functions: which types they take, and what they do.
+
+use super::check::Type;
+use super::run::Run;
+use super::value::Value;
+use cel::common::ast::operators;
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use std::cmp::Ordering;
+
+/// What to do with values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Not,
+    Negate,
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    Remainder,
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+    In,
+    Index,
+    Size,
+    Contains,
+    StartsWith,
+    EndsWith,
+    Int,
+    Uint,
+    Double,
+    Text,
+    Time,
+    Duration,
+    Same,
+    Part(Part),
+}
+
+/// Of a time, in UTC, or of a duration as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    FullYear,
+    Month,
+    DayOfYear,
+    DayOfMonth,
+    Date,
+    DayOfWeek,
+    Hours,
+    Minutes,
+    Seconds,
+    Milliseconds,
+}
+
+/// The operation of that name for these types, and the type of what comes out; a method's object is the first of them.
+pub fn find(name: &str, is_method: bool, of: &[Type]) -> Option<(Operation, Type)> {
+    use Operation as O;
+    use Type as T;
+    let operation = named(name)?;
+    let methods = matches!(operation, O::Size | O::Contains | O::StartsWith | O::EndsWith | O::Part(_));
+    let may = |kind: &Type, any: &[Type]| any.iter().any(|one| kind.may_be(one));
+    // `size` is both.
+    if is_method != methods && operation != O::Size {
+        return None;
+    }
+    let out = match (operation, of) {
+        (O::Not, [a]) if may(a, &[T::Bool]) => T::Bool,
+        (O::Negate, [a]) if may(a, &[T::Int, T::Double]) => a.clone(),
+        (O::Add, [a, b]) if a.may_be(b) && may(a, &[T::Int, T::Uint, T::Double, T::Text, T::Duration]) => a.join(b),
+        (O::Add, [T::List(_), T::List(_)]) => of[0].join(&of[1]),
+        (O::Add, [a, b]) if may(a, &[T::Time]) && may(b, &[T::Duration]) => T::Time,
+        (O::Add, [a, b]) if may(a, &[T::Duration]) && may(b, &[T::Time]) => T::Time,
+        (O::Subtract, [T::Time, T::Time]) => T::Duration,
+        (O::Subtract, [a, b]) if may(a, &[T::Time]) && may(b, &[T::Duration]) => a.clone(),
+        (O::Subtract, [a, b]) if a.may_be(b) && may(a, &[T::Int, T::Uint, T::Double, T::Duration]) => a.join(b),
+        (O::Multiply | O::Divide, [a, b]) if a.may_be(b) && a.is_number() => a.join(b),
+        (O::Remainder, [a, b]) if a.may_be(b) && may(a, &[T::Int, T::Uint]) => a.join(b),
+        (O::Equal | O::NotEqual, [a, b]) if a.may_be(b) || a.is_number() && b.is_number() || are_absence(a, b) => {
+            T::Bool
+        }
+        (O::Less | O::LessOrEqual | O::Greater | O::GreaterOrEqual, [a, b])
+            if a.is_number() && b.is_number() || a.may_be(b) && may(a, &[T::Bool, T::Text, T::Time, T::Duration]) =>
+        {
+            T::Bool
+        }
+        (O::In, [a, T::List(b)]) if a.may_be(b) || a.is_number() && b.is_number() => T::Bool,
+        (O::In, [_, T::Any]) => T::Bool,
+        (O::Index, [T::List(item), index]) if may(index, &[T::Int, T::Uint]) => (**item).clone(),
+        (O::Index, [T::Any, index]) if may(index, &[T::Int, T::Uint]) => T::Any,
+        (O::Size, [a]) if may(a, &[T::Text]) || matches!(a, T::List(_)) => T::Int,
+        (O::Contains | O::StartsWith | O::EndsWith, [a, b]) if may(a, &[T::Text]) && may(b, &[T::Text]) => T::Bool,
+        (O::Int, [a]) if may(a, &[T::Int, T::Uint, T::Double, T::Text, T::Time]) => T::Int,
+        (O::Uint, [a]) if may(a, &[T::Int, T::Uint, T::Double, T::Text]) => T::Uint,
+        (O::Double, [a]) if may(a, &[T::Int, T::Uint, T::Double, T::Text]) => T::Double,
+        (O::Text, [a]) if may(a, &[T::Bool, T::Int, T::Uint, T::Double, T::Text, T::Time, T::Duration]) => T::Text,
+        (O::Time, [a]) if may(a, &[T::Text, T::Time, T::Int]) => T::Time,
+        (O::Duration, [a]) if may(a, &[T::Text, T::Duration]) => T::Duration,
+        (O::Same, [_]) => T::Any,
+        (O::Part(Part::Hours | Part::Minutes | Part::Seconds | Part::Milliseconds), [a])
+            if may(a, &[T::Time, T::Duration]) =>
+        {
+            T::Int
+        }
+        (O::Part(_), [a]) if may(a, &[T::Time]) => T::Int,
+        _ => return None,
+    };
+    Some((operation, out))
+}
+
+/// Why there is none.
+pub fn wrong(name: &str, is_method: bool, of: &[Type]) -> String {
+    let shown = name.replace(['_', '@'], " ");
+    let shown = shown.trim();
+    let kinds = of.iter().map(Type::to_string).collect::<Vec<_>>().join(", ");
+    let known = named(name).is_some() || matches!(name, "matches" | operators::LOGICAL_AND | operators::LOGICAL_OR);
+    match (known || name.starts_with(['_', '!', '-', '@']), is_method) {
+        (true, _) => format!("{shown} is nothing that can be done with {kinds}"),
+        (false, true) => format!("there is no method {shown}"),
+        (false, false) => format!("there is no function {shown}"),
+    }
+}
+
+/// `None`: it can't be done with these values.
+pub fn apply<'a>(operation: Operation, of: &[Value<'a>], run: &mut Run<'a>) -> Option<Value<'a>> {
+    use Operation as O;
+    run.spend(of.iter().map(Value::weight).fold(0, u32::saturating_add))?;
+    let ordered = |fits: fn(Ordering) -> bool| match of {
+        [a, b] => a.order(b).map(|order| Value::Bool(fits(order))),
+        _ => None,
+    };
+    match (operation, of) {
+        (O::Not, [Value::Bool(yes)]) => Some(Value::Bool(!yes)),
+        (O::Negate, [Value::Int(number)]) => number.checked_neg().map(Value::Int),
+        (O::Negate, [Value::Double(number)]) => Some(Value::Double(-number)),
+        (O::Add | O::Subtract | O::Multiply | O::Divide | O::Remainder, [a, b]) => calculate(operation, a, b, run),
+        (O::Equal, [a, b]) => equal(a, b, run).map(Value::Bool),
+        (O::NotEqual, [a, b]) => equal(a, b, run).map(|equal| Value::Bool(!equal)),
+        (O::Less, _) => ordered(Ordering::is_lt),
+        (O::LessOrEqual, _) => ordered(Ordering::is_le),
+        (O::Greater, _) => ordered(Ordering::is_gt),
+        (O::GreaterOrEqual, _) => ordered(Ordering::is_ge),
+        (O::In, [a, list]) => {
+            for index in 0..list.len()? {
+                if equal(a, &list.item(index, run.seen)?, run)? {
+                    return Some(Value::Bool(true));
+                }
+            }
+            Some(Value::Bool(false))
+        }
+        (O::Index, [list, Value::Int(index)]) => list.item(usize::try_from(*index).ok()?, run.seen),
+        (O::Index, [list, Value::Uint(index)]) => list.item(usize::try_from(*index).ok()?, run.seen),
+        (O::Size, [a]) => {
+            let size = a.text().map(|text| text.chars().count()).or_else(|| a.len())?;
+            i64::try_from(size).ok().map(Value::Int)
+        }
+        (O::Contains, [a, b]) => Some(Value::Bool(a.text()?.contains(b.text()?))),
+        (O::StartsWith, [a, b]) => Some(Value::Bool(a.text()?.starts_with(b.text()?))),
+        (O::EndsWith, [a, b]) => Some(Value::Bool(a.text()?.ends_with(b.text()?))),
+        (O::Same, [a]) => Some(a.clone()),
+        (O::Part(part), [a]) => part_of(part, a).map(Value::Int),
+        (_, [a]) => convert(operation, a),
+        _ => None,
+    }
+}
+
+/// Of numbers, text, lists, times; nothing wraps.
+fn calculate<'a>(operation: Operation, a: &Value<'a>, b: &Value<'a>, run: &Run<'a>) -> Option<Value<'a>> {
+    use Operation::{Add, Divide, Multiply, Remainder, Subtract};
+    use Value::{Double, Duration, Int, Time, Uint};
+    Some(match (operation, a, b) {
+        (Add, Int(a), Int(b)) => Int(a.checked_add(*b)?),
+        (Subtract, Int(a), Int(b)) => Int(a.checked_sub(*b)?),
+        (Multiply, Int(a), Int(b)) => Int(a.checked_mul(*b)?),
+        (Divide, Int(a), Int(b)) => Int(a.checked_div(*b)?),
+        (Remainder, Int(a), Int(b)) => Int(a.checked_rem(*b)?),
+        (Add, Uint(a), Uint(b)) => Uint(a.checked_add(*b)?),
+        (Subtract, Uint(a), Uint(b)) => Uint(a.checked_sub(*b)?),
+        (Multiply, Uint(a), Uint(b)) => Uint(a.checked_mul(*b)?),
+        (Divide, Uint(a), Uint(b)) => Uint(a.checked_div(*b)?),
+        (Remainder, Uint(a), Uint(b)) => Uint(a.checked_rem(*b)?),
+        (Add, Double(a), Double(b)) => Double(a + b),
+        (Subtract, Double(a), Double(b)) => Double(a - b),
+        (Multiply, Double(a), Double(b)) => Double(a * b),
+        (Divide, Double(a), Double(b)) => Double(a / b),
+        (Add, Duration(a), Duration(b)) => Duration(a.checked_add(*b)?),
+        (Subtract, Duration(a), Duration(b)) => Duration(a.checked_sub(*b)?),
+        (Add, Time(time), Duration(by)) | (Add, Duration(by), Time(time)) => Time(time.checked_add(*by).ok()?),
+        (Subtract, Time(time), Duration(by)) => Time(time.checked_sub(*by).ok()?),
+        (Subtract, Time(a), Time(b)) => Duration(a.duration_since(*b)),
+        (Add, a, b) if a.text().is_some() => Value::Made([a.text()?, b.text()?].concat().into()),
+        (Add, a, b) => {
+            let items = |list: &Value<'a>| (0..list.len()?).map(|i| list.item(i, run.seen)).collect::<Option<Vec<_>>>();
+            Value::List([items(a)?, items(b)?].concat().into())
+        }
+        _ => return None,
+    })
+}
+
+/// Values of different types are not equal, but for numbers.
+fn equal<'a>(a: &Value<'a>, b: &Value<'a>, run: &mut Run<'a>) -> Option<bool> {
+    run.spend(a.weight().min(b.weight()).saturating_add(1))?;
+    Some(match (a, b) {
+        (Value::Null, Value::Null) => true,
+        (Value::Message(Some(a)), Value::Message(Some(b))) => a == b,
+        // One without fields equals one that has none.
+        (Value::Message(a), Value::Message(b)) => a.or(*b).is_none_or(|message| message.fields().next().is_none()),
+        _ => match (a.len(), b.len()) {
+            (Some(length), Some(other)) if length == other => {
+                for index in 0..length {
+                    if !equal(&a.item(index, run.seen)?, &b.item(index, run.seen)?, run)? {
+                        return Some(false);
+                    }
+                }
+                true
+            }
+            _ => a.order(b).is_some_and(Ordering::is_eq),
+        },
+    })
+}
+
+/// `x == null` asks whether there is an x.
+fn are_absence(a: &Type, b: &Type) -> bool {
+    let may_lack = |kind: &Type| matches!(kind, Type::Message(_) | Type::Time | Type::Duration | Type::Null);
+    *a == Type::Null && may_lack(b) || *b == Type::Null && may_lack(a)
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "only what is in range is converted")]
+fn convert<'a>(to: Operation, value: &Value<'a>) -> Option<Value<'a>> {
+    use Value::{Bool, Double, Duration, Int, Time, Uint};
+    Some(match (to, value) {
+        (Operation::Int, Int(_)) | (Operation::Uint, Uint(_)) => value.clone(),
+        (Operation::Int, Uint(number)) => Int(i64::try_from(*number).ok()?),
+        (Operation::Uint, Int(number)) => Uint(u64::try_from(*number).ok()?),
+        // Their ends are no floating point numbers, the next power of two is.
+        (Operation::Int, Double(number)) if (-TWO_TO_63..TWO_TO_63).contains(number) => Int(*number as i64),
+        (Operation::Uint, Double(number)) if (0.0..2.0 * TWO_TO_63).contains(number) => Uint(*number as u64),
+        (Operation::Int, Time(time)) => Int(time.as_second()),
+        (Operation::Double, _) if value.text().is_none() => Double(value.double()?),
+        (Operation::Time, Time(_)) | (Operation::Duration, Duration(_)) => value.clone(),
+        (Operation::Time, Int(seconds)) => Time(Timestamp::from_second(*seconds).ok()?),
+        (Operation::Text, Bool(yes)) => Value::Made(yes.to_string().into()),
+        (Operation::Text, Int(number)) => Value::Made(number.to_string().into()),
+        (Operation::Text, Uint(number)) => Value::Made(number.to_string().into()),
+        (Operation::Text, Double(number)) => Value::Made(number.to_string().into()),
+        (Operation::Text, Time(time)) => Value::Made(time.to_string().into()),
+        (Operation::Text, Duration(time)) => Value::Made(format!("{}s", time.as_secs_f64()).into()),
+        (Operation::Text, text) if text.text().is_some() => text.clone(),
+        (Operation::Int, text) => Int(text.text()?.parse().ok()?),
+        (Operation::Uint, text) => Uint(text.text()?.parse().ok()?),
+        (Operation::Double, text) => Double(text.text()?.parse().ok()?),
+        (Operation::Time, text) => Time(text.text()?.parse().ok()?),
+        (Operation::Duration, text) => Duration(text.text()?.parse::<SignedDuration>().ok()?),
+        _ => return None,
+    })
+}
+
+fn part_of(part: Part, value: &Value<'_>) -> Option<i64> {
+    if let Value::Duration(whole) = value {
+        return Some(match part {
+            Part::Hours => whole.as_hours(),
+            Part::Minutes => whole.as_mins(),
+            Part::Seconds => whole.as_secs(),
+            Part::Milliseconds => whole.subsec_millis().into(),
+            _ => return None,
+        });
+    }
+    let Value::Time(time) = value else { return None };
+    let at = time.to_zoned(TimeZone::UTC);
+    Some(match part {
+        Part::FullYear => at.year().into(),
+        Part::Month => i64::from(at.month()) - 1,
+        Part::DayOfYear => i64::from(at.day_of_year()) - 1,
+        Part::DayOfMonth => i64::from(at.day()) - 1,
+        Part::Date => at.day().into(),
+        Part::DayOfWeek => at.weekday().to_sunday_zero_offset().into(),
+        Part::Hours => at.hour().into(),
+        Part::Minutes => at.minute().into(),
+        Part::Seconds => at.second().into(),
+        Part::Milliseconds => at.millisecond().into(),
+    })
+}
+
+fn named(name: &str) -> Option<Operation> {
+    use Operation as O;
+    Some(match name {
+        operators::LOGICAL_NOT => O::Not,
+        operators::NEGATE => O::Negate,
+        operators::ADD => O::Add,
+        operators::SUBSTRACT => O::Subtract,
+        operators::MULTIPLY => O::Multiply,
+        operators::DIVIDE => O::Divide,
+        operators::MODULO => O::Remainder,
+        operators::EQUALS => O::Equal,
+        operators::NOT_EQUALS => O::NotEqual,
+        operators::LESS => O::Less,
+        operators::LESS_EQUALS => O::LessOrEqual,
+        operators::GREATER => O::Greater,
+        operators::GREATER_EQUALS => O::GreaterOrEqual,
+        operators::IN => O::In,
+        operators::INDEX => O::Index,
+        "size" => O::Size,
+        "contains" => O::Contains,
+        "startsWith" => O::StartsWith,
+        "endsWith" => O::EndsWith,
+        "int" => O::Int,
+        "uint" => O::Uint,
+        "double" => O::Double,
+        "string" => O::Text,
+        "timestamp" => O::Time,
+        "duration" => O::Duration,
+        "dyn" => O::Same,
+        "getFullYear" => O::Part(Part::FullYear),
+        "getMonth" => O::Part(Part::Month),
+        "getDayOfYear" => O::Part(Part::DayOfYear),
+        "getDayOfMonth" => O::Part(Part::DayOfMonth),
+        "getDate" => O::Part(Part::Date),
+        "getDayOfWeek" => O::Part(Part::DayOfWeek),
+        "getHours" => O::Part(Part::Hours),
+        "getMinutes" => O::Part(Part::Minutes),
+        "getSeconds" => O::Part(Part::Seconds),
+        "getMilliseconds" => O::Part(Part::Milliseconds),
+        _ => return None,
+    })
+}
+
+/// The first floating point number that is no `i64`.
+const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
