@@ -1,7 +1,7 @@
 //! The real datapath behind the agent's own interfaces.
 
 use crate::error::Error;
-use crate::events::Drain;
+use crate::events::{Drain, TcpEnds};
 use crate::loaded::Loaded;
 use crate::pods::Programs;
 use crate::settings_file;
@@ -10,7 +10,7 @@ use crate::table::{Table, TableError};
 use crate::{collector, policies, run, services};
 use datapath::maps::{Map, Maps};
 use datapath::{Datapath, EventReader};
-use datapath_layouts::{Event, NodeConfig, StatsValue, maps, stats};
+use datapath_layouts::{Event, NodeConfig, StatsValue, TcpEnd, TcpEndKey, maps, stats};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -190,6 +190,16 @@ impl Drain for Ring {
     fn lost(&mut self) -> u64 {
         // A counter that can't be read now is read at the next look.
         self.datapath.maps().stats.read(stats::EVENTS_LOST).map_or(0, |value| value.packets)
+    }
+}
+
+/// What closing TCP sockets knew.
+pub struct ClosedSockets(pub Arc<Datapath>);
+
+impl TcpEnds for ClosedSockets {
+    fn of(&self, key: &TcpEndKey) -> Option<TcpEnd> {
+        // Whoever can't be asked now is not known.
+        self.0.maps().tcp_ends.get(key).ok().flatten()
     }
 }
 

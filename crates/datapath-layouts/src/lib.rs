@@ -29,6 +29,7 @@ pub mod route;
 pub mod service;
 pub mod socket;
 pub mod stats;
+pub mod tcp;
 pub mod tracing;
 
 pub use address::{Address, AddressKey, PrefixKey};
@@ -48,6 +49,7 @@ pub use service::{
 };
 pub use socket::{SocketReverse, SocketReverseKey};
 pub use stats::StatsValue;
+pub use tcp::{TcpEnd, TcpEndKey};
 pub use tracing::{Followed, FollowedEnd};
 
 /// Derives what every record shared with the kernel needs.

@@ -7,7 +7,7 @@ use datapath_layouts::{
     AddressKey, Affinity, AffinityKey, AffinityMemberKey, Backend, BackendKey, CidrId, Endpoint, Flow, FlowKey, Followed,
     FragmentKey, FragmentPorts, Frontend, FrontendKey, IdentityInfo, MaglevTable, NatKey, NatMapping, Neighbour, PeerKey,
     Policy, PolicyKey, PrefixKey, RangeKey, Route, Row, RowKey, ServiceFlow, SocketReverse, SocketReverseKey,
-    SourceRangeKey, StatsValue,
+    SourceRangeKey, StatsValue, TcpEnd, TcpEndKey,
 };
 
 use crate::scratch::Scratch;
@@ -49,6 +49,8 @@ pub static SOCKET_REVERSE: LruHashMap<SocketReverseKey, SocketReverse> =
     LruHashMap::with_max_entries(info::SOCKET_REVERSE.lab, 0);
 #[map(name = "untranslated")]
 pub static UNTRANSLATED: HashMap<u64, u8> = HashMap::with_max_entries(info::UNTRANSLATED.lab, NO_PREALLOC);
+#[map(name = "tcp_ends")]
+pub static TCP_ENDS: LruHashMap<TcpEndKey, TcpEnd> = LruHashMap::with_max_entries(info::TCP_ENDS.lab, 0);
 #[map(name = "policies")]
 pub static POLICIES: HashMap<PolicyKey, Policy> = HashMap::with_max_entries(info::POLICIES.lab, NO_PREALLOC);
 #[map(name = "identities")]

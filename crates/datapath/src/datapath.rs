@@ -9,7 +9,7 @@ use datapath_layouts::{
     AddressKey, Affinity, AffinityKey, AffinityMemberKey, Backend, BackendKey, CidrId, Endpoint, Flow, FlowKey,
     Followed, FragmentKey, FragmentPorts, Frontend, FrontendKey, IdentityInfo, MaglevTable, NatKey, NatMapping,
     Neighbour, NodeConfig, PeerKey, Policy, PolicyKey, PrefixKey, RangeKey, Route, Row, RowKey, ServiceFlow,
-    SocketReverse, SocketReverseKey, SourceRangeKey, StatsValue,
+    SocketReverse, SocketReverseKey, SourceRangeKey, StatsValue, TcpEnd, TcpEndKey,
 };
 
 use crate::adopt::{Adoption, check_map};
@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::events::EventReader;
 use crate::links::{Hook, attach, is_attached, owner_of, pin_name, unpin};
 use crate::maps::Maps;
-use crate::programs::{CLASSIFIERS, ProgramInfo, Programs, SOCKET_HOOKS, XDP, entries};
+use crate::programs::{CLASSIFIERS, ProgramInfo, Programs, XDP, entries, on_the_cgroup};
 use crate::sys::{self, MapShape};
 
 /// How large the tables are.
@@ -103,6 +103,7 @@ fn shape(map: MapInfo, profile: Profile) -> MapShape {
         n if n == info::FRAGMENTS.name => of(LRU, size_of::<FragmentKey>(), size_of::<FragmentPorts>()),
         n if n == info::SOCKET_REVERSE.name => of(LRU, size_of::<SocketReverseKey>(), size_of::<SocketReverse>()),
         n if n == info::UNTRANSLATED.name => of(HASH, size_of::<u64>(), size_of::<u8>()),
+        n if n == info::TCP_ENDS.name => of(LRU, size_of::<TcpEndKey>(), size_of::<TcpEnd>()),
         n if n == info::POLICIES.name => of(HASH, size_of::<PolicyKey>(), size_of::<Policy>()),
         n if n == info::IDENTITIES.name => of(HASH, size_of::<u32>(), size_of::<IdentityInfo>()),
         n if n == info::POLICY_PEERS.name => of(HASH, size_of::<PeerKey>(), size_of::<u32>()),
@@ -355,7 +356,7 @@ impl Datapath {
         self.attach_pair(interface, index, "from_overlay", "to_overlay")
     }
 
-    /// The socket hooks on the node's cgroup.
+    /// The socket hooks on the node's cgroup, and what asks closing TCP sockets what they know.
     ///
     /// # Errors
     /// When the folder is not of a cgroup2, or the kernel refuses.
@@ -365,7 +366,7 @@ impl Datapath {
             path: path.to_owned(),
             source,
         })?;
-        for (program, attach_type) in SOCKET_HOOKS {
+        for (program, attach_type) in on_the_cgroup() {
             let mut inner = self.inner();
             let Inner { programs, adoption, .. } = &mut *inner;
             let hook = Hook { owner: "cgroup", program, target: directory.as_raw_fd() as u32, attach_type, flags: 0 };
@@ -387,7 +388,7 @@ impl Datapath {
             let hook = Hook { owner, program, target: a.target, attach_type: a.attach_type, flags: 0 };
             attach(&self.links(), &hook, programs.fd(a.program)?, &mut ignored)?;
         }
-        for (program, _) in SOCKET_HOOKS {
+        for (program, _) in on_the_cgroup() {
             // Not there when the cgroup was never attached.
             if let Ok(link) = sys::open_pin(&self.links().join(format!("cgroup_{program}"))) {
                 sys::link_update(link.as_fd(), programs.fd(program)?)

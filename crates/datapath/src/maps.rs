@@ -9,7 +9,7 @@ use datapath_layouts::{
     AddressKey, Affinity, AffinityKey, AffinityMemberKey, Backend, BackendKey, CidrId, Endpoint, Flow, FlowKey,
     Followed, FragmentKey, FragmentPorts, Frontend, FrontendKey, IdentityInfo, MaglevTable, NatKey, NatMapping,
     Neighbour, PeerKey, Policy, PolicyKey, PrefixKey, RangeKey, Route, Row, RowKey, ServiceFlow, SocketReverse,
-    SocketReverseKey, SourceRangeKey, StatsValue, stats,
+    SocketReverseKey, SourceRangeKey, StatsValue, TcpEnd, TcpEndKey, stats,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -300,6 +300,8 @@ pub struct Maps {
     pub socket_reverse: Map<SocketReverseKey, SocketReverse>,
     /// Network namespaces whose sockets are left alone, by their cookies.
     pub untranslated: Map<u64, u8>,
+    /// What the ends of TCP connections knew when they closed.
+    pub tcp_ends: Map<TcpEndKey, TcpEnd>,
     /// Policies, by subject and direction.
     pub policies: Map<PolicyKey, Policy>,
     /// What is known about identities.
@@ -347,6 +349,7 @@ impl Maps {
             fragments: Map::open(directory, info::FRAGMENTS)?,
             socket_reverse: Map::open(directory, info::SOCKET_REVERSE)?,
             untranslated: Map::open(directory, info::UNTRANSLATED)?,
+            tcp_ends: Map::open(directory, info::TCP_ENDS)?,
             policies: Map::open(directory, info::POLICIES)?,
             identities: Map::open(directory, info::IDENTITIES)?,
             policy_peers: Map::open(directory, info::POLICY_PEERS)?,
@@ -382,6 +385,7 @@ impl Maps {
             self.fragments.usage()?,
             self.socket_reverse.usage()?,
             self.untranslated.usage()?,
+            self.tcp_ends.usage()?,
             self.policies.usage()?,
             self.identities.usage()?,
             self.policy_peers.usage()?,

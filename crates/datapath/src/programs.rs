@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use aya::programs::{CgroupSockAddr, Program, SchedClassifier, Xdp};
+use aya::programs::{CgroupSockAddr, Program, SchedClassifier, SockOps, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use datapath_layouts::NodeConfig;
 use datapath_layouts::maps::{ALL, MapInfo};
@@ -31,6 +31,14 @@ pub(crate) const SOCKET_HOOKS: [(&str, u32); 8] = [
     ("getpeername4", 29),
     ("getpeername6", 30),
 ];
+
+/// What keeps what closing TCP sockets know, with `BPF_CGROUP_SOCK_OPS`.
+pub(crate) const TCP_END: (&str, u32) = ("tcp_end", 3);
+
+/// All that run on the node's cgroup.
+pub(crate) fn on_the_cgroup() -> impl Iterator<Item = (&'static str, u32)> {
+    SOCKET_HOOKS.into_iter().chain([TCP_END])
+}
 
 /// A loaded program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +87,8 @@ impl Programs {
             let program: &mut CgroupSockAddr = typed(&mut object, name)?;
             program.load().map_err(|e| refused(name, e))?;
         }
+        let program: &mut SockOps = typed(&mut object, TCP_END.0)?;
+        program.load().map_err(|e| refused(TCP_END.0, e))?;
         Ok(Self { object })
     }
 
@@ -93,7 +103,7 @@ impl Programs {
         CLASSIFIERS
             .into_iter()
             .chain([XDP])
-            .chain(SOCKET_HOOKS.map(|(name, _)| name))
+            .chain(on_the_cgroup().map(|(name, _)| name))
             .map(|name| {
                 let (id, verified) =
                     sys::program_info(self.fd(name)?).map_err(|e| Error::kernel("ask about program", name, e))?;

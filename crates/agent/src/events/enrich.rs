@@ -81,6 +81,8 @@ pub fn enrich(event: &Event, names: &Names, node: &NodeName, clock: &Clock) -> O
             forward_bytes: event.forward_bytes,
             reply_packets: event.reply_packets,
             reply_bytes: event.reply_bytes,
+            initiator: None,
+            responder: None,
         }),
     })
 }

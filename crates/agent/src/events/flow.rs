@@ -3,7 +3,7 @@
 //! What this node does not know stays empty, as Hubble leaves it: workloads of other nodes' Pods, a cluster of what is no
 //! Pod, and whether a dropped packet would have been a reply, unless it was one.
 
-use super::record::{Kind, Party, Record, Totals, Verdict, Way};
+use super::record::{Kind, Party, Record, TcpEnd, Totals, Verdict, Way};
 use crate::services::Names;
 use datapath_layouts::{Address, identity};
 use flow_api::flow::layer4::Protocol;
@@ -254,7 +254,13 @@ fn ended(record: &Record) -> Option<malla::Ended> {
         forward_bytes: totals.forward_bytes,
         reply_packets: totals.reply_packets,
         reply_bytes: totals.reply_bytes,
+        initiator: totals.initiator.map(tcp_end),
+        responder: totals.responder.map(tcp_end),
     })
+}
+
+const fn tcp_end(end: TcpEnd) -> malla::TcpEnd {
+    malla::TcpEnd { smoothed_rtt_us: end.srtt_us, retransmits: end.retransmits }
 }
 
 /// As Hubble puts it; of a flow that ended, how.
@@ -285,14 +291,24 @@ fn ending(protocol: &str, way: Way, totals: &Totals) -> String {
         Way::Idle => "idle",
         Way::NoBackends | Way::NoSuchPort | Way::DeniedAtSource | Way::DeniedAtDestination => "refused",
     };
-    format!(
+    let mut text = format!(
         "{protocol} {how} after {} ms: {} packets, {} bytes out; {} packets, {} bytes back",
         totals.duration_ns / 1_000_000,
         totals.forward_packets,
         totals.forward_bytes,
         totals.reply_packets,
         totals.reply_bytes
-    )
+    );
+    let ends = [totals.initiator, totals.responder].into_iter().flatten();
+    if let Some(rtt) = ends.clone().map(|end| end.srtt_us).filter(|rtt| *rtt > 0).max() {
+        text.push_str(&format!("; RTT {}.{:03} ms", rtt / 1000, rtt % 1000));
+    }
+    match ends.map(|end| u64::from(end.retransmits)).sum() {
+        0_u64 => {}
+        1 => text.push_str("; 1 retransmit"),
+        many => text.push_str(&format!("; {many} retransmits")),
+    }
+    text
 }
 
 /// RFC 792 and RFC 4443, in the words that Hubble's summaries have.

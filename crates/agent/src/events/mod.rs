@@ -14,6 +14,7 @@ mod follow;
 mod hub;
 mod reader;
 mod record;
+mod tcp_ends;
 
 pub use clock::{Clock, monotonic_ns};
 pub use ending::{Forgotten, forgotten};
@@ -22,4 +23,5 @@ pub use flow::{CLUSTER, to_flow};
 pub use follow::{End, Followers, Following};
 pub use hub::{Hub, Listener};
 pub use reader::{Drain, Pace, read};
-pub use record::{Icmp, Interface, Kind, Line, Loss, Party, Record, Service, Totals, Verdict, Way};
+pub use record::{Icmp, Interface, Kind, Line, Loss, Party, Record, Service, TcpEnd, Totals, Verdict, Way};
+pub use tcp_ends::{TcpEnds, tcp_ends};

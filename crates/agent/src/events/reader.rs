@@ -1,6 +1,6 @@
 //! Drains the ring by time: programs write without waking anybody, so that a packet never pays for its reader.
 
-use super::{Clock, Hub, enrich, to_flow};
+use super::{Clock, Hub, TcpEnds, enrich, tcp_ends, to_flow};
 use crate::services::Names;
 use datapath_layouts::Event;
 use model::NodeName;
@@ -51,7 +51,14 @@ impl Pace {
 }
 
 /// Reads until told to stop.
-pub fn read(mut ring: impl Drain, hub: &Arc<Hub>, names: &RwLock<Arc<Names>>, node: &NodeName, stop: &AtomicBool) {
+pub fn read(
+    mut ring: impl Drain,
+    ends: &dyn TcpEnds,
+    hub: &Arc<Hub>,
+    names: &RwLock<Arc<Names>>,
+    node: &NodeName,
+    stop: &AtomicBool,
+) {
     let mut pace = Pace::start();
     let mut lost = 0;
     let mut was_heard = false;
@@ -66,7 +73,10 @@ pub fn read(mut ring: impl Drain, hub: &Arc<Hub>, names: &RwLock<Arc<Names>>, no
         was_heard = heard;
         let names = names.read().unwrap_or_else(PoisonError::into_inner).clone();
         let found = ring.drain(&mut |event| {
-            if heard && let Some(record) = enrich(event, &names, node, &clock) {
+            if heard && let Some(mut record) = enrich(event, &names, node, &clock) {
+                if let Some(totals) = &mut record.totals {
+                    [totals.initiator, totals.responder] = tcp_ends(event, ends);
+                }
                 if let Some(recent) = hub.recent() {
                     recent.saw(to_flow(&record, &names));
                 }
@@ -122,13 +132,21 @@ mod tests {
         }
     }
 
+    struct NoEnds;
+
+    impl TcpEnds for NoEnds {
+        fn of(&self, _: &datapath_layouts::TcpEndKey) -> Option<datapath_layouts::TcpEnd> {
+            None
+        }
+    }
+
     #[test]
     fn events_and_loss_reach_a_listener() {
         let hub = Arc::new(Hub::new("n".into()));
         let mut listener = hub.listen(false);
         let stop = Arc::new(AtomicBool::new(false));
         let events = vec![Event { kind: 2, ..Event::ZERO }; 300];
-        read(Fake(events, 0, stop.clone()), &hub, &RwLock::default(), &"n".into(), &stop);
+        read(Fake(events, 0, stop.clone()), &NoEnds, &hub, &RwLock::default(), &"n".into(), &stop);
         assert_eq!(hub.seen(), 300);
         let mut lines = Vec::new();
         while let Ok(line) = listener.lines.try_recv() {
@@ -145,7 +163,7 @@ mod tests {
         assert!(hub.is_heard() && hub.listeners() == 0);
         let stop = Arc::new(AtomicBool::new(false));
         let events = vec![Event { kind: 2, ..Event::ZERO }; 300];
-        read(Fake(events, 0, stop.clone()), &hub, &RwLock::default(), &"n".into(), &stop);
+        read(Fake(events, 0, stop.clone()), &NoEnds, &hub, &RwLock::default(), &"n".into(), &stop);
         // The flows, and that the kernel lost some.
         assert_eq!((recent.ring().flows(), recent.ring().end(), recent.ring().len()), (300, 301, 100));
         let last = recent.ring().read(300).events.pop().unwrap();

@@ -263,4 +263,19 @@ pub struct Totals {
     pub reply_packets: u64,
     /// Bytes of the responder.
     pub reply_bytes: u64,
+    /// What the initiator's socket knew, where it is on this node.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub initiator: Option<TcpEnd>,
+    /// And the responder's.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub responder: Option<TcpEnd>,
+}
+
+/// One end of a TCP connection, when it closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TcpEnd {
+    /// Smoothed round-trip time, microseconds; 0 = nothing that it sent was ever acknowledged.
+    pub srtt_us: u32,
+    /// Segments that it sent again.
+    pub retransmits: u32,
 }

@@ -11,7 +11,7 @@ use crate::health_checks;
 use crate::identities::LocalIdentities;
 use crate::keeping::{self, Keeping};
 use crate::kernel_datapath::{
-    Kernel, Ring, collected_maps, endpoints, failed, followed, loop_maps, policy_maps, untranslated,
+    ClosedSockets, Kernel, Ring, collected_maps, endpoints, failed, followed, loop_maps, policy_maps, untranslated,
 };
 use crate::node_config::{Choices, node_config, pod_mtu};
 use crate::pods::{Adapter, Pods, local_pod};
@@ -97,7 +97,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     let (ring_of_flows, folder) = (recent.ring(), &args.state_dir);
     let told = keeping::told(&args.flows, log, probes.clone());
     let keeping = keeping::start(told, &args.flows, folder, &own, ring_of_flows, &names, &troubles)?;
-    read_events(ring, &hub, &names, node)?;
+    read_events(ring, ClosedSockets(datapath.clone()), &hub, &names, node)?;
     let neighbours_changed = watch_neighbours(facts.network.index)?;
     serving_flows::start(args, &own, &recent, troubles.matter())?;
     let followers = Followers::new(followed(&datapath))?;
@@ -241,13 +241,14 @@ fn recover_pods(network: &PodNetwork, pods: &Pods, sockets: &PodSockets) -> anyh
 
 fn read_events(
     ring: impl events::Drain + Send + 'static,
+    closed: ClosedSockets,
     hub: &Arc<Hub>,
     names: &Arc<RwLock<Arc<Names>>>,
     node: NodeName,
 ) -> Result<(), Error> {
     let (hub, names) = (hub.clone(), names.clone());
     // It reads as long as the process lives.
-    thread("events", move || events::read(ring, &hub, &names, &node, &AtomicBool::new(false)))
+    thread("events", move || events::read(ring, &closed, &hub, &names, &node, &AtomicBool::new(false)))
 }
 
 fn watch_neighbours(device: u32) -> Result<Arc<Notify>, Error> {

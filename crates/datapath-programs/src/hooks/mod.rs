@@ -4,6 +4,7 @@ mod from_network;
 mod from_overlay;
 mod from_pod;
 mod socket;
+mod tcp_end;
 mod to_network;
 mod to_overlay;
 mod to_pod;

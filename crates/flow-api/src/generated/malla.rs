@@ -15,6 +15,17 @@ pub struct Ended {
     pub reply_packets: u64,
     #[prost(uint64, tag = "7")]
     pub reply_bytes: u64,
+    #[prost(message, optional, tag = "8")]
+    pub initiator: ::core::option::Option<TcpEnd>,
+    #[prost(message, optional, tag = "9")]
+    pub responder: ::core::option::Option<TcpEnd>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TcpEnd {
+    #[prost(uint32, tag = "1")]
+    pub smoothed_rtt_us: u32,
+    #[prost(uint32, tag = "2")]
+    pub retransmits: u32,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

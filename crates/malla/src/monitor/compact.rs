@@ -1,7 +1,7 @@
 //! One line per event, laid out as `hubble observe -o compact` does it.
 
 use crate::units::{bytes, nanoseconds};
-use agent::events::{Kind, Line, Party, Record, Verdict};
+use agent::events::{Kind, Line, Party, Record, TcpEnd, Verdict};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -91,6 +91,17 @@ fn summary(record: &Record) -> String {
         ));
         if t.handshake_ns > 0 {
             out.push_str(&format!("; handshake {}", nanoseconds(t.handshake_ns)));
+        }
+        let ends: Vec<(TcpEnd, &str)> =
+            t.initiator.map(|end| (end, "->")).into_iter().chain(t.responder.map(|end| (end, "<-"))).collect();
+        let each = |told: &dyn Fn(&TcpEnd) -> String| -> String {
+            ends.iter().map(|(end, way)| format!("{} {way}", told(end))).collect::<Vec<_>>().join(", ")
+        };
+        if !ends.is_empty() {
+            out.push_str(&format!("; RTT {}", each(&|end| nanoseconds(u64::from(end.srtt_us) * 1000))));
+        }
+        if ends.iter().any(|(end, _)| end.retransmits > 0) {
+            out.push_str(&format!("; retransmits {}", each(&|end| end.retransmits.to_string())));
         }
     }
     for (is, text) in [(record.related, "; ICMP error"), (record.fragment, "; fragment")] {
@@ -208,10 +219,12 @@ mod tests {
             forward_bytes: 600,
             reply_packets: 4,
             reply_bytes: 2048,
+            initiator: Some(TcpEnd { srtt_us: 310, retransmits: 0 }),
+            responder: Some(TcpEnd { srtt_us: 1200, retransmits: 2 }),
         });
         assert!(
             text(&record)
-                .ends_with("flow-end FORWARDED (TCP; 1.5ms; 5 packets 600 B ->, 4 packets 2.0 KiB <-; handshake 90us)"),
+                .ends_with("flow-end FORWARDED (TCP; 1.5ms; 5 packets 600 B ->, 4 packets 2.0 KiB <-; handshake 90us; RTT 310us ->, 1.2ms <-; retransmits 0 ->, 2 <-)"),
             "{}",
             text(&record)
         );

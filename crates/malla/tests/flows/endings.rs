@@ -62,6 +62,16 @@ pub fn all(cluster: &Cluster) {
     // Both are counted in the kernel's ticks, and may be none.
     assert!(number("handshake_ns") <= number("duration_ns"), "{closed:#}");
 
+    // Each node has asked the socket that is on it.
+    let known = |node: &str, end: &str| {
+        let told = ends(cluster, 9001).into_iter().find(|(told_by, ..)| told_by == node).unwrap().2;
+        told["extensions"][end]["smoothed_rtt_us"].as_u64()
+    };
+    for (end, own, other) in [("initiator", "worker-2", "worker-1"), ("responder", "worker-1", "worker-2")] {
+        assert!(known(own, end).is_some_and(|rtt| (1..1_000_000).contains(&rtt)), "{end}: {closed:#}");
+        assert_eq!(known(other, end), None, "the {end} is not on {other}: {closed:#}");
+    }
+
     let refused = fails(&monolith, to(&server, 9002));
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     expect(cluster, 9002, "REFUSED_BY_SERVER", &["worker-1", "worker-2"], PATIENCE);

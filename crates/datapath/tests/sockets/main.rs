@@ -1,11 +1,13 @@
 //! The socket hooks with real sockets: in a cgroup and a network namespace of the test's own.
 
+#[path = "../bench/mod.rs"]
 mod bench;
+mod cgroup;
+mod closing;
 
 use std::collections::HashSet;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::{Path, PathBuf};
 
 use bench::topology::PATIENCE;
 use bench::world::{
@@ -13,6 +15,7 @@ use bench::world::{
     put_row, put_service,
 };
 use bench::{Devices, config, isolate, mount_bpffs};
+use cgroup::Cgroup;
 use datapath::{Datapath, Profile, Settings};
 use datapath_layouts::service::{
     FRONTEND_LOCAL_EXTERNAL, FRONTEND_LOCAL_INTERNAL, FRONTEND_MAGLEV, FRONTEND_MAGLEV_EXTERNAL,
@@ -23,57 +26,6 @@ use datapath_layouts::{
 };
 use netlink::{AddressOptions, Netlink};
 use network_namespace::NetNs;
-
-/// A cgroup of the test's own, with this process in it; given back when dropped.
-struct Cgroup {
-    path: PathBuf,
-    before: PathBuf,
-}
-
-const PREFIX: &str = "malla-sockets-";
-
-impl Cgroup {
-    /// Makes it, empty, and clears what a killed run left.
-    fn new() -> Self {
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let root = mounts
-            .lines()
-            .find_map(|line| {
-                let (before, after) = line.split_once(" - ")?;
-                after.starts_with("cgroup2 ").then(|| PathBuf::from(before.split(' ').nth(4).unwrap_or("/")))
-            })
-            .expect("a cgroup2 mount");
-        let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
-        let own =
-            own.lines().find_map(|line| line.strip_prefix("0::/")).expect("a place in the cgroup2 tree").to_owned();
-        for entry in std::fs::read_dir(&root).unwrap().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if let Some(pid) = name.strip_prefix(PREFIX)
-                && !Path::new("/proc").join(pid).exists()
-            {
-                let _ = std::fs::remove_dir(entry.path());
-            }
-        }
-        let path = root.join(format!("{PREFIX}{}", std::process::id()));
-        std::fs::create_dir(&path).unwrap();
-        Self { path, before: root.join(own) }
-    }
-
-    fn enter(&self) {
-        std::fs::write(self.path.join("cgroup.procs"), std::process::id().to_string()).unwrap();
-    }
-
-    fn leave(&self) {
-        let _ = std::fs::write(self.before.join("cgroup.procs"), std::process::id().to_string());
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        self.leave();
-        let _ = std::fs::remove_dir(&self.path);
-    }
-}
 
 fn netns_cookie() -> u64 {
     NetNs::current().unwrap().cookie().unwrap()

@@ -1,0 +1,101 @@
+//! What a TCP socket has learnt of its way is kept when it closes, because nobody can ask it afterwards. Costs a connection
+//! three calls and a packet nothing.
+
+use aya_ebpf::bindings::bpf_sock_ops;
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_sock_ops_cb_flags_set};
+use aya_ebpf::macros::sock_ops;
+use aya_ebpf::programs::SockOpsContext;
+use datapath_layouts::{Address, TcpEnd, TcpEndKey};
+
+use crate::maps::TCP_ENDS;
+
+/// `enum` of `BPF_SOCK_OPS_*` (linux/bpf.h): a socket connects; one that listens has a connection; a state changes.
+const CONNECTS: u32 = 3;
+const ACCEPTED: u32 = 5;
+const STATE: u32 = 10;
+/// `BPF_SOCK_OPS_STATE_CB_FLAG`: the socket is to tell of its states.
+const TELL_STATES: i32 = 4;
+/// `TCP_*` (net/tcp_states.h): it has sent a FIN; it is over; the other end has sent a FIN.
+const FIN_WAIT1: u32 = 4;
+const CLOSE: u32 = 7;
+const CLOSE_WAIT: u32 = 8;
+/// Whatever else the kernel asks, it shall do as it would without us.
+const NO_OPINION: u32 = u32::MAX;
+const AF_INET6: u32 = 10;
+
+#[sock_ops]
+pub fn tcp_end(ctx: SockOpsContext) -> u32 {
+    let ops = ctx.ops;
+    // SAFETY, of all that follows: the context is valid for the program's run; the verifier wants 4-byte reads, hence volatile.
+    match unsafe { read(&raw const (*ops).op) } {
+        CONNECTS | ACCEPTED => unsafe {
+            let flags = read(&raw const (*ops).bpf_sock_ops_cb_flags) as i32;
+            bpf_sock_ops_cb_flags_set(ops, flags | TELL_STATES);
+        },
+        STATE => {
+            let state = unsafe { read((&raw const (*ops).__bindgen_anon_1).cast::<u32>().add(1)) };
+            // The first of each end is told before its last packet, the last one where no packet was expected.
+            if matches!(state, FIN_WAIT1 | CLOSE | CLOSE_WAIT) {
+                unsafe {
+                    if read(&raw const (*ops).family) == AF_INET6 { keep::<true>(ops) } else { keep::<false>(ops) }
+                }
+            }
+        }
+        _ => {}
+    }
+    unsafe { core::ptr::write_volatile((&raw mut (*ops).__bindgen_anon_1).cast::<u32>(), NO_OPINION) };
+    1
+}
+
+#[inline(always)]
+unsafe fn read(field: *const u32) -> u32 {
+    // SAFETY: the caller's.
+    unsafe { core::ptr::read_volatile(field) }
+}
+
+/// A function for each family: were the two one, the compiler would read "the last word" of both by one moved pointer, and
+/// the verifier lets no pointer into the context be moved.
+#[inline(never)]
+unsafe fn keep<const V6: bool>(ops: *mut bpf_sock_ops) {
+    let mut key = TcpEndKey::ZERO;
+    // SAFETY: the caller's; bytes of addresses are in network order as they lie.
+    let end = unsafe {
+        if V6 {
+            let (local, remote) = (&raw const (*ops).local_ip6, &raw const (*ops).remote_ip6);
+            set(&mut key.local, [0, 1, 2, 3].map(|i| read(&raw const (*local)[i])));
+            set(&mut key.remote, [0, 1, 2, 3].map(|i| read(&raw const (*remote)[i])));
+        } else {
+            set(&mut key.local, mapped(read(&raw const (*ops).local_ip4)));
+            set(&mut key.remote, mapped(read(&raw const (*ops).remote_ip4)));
+        }
+        key.local_port = read(&raw const (*ops).local_port) as u16;
+        // In network byte order, in the upper half of the word on a little-endian machine (net/core/filter.c,
+        // `sock_ops_convert_ctx_access`).
+        key.remote_port = u32::from_be(read(&raw const (*ops).remote_port)) as u16;
+        TcpEnd {
+            time_ns: bpf_ktime_get_ns(),
+            srtt_us: read(&raw const (*ops).srtt_us) >> 3,
+            retransmits: read(&raw const (*ops).total_retrans),
+        }
+    };
+    // Full is no matter: the oldest goes.
+    let _ = TCP_ENDS.insert(&key, &end, 0);
+}
+
+#[inline(always)]
+const fn mapped(v4: u32) -> [u32; 4] {
+    [0, 0, 0xffff_0000u32, v4]
+}
+
+#[inline(always)]
+fn set(address: &mut Address, words: [u32; 4]) {
+    let mut i = 0;
+    while i < 4 {
+        let b = words[i].to_ne_bytes();
+        address.0[i * 4] = b[0];
+        address.0[i * 4 + 1] = b[1];
+        address.0[i * 4 + 2] = b[2];
+        address.0[i * 4 + 3] = b[3];
+        i += 1;
+    }
+}
