@@ -197,7 +197,7 @@ impl Check {
                 let both = Box::new(<[Node; 2]>::try_from(nodes).map_err(|_| wrong())?);
                 Ok((if name == operators::LOGICAL_AND { Node::And(both) } else { Node::Or(both) }, Type::Bool))
             }
-            (operators::CONDITIONAL, [asked, yes, no]) if are_bool(&[asked.clone()]) && (yes.may_be(no)) => {
+            (operators::CONDITIONAL, [asked, yes, no]) if asked.may_be(&Type::Bool) && yes.may_be(no) => {
                 let kind = yes.join(no);
                 Ok((Node::If(Box::new(<[Node; 3]>::try_from(nodes).map_err(|_| wrong())?)), kind))
             }

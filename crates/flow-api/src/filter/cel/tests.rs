@@ -199,7 +199,7 @@ fn expressions_say_what_they_should() {
 #[test]
 fn of_several_one_must_be_true_and_other_fields_are_asked_too() {
     let either = asking(&["_flow.l4.UDP.destination_port == 53", "1 / 0 == 1", "_flow.source.pod_name == 'web'"]);
-    let both = Filters::new(&[either.clone()], &[]).unwrap();
+    let both = Filters::new(std::slice::from_ref(&either), &[]).unwrap();
     assert!(both.admit(&tcp()) && both.admit(&udp()) && !both.admit(&Flow::default()));
     let dropped = FlowFilter { verdict: vec![Verdict::Dropped as i32], ..either };
     let dropped = Filters::new(&[dropped], &[]).unwrap();
