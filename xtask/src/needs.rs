@@ -122,6 +122,13 @@ pub const PACKAGES: &[Package] = &[
         how: How::Install,
     },
     Package {
+        name: "tshark",
+        shows: "tshark",
+        since: Purpose::Test,
+        why: "judges captures with comments; 127 MB with what it needs",
+        how: How::Install,
+    },
+    Package {
         name: "wrk",
         shows: "wrk",
         since: Purpose::Test,

@@ -18,8 +18,21 @@ pub enum Kind {
     PortDistribution,
     /// `policy`
     Policy,
+    /// `flows-to-world`
+    FlowsToWorld,
     /// `ended`: Malla's own.
     Ended,
+}
+
+/// Which of the flows to the world, by the options of that metric.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ToWorld {
+    /// `any-drop`: those that were dropped for another reason than policy too.
+    pub any_drop: bool,
+    /// `port`: told apart by the port that they are for.
+    pub port: bool,
+    /// `syn-only`: of TCP alone, and there what opens a connection.
+    pub syn_only: bool,
 }
 
 /// A metric, and by what it is told apart besides its own labels.
@@ -33,6 +46,8 @@ pub struct MetricConfig {
     pub destination: Vec<Context>,
     /// Labels of their own.
     pub labels: Vec<Label>,
+    /// Of `flows-to-world`.
+    pub to_world: ToWorld,
 }
 
 /// A configuration that makes no sense.
@@ -49,7 +64,7 @@ impl MetricConfig {
     /// With its own labels only.
     #[must_use]
     pub fn new(kind: Kind) -> Self {
-        Self { kind, source: Vec::new(), destination: Vec::new(), labels: Vec::new() }
+        Self { kind, source: Vec::new(), destination: Vec::new(), labels: Vec::new(), to_world: ToWorld::default() }
     }
 }
 
@@ -62,6 +77,9 @@ impl FromStr for MetricConfig {
         let kind = find(&Kind::NAMES, name).ok_or_else(|| wrong(format!("there is no {name:?}")))?;
         let mut config = Self::new(kind);
         for option in options.split(';').filter(|option| !option.is_empty()) {
+            if kind == Kind::FlowsToWorld && config.to_world.set(option) {
+                continue;
+            }
             let (key, values) = option.split_once('=').ok_or_else(|| wrong(format!("{option:?} has no value")))?;
             let unknown = |value: &str| wrong(format!("{key} can't be {value:?}"));
             let contexts = || {
@@ -87,15 +105,30 @@ impl FromStr for MetricConfig {
     }
 }
 
+impl ToWorld {
+    /// Whether there is such an option.
+    fn set(&mut self, option: &str) -> bool {
+        let found = match option {
+            "any-drop" => &mut self.any_drop,
+            "port" => &mut self.port,
+            "syn-only" => &mut self.syn_only,
+            _ => return false,
+        };
+        *found = true;
+        true
+    }
+}
+
 impl Kind {
     /// As in the configuration; all that there are.
-    pub const NAMES: [(&str, Self); 7] = [
+    pub const NAMES: [(&str, Self); 8] = [
         ("flow", Self::Flow),
         ("drop", Self::Drop),
         ("tcp", Self::Tcp),
         ("icmp", Self::Icmp),
         ("port-distribution", Self::PortDistribution),
         ("policy", Self::Policy),
+        ("flows-to-world", Self::FlowsToWorld),
         ("ended", Self::Ended),
     ];
 }

@@ -29,6 +29,6 @@ mod metrics;
 mod series;
 mod words;
 
-pub use config::{Kind, MetricConfig, Wrong};
+pub use config::{Kind, MetricConfig, ToWorld, Wrong};
 pub use context::{Context, Label};
 pub use metrics::{BUDGET, Metrics, Settings};

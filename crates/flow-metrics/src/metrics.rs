@@ -1,11 +1,11 @@
 //! From a flow to the counters that it moves.
 
-use crate::config::{Kind, MetricConfig};
+use crate::config::{Kind, MetricConfig, ToWorld};
 use crate::context::{Context, End, Label};
 use crate::series::{Budget, Labels, Series};
 use crate::words;
 use flow_api::flow::layer4::Protocol;
-use flow_api::flow::{Flow, LostEvent, LostEventSource, TcpFlags, TrafficDirection, Verdict};
+use flow_api::flow::{DropReason, Flow, LostEvent, LostEventSource, TcpFlags, TrafficDirection, Verdict};
 use flow_api::malla::Way;
 use flow_api::{extension, numbers};
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
@@ -76,7 +76,7 @@ impl Metrics {
     /// Counts a flow.
     pub fn observe(&self, flow: &Flow) {
         for (config, series) in &self.metrics {
-            for own in own_labels(config.kind, flow) {
+            for own in own_labels(config, flow) {
                 series.add(with_context(own, config, flow), 1, &self.budget);
             }
         }
@@ -155,15 +155,16 @@ fn name(kind: Kind) -> (&'static str, &'static str) {
         Kind::Icmp => ("hubble_icmp", "ICMP messages"),
         Kind::PortDistribution => ("hubble_port_distribution", "Requests by the port that they are for"),
         Kind::Policy => ("hubble_policy_verdicts", "What policy said"),
+        Kind::FlowsToWorld => ("hubble_flows_to_world", "Flows to the world outside the cluster"),
         Kind::Ended => ("malla_flows_ended", "Flows that ended, and how"),
     }
 }
 
 /// The metric's own labels: once for each thing to count.
-fn own_labels(kind: Kind, flow: &Flow) -> Vec<Labels> {
+fn own_labels(config: &MetricConfig, flow: &Flow) -> Vec<Labels> {
     let verdict = words::verdict(flow);
     let has_passed = matches!(verdict, Verdict::Forwarded | Verdict::Redirected);
-    match kind {
+    match config.kind {
         Kind::Flow => {
             let (event, subtype) = words::event(flow);
             vec![vec![
@@ -194,13 +195,7 @@ fn own_labels(kind: Kind, flow: &Flow) -> Vec<Labels> {
         }
         // Of an answer, or of what may be one, the port says nothing.
         Kind::PortDistribution if has_passed && flow.is_reply == Some(false) => {
-            let port = match words::layer4(flow) {
-                Some(Protocol::Tcp(tcp)) => tcp.destination_port,
-                Some(Protocol::Udp(udp)) => udp.destination_port,
-                Some(Protocol::Sctp(sctp)) => sctp.destination_port,
-                Some(Protocol::IcmPv4(_) | Protocol::IcmPv6(_)) => 0,
-                _ => return Vec::new(),
-            };
+            let Some(port) = words::port(flow) else { return Vec::new() };
             vec![vec![("protocol", words::protocol(flow).to_owned()), ("port", port.to_string())]]
         }
         Kind::Policy if words::is_policy_verdict(flow) => {
@@ -212,6 +207,15 @@ fn own_labels(kind: Kind, flow: &Flow) -> Vec<Labels> {
                 ("action", verdict.as_str_name().to_ascii_lowercase()),
             ]]
         }
+        Kind::FlowsToWorld if is_to_world(config.to_world, flow, verdict) => {
+            let mut labels =
+                vec![("protocol", words::protocol(flow).to_owned()), ("verdict", verdict.as_str_name().to_owned())];
+            if config.to_world.port {
+                let port = words::port(flow).filter(|port| *port != 0);
+                labels.push(("port", port.map_or_else(String::new, |port| port.to_string())));
+            }
+            vec![labels]
+        }
         Kind::Ended => {
             let way = extension::ended(flow).and_then(|ended| Way::try_from(ended.way).ok());
             let labels = |way: Way| {
@@ -219,8 +223,23 @@ fn own_labels(kind: Kind, flow: &Flow) -> Vec<Labels> {
             };
             way.map(labels).into_iter().collect()
         }
-        Kind::Drop | Kind::Tcp | Kind::PortDistribution | Kind::Policy => Vec::new(),
+        Kind::Drop | Kind::Tcp | Kind::PortDistribution | Kind::Policy | Kind::FlowsToWorld => Vec::new(),
     }
+}
+
+/// As Hubble has it: what passes back is left out, for its port is a client's.
+fn is_to_world(which: ToWorld, flow: &Flow, verdict: Verdict) -> bool {
+    let destination = flow.destination.iter().flat_map(|end| &end.labels);
+    let is_reply = flow.is_reply == Some(true);
+    let is_dropped = verdict == Verdict::Dropped;
+    let opens =
+        matches!(words::layer4(flow), Some(Protocol::Tcp(tcp)) if tcp.flags.as_ref().is_some_and(|flags| flags.syn));
+    destination.into_iter().any(|label| label == "reserved:world")
+        && flow.event_type.is_some()
+        && flow.l4.is_some()
+        && (!is_dropped || which.any_drop || flow.drop_reason_desc == DropReason::PolicyDenied as i32)
+        && (is_dropped || !is_reply)
+        && (!which.syn_only || opens && !is_reply)
 }
 
 fn told_flags(flags: &TcpFlags) -> impl Iterator<Item = &'static str> {

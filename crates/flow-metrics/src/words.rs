@@ -44,6 +44,17 @@ pub fn layer4(flow: &Flow) -> Option<&Protocol> {
     flow.l4.as_ref()?.protocol.as_ref()
 }
 
+/// That it is for; 0 for ICMP, which has none.
+pub fn port(flow: &Flow) -> Option<u32> {
+    match layer4(flow)? {
+        Protocol::Tcp(tcp) => Some(tcp.destination_port),
+        Protocol::Udp(udp) => Some(udp.destination_port),
+        Protocol::Sctp(sctp) => Some(sctp.destination_port),
+        Protocol::IcmPv4(_) | Protocol::IcmPv6(_) => Some(0),
+        Protocol::Vrrp(_) | Protocol::Igmp(_) => None,
+    }
+}
+
 pub fn family(flow: &Flow) -> &'static str {
     let version = flow.ip.as_ref().map_or(0, |ip| ip.ip_version);
     IpVersion::try_from(version).unwrap_or(IpVersion::IpNotUsed).as_str_name()

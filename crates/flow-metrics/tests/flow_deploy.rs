@@ -88,8 +88,16 @@ fn promtool_reads_the_metrics() {
 
 /// Each metric with something in it.
 fn exposition() -> String {
-    let configs =
-        ["flow:sourceContext=pod", "drop", "tcp", "icmp", "port-distribution", "policy:sourceContext=pod", "ended"];
+    let configs = [
+        "flow:sourceContext=pod",
+        "drop",
+        "tcp",
+        "icmp",
+        "port-distribution",
+        "policy:sourceContext=pod",
+        "flows-to-world:port",
+        "ended",
+    ];
     let metrics: Vec<MetricConfig> = configs.iter().map(|text| text.parse().unwrap()).collect();
     let metrics = Metrics::new(&Settings { metrics, budget: 100 });
     use flow_api::flow::layer4::Protocol;
@@ -107,6 +115,13 @@ fn exposition() -> String {
             event_type: event(4),
             is_reply: Some(false),
             l4: layer4(Protocol::Tcp(tcp)),
+            ..Flow::default()
+        },
+        Flow {
+            verdict: 1,
+            event_type: event(4),
+            l4: layer4(Protocol::Tcp(Tcp::default())),
+            destination: Some(Endpoint { labels: vec!["reserved:world".to_owned()], ..Endpoint::default() }),
             ..Flow::default()
         },
         Flow { verdict: 1, event_type: event(5), l4: layer4(Protocol::IcmPv4(IcmPv4::default())), ..Flow::default() },

@@ -156,6 +156,67 @@ fn each_metric_counts_what_it_is_for() {
     );
 }
 
+/// Out of the cluster: what opens, what goes on, what comes back, and what was dropped, for policy and otherwise.
+#[test]
+fn flows_to_the_world_are_counted_as_they_are_asked_for() {
+    let world = Endpoint { labels: vec!["reserved:world".to_owned()], ..Endpoint::default() };
+    let out = |flow: Flow| Flow { destination: Some(world.clone()), ..flow };
+    let goes_on =
+        Tcp { destination_port: 443, flags: Some(TcpFlags { ack: true, ..TcpFlags::default() }), ..Tcp::default() };
+    let dropped = |reason| Flow {
+        verdict: 2,
+        drop_reason_desc: reason,
+        event_type: Some(CiliumEventType { r#type: 1, sub_type: reason }),
+        ..out(flow())
+    };
+    let reply = out(Flow { is_reply: Some(true), ..flow() });
+    let flows = [
+        out(flow()),
+        out(layer4(Protocol::Tcp(goes_on))),
+        out(layer4(Protocol::Udp(Udp { source_port: 1, destination_port: 53 }))),
+        out(layer4(Protocol::IcmPv4(IcmPv4 { r#type: 8, code: 0 }))),
+        dropped(133),
+        dropped(241),
+        Flow { is_reply: Some(true), ..dropped(133) },
+        // What passes back, what stays inside, and of which too little is known.
+        reply.clone(),
+        flow(),
+        Flow { destination: None, ..flow() },
+        out(Flow { event_type: None, ..flow() }),
+        out(Flow { l4: None, ..flow() }),
+    ];
+    check(
+        "flows-to-world",
+        &flows,
+        &[
+            r#"hubble_flows_to_world_total{protocol="ICMPv4",verdict="FORWARDED"} 1"#,
+            r#"hubble_flows_to_world_total{protocol="TCP",verdict="DROPPED"} 2"#,
+            r#"hubble_flows_to_world_total{protocol="TCP",verdict="FORWARDED"} 2"#,
+            r#"hubble_flows_to_world_total{protocol="UDP",verdict="FORWARDED"} 1"#,
+        ],
+    );
+    check(
+        "flows-to-world:any-drop;port;sourceContext=pod",
+        &flows,
+        &[
+            r#"hubble_flows_to_world_total{protocol="ICMPv4",verdict="FORWARDED",port="",source="shop/cart"} 1"#,
+            r#"hubble_flows_to_world_total{protocol="TCP",verdict="DROPPED",port="80",source="shop/cart"} 3"#,
+            r#"hubble_flows_to_world_total{protocol="TCP",verdict="FORWARDED",port="443",source="shop/cart"} 1"#,
+            r#"hubble_flows_to_world_total{protocol="TCP",verdict="FORWARDED",port="80",source="shop/cart"} 1"#,
+            r#"hubble_flows_to_world_total{protocol="UDP",verdict="FORWARDED",port="53",source="shop/cart"} 1"#,
+        ],
+    );
+    check(
+        "flows-to-world:syn-only",
+        &flows,
+        &[
+            r#"hubble_flows_to_world_total{protocol="TCP",verdict="DROPPED"} 1"#,
+            r#"hubble_flows_to_world_total{protocol="TCP",verdict="FORWARDED"} 1"#,
+        ],
+    );
+    check("flows-to-world", &[reply], &[]);
+}
+
 #[test]
 fn losses_are_counted_by_where_they_happened() {
     let metrics = metrics(&[], 10);
@@ -217,6 +278,8 @@ fn configurations_that_make_no_sense_are_refused_by_name() {
         ("drop:sourceContext", "\"sourceContext\" has no value"),
         ("drop:sourceContext=", "sourceContext can't be \"\""),
         ("drop:sourceContext=pod|moon", "sourceContext can't be \"moon\""),
+        ("drop:any-drop", "\"any-drop\" has no value"),
+        ("flows-to-world:syn", "\"syn\" has no value"),
         ("drop:colour=red", "there is no option \"colour\""),
         ("drop:labelsContext=source_ip,source_moon", "labelsContext can't be \"source_moon\""),
         ("drop:labelsContext=source_ip,source_ip", "\"source_ip,source_ip\" names a label twice"),

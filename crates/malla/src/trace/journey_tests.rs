@@ -234,13 +234,14 @@ fn a_death_in_a_capture_is_at_its_own_node_and_time() {
     let word = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap());
     let (mut at, mut death) = (0, None);
     while at < file.len() {
-        // Of an enhanced packet block: interface, time, and no bytes.
-        if word(at) == 6 && word(at + 20) == 0 {
-            death = Some((word(at + 8), word(at + 12), word(at + 16)));
+        // Of an enhanced packet block: interface, time, and as many bytes as the packet that died had.
+        let block = &file[at..at + word(at + 4) as usize];
+        if word(at) == 6 && String::from_utf8_lossy(block).contains("POLICY_DENIED") {
+            death = Some((word(at + 8), word(at + 12), word(at + 16), word(at + 20)));
         }
         at += word(at + 4) as usize;
     }
-    assert_eq!(death, Some((1, 0, 30)), "worker-1, 30 us after the start");
+    assert_eq!(death, Some((1, 0, 30, 54)), "worker-1, 30 us after the start");
 }
 
 #[test]

@@ -23,15 +23,19 @@ pub fn render(journeys: &[Journey]) -> Vec<u8> {
         }
     }
     let mut comments: Vec<String> = Vec::new();
-    let mut time = 0;
+    let (mut time, mut last) = (0, None::<(&Told, Vec<u8>)>);
     for (way, hop) in hops(journeys) {
         comments.push(format!("{} {}: {}", hop.node, hop.place.text(), what(hop)));
         time = hop.at_us.unwrap_or(time);
         let interface = nodes.iter().position(|node| *node == hop.node).unwrap_or(0);
         let bytes = match (hop.source, hop.destination) {
             (Some(source), Some(destination)) => packet(way, source.1, destination.1),
-            // A death has no packet of its own, and is said as one without bytes: readers show comments of packets only.
-            _ => (hop.place == Place::Dropped).then(Vec::new),
+            // A death has no packet of its own, but readers show comments of packets only: it is what came last on this way.
+            _ if hop.place == Place::Dropped => {
+                let came = last.take_if(|(of, _)| std::ptr::eq(*of, way)).map(|(_, bytes)| bytes);
+                Some(came.unwrap_or_else(|| NO_PACKET.to_vec()))
+            }
+            _ => None,
         };
         let Some(bytes) = bytes else { continue };
         let mut body = Vec::new();
@@ -45,6 +49,7 @@ pub fn render(journeys: &[Journey]) -> Vec<u8> {
         body.extend([0; 4]);
         comments.clear();
         block(&mut out, 6, &body);
+        last = Some((way, bytes));
     }
     out
 }
@@ -53,17 +58,27 @@ fn hops(journeys: &[Journey]) -> impl Iterator<Item = (&Told, &Hop)> {
     journeys.iter().flat_map(|journey| &journey.ways).flat_map(|way| way.hops.iter().map(move |hop| (way, hop)))
 }
 
-/// Ethernet (without addresses), IP and TCP headers; none where the packet is no TCP, or its ends are of two families.
+/// Ethernet (without addresses), IP and TCP or UDP headers; none where the packet is neither, or its ends are of two families.
 fn packet(way: &Told, source: SocketAddr, destination: SocketAddr) -> Option<Vec<u8>> {
-    let flags = way.packet.strip_prefix("TCP")?.split_whitespace().map(bit).fold(0, |all, bit| all | bit);
-    let mut tcp = Vec::with_capacity(20);
-    tcp.extend(source.port().to_be_bytes());
-    tcp.extend(destination.port().to_be_bytes());
-    tcp.extend([0; 8]);
-    tcp.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+    let mut layer4 = [source.port().to_be_bytes(), destination.port().to_be_bytes()].concat();
+    let protocol = match way.packet.strip_prefix("TCP") {
+        Some(flags) => {
+            let flags = flags.split_whitespace().map(bit).fold(0, |all, bit| all | bit);
+            layer4.extend([0; 8]);
+            layer4.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+            6
+        }
+        None => {
+            way.packet.strip_prefix("UDP")?;
+            // Its own length, no checksum.
+            layer4.extend([0, 8, 0, 0]);
+            17
+        }
+    };
+    let length = layer4.len() as u8;
     let (kind, ip) = match (source.ip(), destination.ip()) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            let mut ip = vec![0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0];
+            let mut ip = vec![0x45, 0, 0, 20 + length, 0, 0, 0x40, 0, 64, protocol, 0, 0];
             ip.extend(source.octets());
             ip.extend(destination.octets());
             let sum: u32 = ip.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
@@ -73,14 +88,14 @@ fn packet(way: &Told, source: SocketAddr, destination: SocketAddr) -> Option<Vec
             ([0x08, 0x00], ip)
         }
         (IpAddr::V6(source), IpAddr::V6(destination)) => {
-            let mut ip = vec![0x60, 0, 0, 0, 0, 20, 6, 64];
+            let mut ip = vec![0x60, 0, 0, 0, 0, length, protocol, 64];
             ip.extend(source.octets());
             ip.extend(destination.octets());
             ([0x86, 0xdd], ip)
         }
         _ => return None,
     };
-    Some([&[0; 12], &kind[..], &ip, &tcp].concat())
+    Some([&[0; 12], &kind[..], &ip, &layer4].concat())
 }
 
 /// RFC 9293 §3.1.
@@ -120,5 +135,7 @@ fn pad(body: &mut Vec<u8>) {
     body.resize(body.len().next_multiple_of(4), 0);
 }
 
+/// For who died before anything was sent: a header of Ethernet for local experiments (IEEE 802, 0x88b5), which everybody reads.
+const NO_PACKET: [u8; 14] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x88, 0xb5];
 const COMMENT: u16 = 1;
 const IF_NAME: u16 = 2;

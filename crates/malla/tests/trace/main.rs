@@ -5,6 +5,7 @@
 //! `golden/`, which a run with `MALLA_GOLDEN=write` writes anew. Needs root, `malla-cni` beside `malla`, kubectl and curl.
 #![forbid(unsafe_code)]
 
+mod capture;
 #[path = "../lab/commands.rs"]
 #[allow(dead_code, reason = "the lab's own tests use the rest")]
 mod commands;
@@ -133,6 +134,8 @@ fn the_journey_over_vxlan() {
     each_tells_its_own(&world);
     more_than_can_be_followed(&world);
     world.is_golden(&["--from", "client", "--to", "kube-system/kube-dns:53/udp"], "vxlan-datagram");
+    let file = capture::taken(&world, &["--from", "client", "--to", "kube-system/kube-dns:53/udp"]);
+    capture::is_read(&file, &[("worker-2", "out of Pod"), ("worker-2", "into Pod")]);
     what_others_send(&world);
     allowed(&world);
     deaths(&world);
@@ -154,6 +157,9 @@ fn the_journey_with_native_routing() {
 fn allowed(world: &World) {
     world.apply(ALLOW);
     world.is_golden(&["--from", "neighbour", "--to", "default/spink:80"], "allowed-same-node");
+    let file = capture::taken(world, &["--from", "neighbour", "--to", "default/spink:80"]);
+    let rules = ["NetworkPolicy default/out spec.egress[0]", "NetworkPolicy default/in spec.ingress[0]"];
+    capture::is_read(&file, &rules.map(|rule| ("worker-1", rule)));
     world.lab.kubectl(&["delete", "networkpolicy", "in", "out"]);
 }
 
@@ -164,6 +170,9 @@ fn deaths(world: &World) {
     world.apply(DENY);
     world.curl("worker-1", 30080, "denied-same-node");
     world.curl("worker-2", 30080, "denied-other-node");
+    let url = format!("http://127.0.0.1:{}/", world.port("worker-2", 30080));
+    let file = capture::taken(world, &["--", "curl", "-s", "--noproxy", "*", "-m", "3", &url]);
+    capture::is_read(&file, &[("worker-1", "POLICY_DENIED by default deny of NetworkPolicy default/shut")]);
 }
 
 fn other_forms(world: &World) {
@@ -185,12 +194,11 @@ fn other_forms(world: &World) {
     for node in ["machine", "worker-2", "worker-1"] {
         assert_eq!(mermaid.matches(&format!(" as {node}\n")).count(), 1, "{mermaid}");
     }
-    let capture = world.trace(&["-o", "pcapng", "--", "curl", "-s", "--noproxy", "*", "-m", "3", &url]);
-    let file = world.folder.path().join("journey.pcapng");
-    std::fs::write(&file, &capture.stdout).unwrap();
+    let file = capture::taken(world, &["--", "curl", "-s", "--noproxy", "*", "-m", "3", &url]);
     let read = Command::new("tcpdump").args(["-n", "-r", file.to_str().unwrap()]).output().unwrap();
     let packets = String::from_utf8_lossy(&read.stdout).into_owned();
     assert!(read.status.success() && packets.matches("Flags [S.]").count() >= 4, "{}", text(&read));
+    capture::is_read(&file, &[("worker-2", "NodePort"), ("worker-2", "backend choice"), ("worker-1", "into Pod")]);
     // A command that sends nothing into the lab has no journey; what it prints is not the account's.
     let nothing = world.trace(&["-o", "json", "--", "echo", "printed"]);
     assert_eq!((nothing.status.code(), &*nothing.stdout), (Some(3), &b"[]\n"[..]), "{}", text(&nothing));
