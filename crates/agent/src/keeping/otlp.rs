@@ -248,6 +248,8 @@ mod tests {
         let mut sent = world.open(&trouble).unwrap();
         std::thread::scope(|scope| {
             let (ring, stop) = (&ring, &world.stop);
+            // What goes wrong here ends the thread, too.
+            let _stops = stop.clone().drop_guard();
             scope.spawn(move || follow(ring, &mut sent, stop));
             let busy = || world.troubles.now().first().is_some_and(|words| words.contains("busy!!"));
             ring.write(flow());
