@@ -16,6 +16,7 @@ use prost::Message;
 use prost_types::{Any, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
@@ -304,7 +305,49 @@ fn an_address_is_a_scheme_a_host_and_a_port() {
         assert_eq!(address(good).as_deref(), Ok(good));
     }
     for bad in ["collector:4317", "grpc://collector:4317", "http://collector:4317/v1/logs", "http://", "", "unix:///x"]
+        .into_iter()
+        .chain(["http://collector", "https://me:secret@collector:4317"])
     {
-        assert!(address(bad).is_err(), "{bad}");
+        assert!(address(bad).is_err_and(|why| !why.contains("secret")), "{bad}");
+    }
+}
+
+/// Somebody who takes connections, and says nothing; how many.
+async fn silent() -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind(anywhere()).await.unwrap();
+    let (at, calls) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let counted = calls.clone();
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::Relaxed);
+            held.push(stream);
+        }
+    });
+    (at, calls)
+}
+
+#[tokio::test]
+async fn who_takes_a_connection_and_says_nothing_is_called_anew() {
+    let authority = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem();
+    let ask = async |scheme: &str| {
+        let (at, calls) = silent().await;
+        let authorities = (scheme == "https").then_some(authority.as_bytes());
+        let client = Client::new(&format!("{scheme}://{at}"), authorities).unwrap();
+        let stop = CancellationToken::new();
+        let told = Mutex::new(Vec::new());
+        let mut delivery = Delivery::new(client, stop.clone());
+        let waiting = |why: String| {
+            told.lock().unwrap().push(why);
+            // The next attempt is the last.
+            stop.cancel();
+        };
+        delivery.deliver(&one(), waiting).await.expect_err("nobody took it");
+        (told.into_inner().unwrap(), calls.load(Ordering::Relaxed))
+    };
+    let (plain, tls) = tokio::join!(ask("http"), ask("https"));
+    for (told, calls) in [plain, tls] {
+        assert!(told.len() == 1 && told[0].contains("no answer"), "{told:?}");
+        assert_eq!(calls, 2);
     }
 }

@@ -50,7 +50,7 @@ pub struct FlowArgs {
     #[arg(long)]
     pub hubble_export_file_compress: bool,
     /// Only these fields of a flow; `extensions` is what Hubble has no field for
-    #[arg(long, value_delimiter = ',', value_name = "FIELD,…")]
+    #[arg(long, value_delimiter = ',', value_parser = field, value_name = "FIELD,…")]
     pub hubble_export_fieldmask: Vec<String>,
     /// Only flows that fit one of these filters, in JSON: '{"verdict":["DROPPED"]} {"source_pod":["shop/"]}'
     #[arg(long, value_parser = filters, value_name = "FILTERS")]
@@ -60,7 +60,7 @@ pub struct FlowArgs {
     pub hubble_export_denylist: Option<Lists>,
     /// Export flows that agree in these fields as one, with how many they are by direction; no other field is told of them but the
     /// time of the first
-    #[arg(long, value_delimiter = ',', requires = "hubble_export_aggregation_interval", value_name = "FIELD,…")]
+    #[arg(long, value_delimiter = ',', value_parser = field, requires = "hubble_export_aggregation_interval", value_name = "FIELD,…")]
     pub hubble_export_fieldaggregate: Vec<String>,
     /// How long is waited for flows that agree: '30s', '5m'
     #[arg(long, value_parser = interval, requires = "hubble_export_fieldaggregate", value_name = "TIME")]
@@ -138,6 +138,11 @@ fn interval(text: &str) -> Result<Duration, String> {
     let interval: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
     let is_fit = (1..=3600).contains(&interval.as_secs());
     is_fit.then(|| interval.unsigned_abs()).ok_or_else(|| "it is a second at least, and at most an hour".to_owned())
+}
+
+/// A field of a flow, or one of its fields.
+fn field(path: &str) -> Result<String, String> {
+    flow_api::mask::Mask::new([path]).map(|_| path.to_owned()).map_err(|why| why.to_string())
 }
 
 /// Refused when the agent starts, not when the first flow comes.
@@ -293,6 +298,8 @@ pub mod tests {
         for (flags, words) in [
             (&["--hubble-export-allowlist", "{\"pod\":[]}"][..], "unrecognized field"),
             (&["--hubble-export-allowlist", "{\"source_ip\":[\"10.0.0\"]}"], "source_ip"),
+            (&["--hubble-export-fieldmask", "verdict,source.podname"], "source.podname"),
+            (&["--hubble-export-fieldaggregate=", "--hubble-export-aggregation-interval=9s"], "no field"),
             // A list that is not heeded would let out what must not leave.
             (&["--hubble-redact-labels", "owner"], "--hubble-redact-enabled"),
         ] {

@@ -31,6 +31,10 @@ pub fn open(settings: &Settings, what: &Exporting, node: String, told: Arc<Told>
 
 impl Exported {
     fn write(&mut self, events: Vec<Event>) {
+        // To write nothing always goes well.
+        if events.is_empty() {
+            return;
+        }
         let now = Timestamp::now();
         let (mut taken, mut lost, mut first) = (0_u64, 0_u64, None);
         let mut look = |done: Result<(), Error>| {
@@ -75,9 +79,7 @@ impl Keeper for Exported {
     fn rest(&mut self) -> Option<Instant> {
         let mut out = Vec::new();
         self.outflow.end_interval(Instant::now(), &mut out);
-        if !out.is_empty() {
-            self.write(out);
-        }
+        self.write(out);
         self.outflow.due()
     }
 

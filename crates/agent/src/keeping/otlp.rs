@@ -9,8 +9,9 @@ use super::follower::Keeper;
 use super::metrics::Told;
 use crate::trouble::Trouble;
 use anyhow::Context;
-use flow_api::ring::Event;
-use flow_export::Outflow;
+use flow_api::flow::{LostEvent, LostEventSource};
+use flow_api::ring::{Event, What};
+use flow_export::{Outflow, sum};
 use flow_export::otlp::messages::{LogRecord, PartialSuccess};
 use flow_export::otlp::{Client, Delivery, Sender, is_tls, record, request, size};
 use std::sync::Arc;
@@ -22,10 +23,13 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 pub struct Sent {
     outflow: Outflow,
-    /// They wait, and their bytes, and until when.
+    /// They wait, and their bytes, the flows and losses that they stand for, and until when.
     records: Vec<LogRecord>,
     bytes: usize,
+    flows: u64,
     due: Option<Instant>,
+    /// Flows that the receiver has not taken and does not know of.
+    untold: u64,
     runtime: Runtime,
     delivery: Delivery,
     trouble: Trouble,
@@ -53,30 +57,37 @@ pub fn open(
         Client::new(&receiver.address, authorities.as_deref()).with_context(|| receiver.address.clone())?
     };
     let (delivery, trouble) = (Delivery::new(client, stop.clone()), trouble.clone());
-    Ok(Sent { outflow, records: Vec::new(), bytes: 0, due: None, runtime, delivery, trouble, sender, told })
+    let (records, bytes, flows, due, untold) = (Vec::new(), 0, 0, None, 0);
+    Ok(Sent { outflow, records, bytes, flows, due, untold, runtime, delivery, trouble, sender, told })
 }
 
 impl Sent {
     fn gather(&mut self, events: Vec<Event>) {
         for event in events {
+            let flows = stands_for(&event);
             let record = record(event, &self.sender);
-            self.bytes += size(&record);
-            self.records.push(record);
-            self.due.get_or_insert_with(|| Instant::now() + GATHER);
-            if self.records.len() >= BATCH || self.bytes >= BYTES {
+            let bytes = size(&record);
+            if self.records.len() >= BATCH || self.bytes + bytes > BYTES {
                 self.send();
             }
+            self.bytes += bytes;
+            self.flows += flows;
+            self.records.push(record);
+            self.due.get_or_insert_with(|| Instant::now() + GATHER);
         }
     }
 
-    /// What waits, however long it takes.
+    /// What waits, however long it takes, and before it what was lost and not told.
     fn send(&mut self) {
+        let (mut records, flows) = (std::mem::take(&mut self.records), std::mem::take(&mut self.flows));
         (self.bytes, self.due) = (0, None);
-        let records = std::mem::take(&mut self.records);
         if records.is_empty() {
             return;
         }
         let number = records.len() as u64;
+        if self.untold > 0 {
+            records.insert(0, record(lost(self.untold), &self.sender));
+        }
         let told = &self.told.otlp;
         let request = request(records, &self.sender);
         let waiting =
@@ -85,19 +96,40 @@ impl Sent {
             Ok(PartialSuccess { rejected_log_records, error_message }) => {
                 let rejected = u64::try_from(rejected_log_records).unwrap_or(0).min(number);
                 told.rejected.inc_by(rejected);
+                self.untold = rejected;
                 // A message without a number is advice, not a loss.
                 let words =
-                    format!("the receiver of OTLP has refused {rejected} of {number} flows: {}", short(&error_message));
+                    format!("the receiver of OTLP has refused {rejected} of {number} records: {}", short(&error_message));
                 (rejected, (rejected > 0).then_some(words))
             }
             Err(why) => {
                 told.failed.inc_by(number);
-                (number, Some(format!("{number} flows could not be sent by OTLP: {}", short(&why))))
+                self.untold += flows;
+                (number, Some(format!("{number} records could not be sent by OTLP: {}", short(&why))))
             }
         };
         told.records.inc_by(number - lost);
         self.trouble.tell(trouble);
     }
+}
+
+/// Flows that nobody will be told of, or has been, as an event of its own.
+fn stands_for(event: &Event) -> u64 {
+    match &event.what {
+        What::Flow(flow) => flow.aggregate.as_ref().map_or(1, sum),
+        What::Lost(lost) => lost.num_events_lost,
+        What::Agent(_) | What::Debug(_) => 1,
+    }
+}
+
+/// As the receiver learns of it.
+fn lost(number: u64) -> Event {
+    let lost = LostEvent {
+        source: LostEventSource::ObserverEventsQueue as i32,
+        num_events_lost: number,
+        ..LostEvent::default()
+    };
+    Event { time: flow_api::moment::now(), what: What::Lost(lost) }
 }
 
 impl Keeper for Sent {
@@ -129,9 +161,9 @@ impl Keeper for Sent {
     }
 }
 
-/// What somebody else says may be of any length.
+/// What somebody else says may be of any length, and steer a terminal.
 fn short(words: &str) -> String {
-    words.chars().take(WORDS).collect()
+    words.chars().take(WORDS).map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
 
 /// Letters of a receiver's words that are told in `malla status`.
@@ -151,7 +183,7 @@ mod tests {
     use crate::probes::Probes;
     use crate::trouble::Troubles;
     use flow_api::flow::{Flow, Verdict};
-    use flow_api::ring::{Ring, What};
+    use flow_api::ring::Ring;
     use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
     use opentelemetry_proto::tonic::collector::logs::v1::{
         ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse,
@@ -182,7 +214,7 @@ mod tests {
         ) -> Result<Response<ExportLogsServiceResponse>, Status> {
             let mut seen = self.0.lock().unwrap();
             if seen.is_busy {
-                return Err(Status::unavailable(format!("busy{}", "!".repeat(999))));
+                return Err(Status::unavailable(format!("\u{1b}[1mbusy{}", "!".repeat(999))));
             }
             let scopes = request.into_inner().resource_logs.into_iter().flat_map(|one| one.scope_logs);
             for record in scopes.flat_map(|scope| scope.log_records) {
@@ -257,7 +289,8 @@ mod tests {
             // It stands still while the ring turns.
             (0..5000).for_each(|_| ring.write(flow()));
             let written = ring.end();
-            assert!(world.troubles.now()[0].len() < 400, "{:?}", world.troubles.now());
+            let words = &world.troubles.now()[0];
+            assert!(words.len() < 400 && !words.contains(char::is_control), "{words:?}");
             world.judge.0.lock().unwrap().is_busy = false;
             let all = || {
                 let seen = world.judge.0.lock().unwrap();
@@ -285,12 +318,21 @@ mod tests {
         sent.finish();
         let told = &world.told.otlp;
         assert_eq!((told.records.get(), told.rejected.get(), told.failed.get()), (2, 1, 0));
-        assert_eq!(world.troubles.now(), ["the receiver of OTLP has refused 1 of 3 flows: too old"]);
+        assert_eq!(world.troubles.now(), ["the receiver of OTLP has refused 1 of 3 records: too old"]);
         world.judge.0.lock().unwrap().is_choosy = false;
         sent.take(&three);
         sent.finish();
         assert_eq!((told.records.get(), told.rejected.get()), (5, 1));
         assert_eq!(world.troubles.now(), [""; 0]);
+        // The judge has counted what it has refused; that it is lost is told once.
+        let counted = || {
+            let seen = world.judge.0.lock().unwrap();
+            (seen.flows, seen.lost)
+        };
+        assert_eq!(counted(), (6, 1));
+        sent.take(&three);
+        sent.finish();
+        assert_eq!(counted(), (9, 1));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::messages::{PartialSuccess, Request};
 use super::retry::pause;
 use std::error::Error;
 use std::hash::{BuildHasher, RandomState};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -34,18 +34,23 @@ impl Delivery {
         if self.is_over {
             return Err("it was stopped before somebody answered".to_owned());
         }
-        let mut attempt = 0;
+        let (begun, mut attempt) = (Instant::now(), 0);
         loop {
-            let is_last = self.stop.is_cancelled();
+            let mut is_last = self.stop.is_cancelled();
             let sent = tokio::select! {
                 sent = self.client.send(request.clone()) => sent,
-                () = last_chance(&self.stop) => Err(Status::deadline_exceeded("it was stopped before somebody answered")),
+                () = last_chance(&self.stop) => {
+                    is_last = true;
+                    Err(Status::deadline_exceeded("it was stopped before somebody answered"))
+                }
             };
             let status = match sent {
                 Ok(answer) => return Ok(answer),
                 Err(status) => status,
             };
-            let pause = pause(&status, attempt, RandomState::new().hash_one(attempt)).filter(|_| !is_last);
+            // One that is never taken must not keep all after it from being sent.
+            let may_wait = !is_last && begun.elapsed() < GIVE_UP;
+            let pause = pause(&status, attempt, RandomState::new().hash_one(attempt)).filter(|_| may_wait);
             let Some(pause) = pause else {
                 self.is_over = is_last;
                 return Err(words(&status));
@@ -72,5 +77,7 @@ fn words(status: &Status) -> String {
     cause.map_or_else(|| text.to_owned(), |cause| format!("{text}: {cause}"))
 }
 
+/// For one request, as OpenTelemetry's collector has it (`max_elapsed_time`).
+const GIVE_UP: Duration = Duration::from_secs(300);
 /// For the last attempt: whoever stops an agent waits for some seconds.
 const LAST: Duration = Duration::from_secs(2);

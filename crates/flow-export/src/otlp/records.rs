@@ -113,9 +113,9 @@ fn attributes(flow: &Flow) -> Vec<KeyValue> {
 struct Attributes(Vec<KeyValue>);
 
 impl Attributes {
-    /// Nothing is told that is not known.
+    /// Nothing is told that is not known, or twice: a Pod that nobody controls is its own workload, and keys are unique in OTLP.
     fn text(&mut self, key: &str, text: &str) {
-        if !text.is_empty() {
+        if !text.is_empty() && self.0.iter().all(|one| one.key != key) {
             self.0.push(attribute(key, Value::Text(text.to_owned())));
         }
     }
@@ -132,7 +132,7 @@ impl Attributes {
         let Some(endpoint) = endpoint else { return };
         self.text(&format!("{end}.k8s.namespace.name"), &endpoint.namespace);
         self.text(&format!("{end}.k8s.pod.name"), &endpoint.pod_name);
-        for workload in &endpoint.workloads {
+        for workload in endpoint.workloads.iter().filter(|workload| !workload.kind.is_empty()) {
             // `k8s.deployment.name`, `k8s.daemonset.name`, …
             let kind = workload.kind.to_ascii_lowercase();
             self.text(&format!("{end}.k8s.{kind}.name"), &workload.name);

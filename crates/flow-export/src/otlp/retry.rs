@@ -17,15 +17,16 @@ pub fn pause(status: &Status, attempt: u32, chance: u64) -> Option<Duration> {
         | Code::OutOfRange
         | Code::Unavailable
         | Code::DataLoss => true,
-        // Only if the receiver says that there will be room.
-        Code::ResourceExhausted => asked.is_some(),
+        // Only if the receiver says that there will be room. (A connection that breaks as too busy has a source.)
+        Code::ResourceExhausted if std::error::Error::source(status).is_none() => asked.is_some(),
         // What has a source did not come from the receiver: the connection broke.
         _ => std::error::Error::source(status).is_some(),
     };
     let doubled = FIRST.saturating_mul(1 << attempt.min(16)).min(LONGEST);
     // Between a half and all of it.
     let part = doubled / 2 + doubled.mul_f64((chance % 1024) as f64 / 2048.0);
-    may_pass.then(|| asked.unwrap_or(part).min(LONGEST))
+    // Never sooner than without being asked: nothing and "at once" would be a storm.
+    may_pass.then(|| asked.map_or(part, |asked| asked.max(part).min(LONGEST_ASKED)))
 }
 
 /// What the receiver asks for.
@@ -37,8 +38,10 @@ fn throttled(status: &Status) -> Option<Duration> {
 }
 
 const FIRST: Duration = Duration::from_millis(500);
-/// Whatever a receiver asks for: a node's flows wait no longer than that for a look whether it is there again.
+/// A node's flows wait no longer than that for a look whether the receiver is there again.
 const LONGEST: Duration = Duration::from_secs(30);
+/// Unless it asks for it, and then no longer than that.
+const LONGEST_ASKED: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
 mod tests {
@@ -59,9 +62,10 @@ mod tests {
         assert_eq!(retried, [1, 4, 10, 11, 14, 15]);
         let exhausted = throttle(Code::ResourceExhausted, Duration::from_secs(7));
         assert_eq!(pause(&exhausted, 0, 0), Some(Duration::from_secs(7)));
-        assert_eq!(pause(&throttle(Code::Unavailable, Duration::ZERO), 5, 9), Some(Duration::ZERO));
+        let at_once = throttle(Code::Unavailable, Duration::ZERO);
+        assert_eq!(pause(&at_once, 5, 9), pause(&Status::unavailable("gone"), 5, 9));
         assert_eq!(pause(&throttle(Code::InvalidArgument, Duration::from_secs(7)), 0, 0), None);
-        assert_eq!(pause(&throttle(Code::Unavailable, Duration::from_secs(9999)), 0, 0), Some(LONGEST));
+        assert_eq!(pause(&throttle(Code::Unavailable, Duration::from_secs(9999)), 0, 0), Some(LONGEST_ASKED));
         let nonsense = Status::with_details(Code::ResourceExhausted, "", vec![0xff; 9].into());
         assert_eq!(pause(&nonsense, 0, 0), None);
     }
