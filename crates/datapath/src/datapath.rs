@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::events::EventReader;
 use crate::links::{Hook, attach, is_attached, owner_of, pin_name, unpin};
 use crate::maps::Maps;
-use crate::programs::{CLASSIFIERS, ProgramInfo, Programs, XDP, entries, on_the_cgroup};
+use crate::programs::{CLASSIFIERS, ProgramInfo, Programs, TCP_END, XDP, entries, on_the_cgroup};
 use crate::sys::{self, MapShape};
 
 /// How large the tables are.
@@ -370,7 +370,13 @@ impl Datapath {
             let mut inner = self.inner();
             let Inner { programs, adoption, .. } = &mut *inner;
             let hook = Hook { owner: "cgroup", program, target: directory.as_raw_fd() as u32, attach_type, flags: 0 };
-            attach(&self.links(), &hook, programs.fd(program)?, adoption)?;
+            match attach(&self.links(), &hook, programs.fd(program)?, adoption) {
+                // It only measures. Where somebody else's program shares the cgroup with nobody, that is no reason to stand still.
+                Err(error) if program == TCP_END.0 => {
+                    adoption.not_adopted.push((format!("cgroup/{program}"), error.to_string()));
+                }
+                attached => attached?,
+            }
         }
         Ok(())
     }

@@ -11,9 +11,9 @@ use crate::trouble::Trouble;
 use anyhow::Context;
 use flow_api::flow::{LostEvent, LostEventSource};
 use flow_api::ring::{Event, What};
-use flow_export::{Outflow, sum};
 use flow_export::otlp::messages::{LogRecord, PartialSuccess};
 use flow_export::otlp::{Client, Delivery, Sender, is_tls, record, request, size};
+use flow_export::{Outflow, sum};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
@@ -98,8 +98,10 @@ impl Sent {
                 told.rejected.inc_by(rejected);
                 self.untold = rejected;
                 // A message without a number is advice, not a loss.
-                let words =
-                    format!("the receiver of OTLP has refused {rejected} of {number} records: {}", short(&error_message));
+                let words = format!(
+                    "the receiver of OTLP has refused {rejected} of {number} records: {}",
+                    short(&error_message)
+                );
                 (rejected, (rejected > 0).then_some(words))
             }
             Err(why) => {

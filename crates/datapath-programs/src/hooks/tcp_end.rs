@@ -1,5 +1,5 @@
-//! What a TCP socket has learnt of its way is kept when it closes, because nobody can ask it afterwards. Costs a connection
-//! three calls and a packet nothing.
+//! What a TCP socket has learnt of its way is kept when it closes, because nobody can ask it afterwards. Costs a connection some calls
+//! and a packet nothing.
 
 use aya_ebpf::bindings::bpf_sock_ops;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_sock_ops_cb_flags_set};
@@ -15,12 +15,11 @@ const ACCEPTED: u32 = 5;
 const STATE: u32 = 10;
 /// `BPF_SOCK_OPS_STATE_CB_FLAG`: the socket is to tell of its states.
 const TELL_STATES: i32 = 4;
-/// `TCP_*` (net/tcp_states.h): it has sent a FIN; it is over; the other end has sent a FIN.
+/// `TCP_*` (net/tcp_states.h): it has sent a FIN; it is over; the other end has sent a FIN; both have.
 const FIN_WAIT1: u32 = 4;
 const CLOSE: u32 = 7;
 const CLOSE_WAIT: u32 = 8;
-/// Whatever else the kernel asks, it shall do as it would without us.
-const NO_OPINION: u32 = u32::MAX;
+const LAST_ACK: u32 = 9;
 const AF_INET6: u32 = 10;
 
 #[sock_ops]
@@ -35,7 +34,7 @@ pub fn tcp_end(ctx: SockOpsContext) -> u32 {
         STATE => {
             let state = unsafe { read((&raw const (*ops).__bindgen_anon_1).cast::<u32>().add(1)) };
             // The first of each end is told before its last packet, the last one where no packet was expected.
-            if matches!(state, FIN_WAIT1 | CLOSE | CLOSE_WAIT) {
+            if matches!(state, FIN_WAIT1 | CLOSE | CLOSE_WAIT | LAST_ACK) {
                 unsafe {
                     if read(&raw const (*ops).family) == AF_INET6 { keep::<true>(ops) } else { keep::<false>(ops) }
                 }
@@ -43,7 +42,7 @@ pub fn tcp_end(ctx: SockOpsContext) -> u32 {
         }
         _ => {}
     }
-    unsafe { core::ptr::write_volatile((&raw mut (*ops).__bindgen_anon_1).cast::<u32>(), NO_OPINION) };
+    // Whatever else the kernel asks: no answer is its default, and another program may have given one.
     1
 }
 

@@ -6,27 +6,37 @@ use super::journey::{Journey, Told};
 use super::text::what;
 use std::net::{IpAddr, SocketAddr};
 
-/// The whole file. Times count from the start of each journey: the programs' clock is nobody's calendar.
+/// The whole file. Times count from the start of the first journey, for the programs' clock is nobody's calendar; the journeys follow one
+/// another, and where the clocks of nodes disagree a packet is no earlier than the one before it.
 pub fn render(journeys: &[Journey]) -> Vec<u8> {
     let mut out = Vec::new();
     // Byte order magic, version 1.0, length of the section unknown.
     block(&mut out, 0x0a0d_0d0a, &[&0x1a2b_3c4d_u32.to_le_bytes()[..], &[1, 0, 0, 0], &[0xff; 8]].concat());
     let mut nodes: Vec<&str> = Vec::new();
-    for hop in hops(journeys).map(|(_, hop)| hop) {
+    for hop in journeys.iter().flat_map(hops).map(|(_, hop)| hop) {
         if !nodes.contains(&&*hop.node) {
             nodes.push(&hop.node);
             // LINKTYPE_ETHERNET, no limit of length. LINKTYPE_RAW would do, but libpcap can't read two interfaces of it.
             let mut body = [1, 0, 0, 0, 0, 0, 0, 0].to_vec();
-            option(&mut body, IF_NAME, hop.node.as_bytes());
+            option(&mut body, IF_NAME, &hop.node);
             body.extend([0; 4]);
             block(&mut out, 1, &body);
         }
     }
+    let mut time = 0;
+    for journey in journeys {
+        time = packets(&mut out, &nodes, journey, time);
+    }
+    out
+}
+
+/// The packets of one journey, which begins at this time; when its last one was.
+fn packets(out: &mut Vec<u8>, nodes: &[&str], journey: &Journey, begins: u64) -> u64 {
     let mut comments: Vec<String> = Vec::new();
-    let (mut time, mut last) = (0, None::<(&Told, Vec<u8>)>);
-    for (way, hop) in hops(journeys) {
+    let (mut time, mut last) = (begins, None::<(&Told, Vec<u8>)>);
+    for (way, hop) in hops(journey) {
         comments.push(format!("{} {}: {}", hop.node, hop.place.text(), what(hop)));
-        time = hop.at_us.unwrap_or(time);
+        time = hop.at_us.map_or(time, |at| time.max(begins + at));
         let interface = nodes.iter().position(|node| *node == hop.node).unwrap_or(0);
         let bytes = match (hop.source, hop.destination) {
             (Some(source), Some(destination)) => packet(way, source.1, destination.1),
@@ -45,17 +55,17 @@ pub fn render(journeys: &[Journey]) -> Vec<u8> {
         }
         body.extend(&bytes);
         pad(&mut body);
-        option(&mut body, COMMENT, comments.join("\n").as_bytes());
+        option(&mut body, COMMENT, &comments.join("\n"));
         body.extend([0; 4]);
         comments.clear();
-        block(&mut out, 6, &body);
+        block(out, 6, &body);
         last = Some((way, bytes));
     }
-    out
+    time
 }
 
-fn hops(journeys: &[Journey]) -> impl Iterator<Item = (&Told, &Hop)> {
-    journeys.iter().flat_map(|journey| &journey.ways).flat_map(|way| way.hops.iter().map(move |hop| (way, hop)))
+fn hops(journey: &Journey) -> impl Iterator<Item = (&Told, &Hop)> {
+    journey.ways.iter().flat_map(|way| way.hops.iter().map(move |hop| (way, hop)))
 }
 
 /// Ethernet (without addresses), IP and TCP or UDP headers; none where the packet is neither, or its ends are of two families.
@@ -122,11 +132,11 @@ fn block(out: &mut Vec<u8>, kind: u32, body: &[u8]) {
 }
 
 /// At most what its length can say, cut at a character.
-fn option(body: &mut Vec<u8>, code: u16, text: &[u8]) {
-    let text = &text[..text.len().min(usize::from(u16::MAX))];
+fn option(body: &mut Vec<u8>, code: u16, text: &str) {
+    let text = &text[..text.floor_char_boundary(usize::from(u16::MAX))];
     body.extend(code.to_le_bytes());
     body.extend(u16::try_from(text.len()).unwrap_or(0).to_le_bytes());
-    body.extend(text);
+    body.extend(text.as_bytes());
     pad(body);
 }
 

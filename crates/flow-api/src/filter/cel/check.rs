@@ -42,7 +42,8 @@ pub enum Node {
     /// Whether it is anything but false, an error too.
     NotFalse(Box<Node>),
     List(Vec<Node>),
-    Matches(Box<Node>, Regex),
+    /// With the steps that sixteen bytes of text cost.
+    Matches(Box<Node>, Regex, u32),
     Call(Operation, Vec<Node>),
     Fold(Box<Fold>),
 }
@@ -69,13 +70,35 @@ pub struct Checked {
 /// # Errors
 /// What is wrong, and where: a place for what is no CEL, otherwise the words that are wrong.
 pub fn check(text: &str) -> Result<Checked, String> {
+    if methods(text) > MOST_METHODS {
+        return Err(format!("more than {MOST_METHODS} calls of methods"));
+    }
+    // The parser's bounds miss some ways to nest (signs by turns, conditions in conditions), and it copies and drops what it has read
+    // by going down into it: on a stack that the longest text can't fill. What is checked nests no deeper than `MOST_DEPTH`.
+    let of_its_own = std::thread::Builder::new().name("cel".to_owned()).stack_size(STACK);
+    std::thread::scope(|scope| match of_its_own.spawn_scoped(scope, || read(text)) {
+        Ok(reading) => reading.join().unwrap_or_else(|_| Err("it can't be read".to_owned())),
+        Err(error) => Err(format!("no thread to read it on: {error}")),
+    })
+}
+
+/// Calls of the form `x.f(…)`: for each of them the parser copies its `x`.
+fn methods(text: &str) -> usize {
+    let is_method = |(at, _): &(usize, &str)| {
+        let name = text[..*at].trim_end().trim_end_matches(|c: char| c.is_alphanumeric() || c == '_');
+        name.trim_end().ends_with('.')
+    };
+    text.match_indices('(').filter(is_method).count()
+}
+
+fn read(text: &str) -> Result<Checked, String> {
     // This one of the crate's two parsers for its bounds: it counts what nests, and nodes.
     let parser = PrattParser::new().max_recursion_depth(MOST_NESTED).max_expression_node_count(MOST_NODES);
     let expression = parser.parse(text).map_err(|errors| match errors.errors.first() {
         Some(first) => format!("line {}, column {}: {}", first.pos.0, first.pos.1, first.msg),
         None => "no expression".to_owned(),
     })?;
-    let mut check = Check { locals: Vec::new(), paths: Vec::new(), depth: 0 };
+    let mut check = Check { locals: Vec::new(), paths: Vec::new(), depth: 0, patterns: 0 };
     let (node, kind) = check.node(&expression)?;
     if !kind.may_be(&Type::Bool) {
         return Err(format!("is {kind}, which is neither true nor false"));
@@ -87,6 +110,7 @@ struct Check {
     locals: Vec<(String, Type)>,
     paths: Vec<String>,
     depth: usize,
+    patterns: usize,
 }
 
 /// With the path from `_flow`, where it is nothing but that.
@@ -158,7 +182,7 @@ impl Check {
         let path = path.map(|path| match path.as_str() {
             "" => field.name().to_owned(),
             // An `Any`: what is in it is no part of its own fields.
-            _ if opaque => path,
+            _ if opaque || path == EXTENSIONS => path,
             _ => format!("{path}.{}", field.name()),
         });
         if select.test {
@@ -208,7 +232,12 @@ impl Check {
                 let Some(Node::Text(pattern)) = nodes.pop() else {
                     return Err("matches: its pattern is to be written out".to_owned());
                 };
-                Ok((Node::Matches(Box::new(nodes.pop().ok_or_else(wrong)?), regex(&pattern)?), Type::Bool))
+                self.patterns += 1;
+                if self.patterns > MOST_PATTERNS {
+                    return Err(format!("more than {MOST_PATTERNS} patterns"));
+                }
+                let (pattern, steps) = regex(&pattern)?;
+                Ok((Node::Matches(Box::new(nodes.pop().ok_or_else(wrong)?), pattern, steps), Type::Bool))
             }
             _ => {
                 let (operation, kind) = operation::find(name, call.target.is_some(), &kinds).ok_or_else(wrong)?;
@@ -332,20 +361,31 @@ fn qualified(expression: &Expr) -> Option<(&str, String)> {
     }
 }
 
-/// RE2's syntax, within the bounds that the other filters' expressions have.
-fn regex(pattern: &str) -> Result<Regex, String> {
-    RegexBuilder::new(pattern)
-        .size_limit(1 << 20)
-        .dfa_size_limit(1 << 20)
-        .build()
-        .map_err(|error| format!("{pattern:?} is no regular expression: {error}"))
+/// RE2's syntax, and the steps that sixteen bytes of text cost: an automaton that is large may have to look at all of itself for each byte.
+fn regex(pattern: &str) -> Result<(Regex, u32), String> {
+    let within = |bytes| RegexBuilder::new(pattern).size_limit(bytes).dfa_size_limit(LARGEST).build();
+    for (bytes, steps) in [(LARGEST / 16, 16), (LARGEST / 4, 64)] {
+        if let Ok(small) = within(bytes) {
+            return Ok((small, steps));
+        }
+    }
+    let large = within(LARGEST).map_err(|error| format!("{pattern:?} is no regular expression: {error}"))?;
+    Ok((large, 512))
 }
 
 /// As Hubble calls it; `flow` is the package.
 const FLOW: &str = "_flow";
 const ENDED: &str = "malla.Ended";
+const EXTENSIONS: &str = "extensions";
 /// What may stand within each other: parentheses, lists, calls. Each is some frames on the stack.
 const MOST_NESTED: u16 = 32;
 /// Of the expression as a tree, in which `a + b + c` and `a.b.c` nest too.
 const MOST_DEPTH: usize = 96;
 const MOST_NODES: usize = 2048;
+const MOST_METHODS: usize = 128;
+/// Each takes up to two times [`LARGEST`] and its cache.
+const MOST_PATTERNS: usize = 4;
+/// Bytes of a pattern's automaton.
+const LARGEST: usize = 1 << 18;
+/// For a text of 4 kB, each byte of which may be a level, a level being some frames of some hundred bytes. What is not used is not had.
+const STACK: usize = 64 << 20;

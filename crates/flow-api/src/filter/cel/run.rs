@@ -63,9 +63,9 @@ impl<'a> Run<'a> {
                 let items = items.iter().map(|item| self.ask(item)).collect::<Option<Vec<_>>>()?;
                 Some(Value::List(items.into()))
             }
-            Node::Matches(text, pattern) => {
+            Node::Matches(text, pattern, steps) => {
                 let text = self.ask(text)?;
-                self.spend(text.weight().saturating_mul(MATCH_STEPS))?;
+                self.spend((text.weight() + 1).saturating_mul(*steps))?;
                 Some(Value::Bool(pattern.is_match(text.text()?)))
             }
             Node::Call(operation, arguments) => {
@@ -91,10 +91,12 @@ impl<'a> Run<'a> {
 
     fn fold(&mut self, fold: &'a Fold) -> Option<Value<'a>> {
         let range = self.ask(&fold.range)?;
+        // Before anything is put down that would have to be taken away again.
+        let length = range.len()?;
         let first = self.ask(&fold.first);
         let place = self.locals.len();
         self.locals.push(first);
-        for index in 0..range.len()? {
+        for index in 0..length {
             self.locals.push(range.item(index, self.seen));
             let goes_on = self.ask(&fold.goes_on);
             let step = match goes_on {
@@ -114,5 +116,3 @@ impl<'a> Run<'a> {
 /// Of one expression about one flow: two nested walks over its labels take some thousands, and are over in a tenth of a
 /// millisecond.
 pub const MOST_STEPS: u32 = 10_000;
-/// An automaton looks at every byte.
-const MATCH_STEPS: u32 = 8;

@@ -3,7 +3,7 @@
 use super::super::Filters;
 use crate::flow::layer4::Protocol;
 use crate::flow::*;
-use crate::malla::{Ended, Way};
+use crate::malla::{Ended, TcpEnd, Way};
 use crate::{Invalid, extension};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -55,6 +55,7 @@ fn tcp() -> Flow {
         extensions: Some(extension::pack(&Ended {
             way: Way::DeniedAtSource as i32,
             forward_packets: 3,
+            responder: Some(TcpEnd { smoothed_rtt_us: 1200, retransmits: 3 }),
             ..Ended::default()
         })),
         ..Flow::default()
@@ -185,6 +186,13 @@ fn expressions_say_what_they_should() {
         ("_flow.extensions.forward_packets > 2", true, false),
         ("has(_flow.extensions.way)", true, false),
         ("has(_flow.extensions)", true, false),
+        (
+            "_flow.extensions.responder.retransmits == 3u && _flow.extensions.initiator.smoothed_rtt_us == 0",
+            true,
+            false,
+        ),
+        // What is no list leaves nothing behind for the next one.
+        ("dyn(1).all(b, true) || [5].exists(c, c == 6)", false, false),
         // Whole messages.
         ("_flow.source == _flow.source && _flow.source != _flow.destination", true, false),
         ("_flow.l4.TCP == _flow.l4.TCP && _flow == _flow", true, true),
@@ -275,6 +283,11 @@ fn what_is_too_large_is_refused() {
         format!("_flow{}", ".source".repeat(500)),
         "[".repeat(4000),
         "{".repeat(4000),
+        // Ways to nest that the parser does not count.
+        format!("({}x).a()", "-!".repeat(2040)),
+        format!("{}0", "0?0:".repeat(1000)),
+        format!("_flow.uuid{}", ".a()".repeat(1000)),
+        format!("{}true", "''.matches('\\\\w{9}')||".repeat(5)),
     ] {
         refusal(&expression);
     }
@@ -308,6 +321,7 @@ fn what_would_take_ages_does_not_fit() {
             .to_owned(),
         "_flow.source.labels.all(a, _flow.source.labels.all(b, b.matches('(x+x+)+y') || true))".to_owned(),
         "_flow.source.labels.all(a, _flow.source.labels == _flow.source.labels)".to_owned(),
+        "_flow.source.labels.all(a, a.matches('(?:[xy]?){900}x[xy]{900}[^xy]') || true)".to_owned(),
         "_flow.source.labels.all(a, _flow.source == _flow.source)".to_owned(),
     ] {
         assert!(!fits(&expression, &flow), "{expression}");
