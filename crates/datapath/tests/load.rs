@@ -15,5 +15,5 @@ fn every_program_loads_within_budget() {
         println!("{:14} {:6} verified instructions", program.name, program.verified_instructions);
         assert!(program.verified_instructions < BUDGET, "{program:?}");
     }
-    assert_eq!(bench.infos.len(), 15);
+    assert_eq!(bench.infos.len(), 16);
 }
