@@ -206,7 +206,9 @@ fn learnt(cluster: &Cluster) {
 
 #[test]
 fn every_end_is_told_as_what_it_was() {
-    endings::all(&up());
+    let cluster = up();
+    endings::sockets(&cluster);
+    endings::all(&cluster);
 }
 
 #[test]
