@@ -27,6 +27,23 @@ impl Address {
         Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
     }
 
+    /// From four words in network order, as they lie: how the kernel's structures have an IPv6 address. The inverse of [`Self::words`].
+    #[must_use]
+    #[inline(always)]
+    pub const fn from_words(words: [u32; 4]) -> Self {
+        let mut out = [0; 16];
+        let mut i = 0;
+        while i < 4 {
+            let b = words[i].to_ne_bytes();
+            out[i * 4] = b[0];
+            out[i * 4 + 1] = b[1];
+            out[i * 4 + 2] = b[2];
+            out[i * 4 + 3] = b[3];
+            i += 1;
+        }
+        Self(out)
+    }
+
     /// From whichever family; a v4-mapped IPv6 address becomes the IPv4 one, as sockets treat it.
     #[must_use]
     pub const fn from_ip(ip: IpAddr) -> Self {
@@ -185,6 +202,13 @@ mod tests {
         assert!(v4.is_v4() && v4.v4_octets() == [10, 0, 0, 1]);
         assert!(!Address::from_ip("fd00::1".parse().unwrap()).is_v4());
         assert!(!Address::ZERO.is_v4() && Address::V4_ANY.is_v4());
+    }
+
+    #[test]
+    fn words_are_bytes_as_they_lie_and_lead_back() {
+        let words = [0xfd00_0010u32.to_be(), 0x0244_0000u32.to_be(), 0, 0x0000_0102u32.to_be()];
+        let address = Address::from_words(words);
+        assert_eq!((address, address.words()), (Address::from_ip("fd00:10:244::102".parse().unwrap()), words));
     }
 
     #[test]

@@ -47,17 +47,7 @@ fn tunnel_key(skb: Skb, s: &mut Scratch) -> u32 {
             return key.tunnel_id & 0xff_ffff;
         }
         if bpf_skb_get_tunnel_key(skb.0, &raw mut key, size, u64::from(BPF_F_TUNINFO_IPV6)) == 0 {
-            let words = key.__bindgen_anon_1.remote_ipv6;
-            let address = &mut s.tunnel;
-            let mut i = 0;
-            while i < 4 {
-                let b = words[i].to_ne_bytes();
-                address.0[i * 4] = b[0];
-                address.0[i * 4 + 1] = b[1];
-                address.0[i * 4 + 2] = b[2];
-                address.0[i * 4 + 3] = b[3];
-                i += 1;
-            }
+            s.tunnel = Address::from_words(key.__bindgen_anon_1.remote_ipv6);
             return key.tunnel_id & 0xff_ffff;
         }
     }

@@ -31,29 +31,18 @@ const CONNECTION_REFUSED: i32 = -111;
 #[inline(always)]
 fn address<const V6: bool>(ctx: *mut bpf_sock_addr) -> Address {
     // SAFETY: the context is valid for the program's run; the verifier wants 4-byte reads, hence volatile.
-    let words = unsafe {
+    unsafe {
         if V6 {
-            [
+            Address::from_words([
                 core::ptr::read_volatile(&raw const (*ctx).user_ip6[0]),
                 core::ptr::read_volatile(&raw const (*ctx).user_ip6[1]),
                 core::ptr::read_volatile(&raw const (*ctx).user_ip6[2]),
                 core::ptr::read_volatile(&raw const (*ctx).user_ip6[3]),
-            ]
+            ])
         } else {
-            [0, 0, 0xffff_0000u32, core::ptr::read_volatile(&raw const (*ctx).user_ip4)]
+            Address::from_v4(core::ptr::read_volatile(&raw const (*ctx).user_ip4).to_ne_bytes())
         }
-    };
-    let mut out = Address::ZERO;
-    let mut i = 0;
-    while i < 4 {
-        let b = words[i].to_ne_bytes();
-        out.0[i * 4] = b[0];
-        out.0[i * 4 + 1] = b[1];
-        out.0[i * 4 + 2] = b[2];
-        out.0[i * 4 + 3] = b[3];
-        i += 1;
     }
-    out
 }
 
 #[inline(always)]

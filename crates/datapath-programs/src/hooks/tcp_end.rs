@@ -61,11 +61,11 @@ unsafe fn keep<const V6: bool>(ops: *mut bpf_sock_ops) {
     let end = unsafe {
         if V6 {
             let (local, remote) = (&raw const (*ops).local_ip6, &raw const (*ops).remote_ip6);
-            set(&mut key.local, [0, 1, 2, 3].map(|i| read(&raw const (*local)[i])));
-            set(&mut key.remote, [0, 1, 2, 3].map(|i| read(&raw const (*remote)[i])));
+            key.local = Address::from_words([0, 1, 2, 3].map(|i| read(&raw const (*local)[i])));
+            key.remote = Address::from_words([0, 1, 2, 3].map(|i| read(&raw const (*remote)[i])));
         } else {
-            set(&mut key.local, mapped(read(&raw const (*ops).local_ip4)));
-            set(&mut key.remote, mapped(read(&raw const (*ops).remote_ip4)));
+            key.local = Address::from_v4(read(&raw const (*ops).local_ip4).to_ne_bytes());
+            key.remote = Address::from_v4(read(&raw const (*ops).remote_ip4).to_ne_bytes());
         }
         key.local_port = read(&raw const (*ops).local_port) as u16;
         // In network byte order, in the upper half of the word on a little-endian machine (net/core/filter.c,
@@ -79,22 +79,4 @@ unsafe fn keep<const V6: bool>(ops: *mut bpf_sock_ops) {
     };
     // Full is no matter: the oldest goes.
     let _ = TCP_ENDS.insert(&key, &end, 0);
-}
-
-#[inline(always)]
-const fn mapped(v4: u32) -> [u32; 4] {
-    [0, 0, 0xffff_0000u32, v4]
-}
-
-#[inline(always)]
-fn set(address: &mut Address, words: [u32; 4]) {
-    let mut i = 0;
-    while i < 4 {
-        let b = words[i].to_ne_bytes();
-        address.0[i * 4] = b[0];
-        address.0[i * 4 + 1] = b[1];
-        address.0[i * 4 + 2] = b[2];
-        address.0[i * 4 + 3] = b[3];
-        i += 1;
-    }
 }
