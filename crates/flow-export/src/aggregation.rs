@@ -63,9 +63,8 @@ impl Aggregation {
         now: Instant,
         out: &mut Vec<Event>,
     ) {
-        let flow = self.mask.apply(flow);
         // Fields stand in the order of their numbers, and there are no maps: the same fields are the same bytes.
-        let key = flow.encode_to_vec();
+        let key = self.mask.encode(flow);
         let known = self.places.get(&key).copied();
         let is_full = match known {
             Some(place) => sum(&self.groups[place].number) == u64::from(u32::MAX),
@@ -75,6 +74,8 @@ impl Aggregation {
             self.flush(out);
         }
         let place = known.filter(|_| !is_full).unwrap_or_else(|| {
+            // Can't fail on what was encoded above; if it did, nothing is the safe answer.
+            let flow = Flow::decode(key.as_slice()).unwrap_or_default();
             self.places.insert(key, self.groups.len());
             self.groups.push(Group { time, flow, number: Aggregate::default() });
             self.groups.len() - 1
