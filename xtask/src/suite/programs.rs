@@ -10,9 +10,6 @@ use std::time::Duration;
 /// Crates whose tests bring up whole labs: they run last, one test at a time.
 const WHOLE_LABS: &[&str] = &["pod-runner", "lab", "malla"];
 
-/// How long a program may take with its long tests: each of a hundred deliberate faults builds the programs anew.
-pub const LONG: Duration = Duration::from_secs(5400);
-
 /// A test program that cargo built.
 pub struct Program {
     /// `crate::target`.
@@ -23,8 +20,6 @@ pub struct Program {
     pub package: String,
     /// One test after the other.
     pub alone: bool,
-    /// Longer than this it hangs, and is ended; with its long tests, [`LONG`].
-    pub patience: Duration,
 }
 
 /// One line of `cargo --message-format=json`.
@@ -87,7 +82,6 @@ fn program(line: &str) -> Option<Program> {
         folder,
         package,
         alone,
-        patience: Duration::from_secs(if alone { 900 } else { 300 }),
     })
 }
 
@@ -102,6 +96,15 @@ impl Program {
             command.arg("--include-ignored");
         }
         command
+    }
+
+    /// Longer than this it hangs, and is ended. With its long tests: each of a hundred deliberate faults builds the programs anew.
+    pub fn patience(&self, with_ignored: bool) -> Duration {
+        Duration::from_secs(match (with_ignored, self.alone) {
+            (true, _) => 5400,
+            (false, true) => 900,
+            (false, false) => 300,
+        })
     }
 
     /// Where its whole output goes.

@@ -1,6 +1,6 @@
 //! Runs one thing after the other, counts, and says how it ended.
 
-use super::programs::{self, Program};
+use super::programs::Program;
 use crate::{command, repository};
 use anyhow::{Context, Result, bail};
 use std::fs::File;
@@ -114,8 +114,7 @@ fn execute(program: &Program, with_ignored: bool) -> Result<(String, Result<(), 
     command.stdin(std::process::Stdio::null()).stdout(file.try_clone()?).stderr(file);
     let child = command.spawn().with_context(|| format!("start {}", program.executable.display()))?;
     let pid = child.id();
-    let patience = if with_ignored { programs::LONG } else { program.patience };
-    let ended = wait(child, patience)?;
+    let ended = wait(child, program.patience(with_ignored))?;
     if ended.is_err() {
         remove_labs_of(pid);
     }
