@@ -1,11 +1,10 @@
 //! Flows as lines in a file.
 
 use super::args::Exporting;
-use super::follower::Keeper;
+use super::follower::{Keeper, missed};
 use super::metrics::Told;
 use anyhow::Context;
-use flow_api::flow::LostEventSource;
-use flow_api::ring::{Event, What};
+use flow_api::ring::Event;
 use flow_export::{Error, Outflow, RotatingFile, Settings, line};
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -90,20 +89,13 @@ impl Keeper for Exported {
     }
 }
 
-/// Events that came faster than this follower could take them; all other losses were the ring's already.
-pub(super) fn missed(event: &Event) -> u64 {
-    match &event.what {
-        What::Lost(lost) if lost.source == LostEventSource::HubbleRingBuffer as i32 => lost.num_events_lost,
-        _ => 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::args::tests::parsed;
     use super::*;
     use crate::probes::Probes;
-    use flow_api::flow::{Flow, LostEvent, Verdict};
+    use flow_api::flow::{Flow, LostEvent, LostEventSource, Verdict};
+    use flow_api::ring::What;
 
     fn event(what: What) -> Arc<Event> {
         Arc::new(Event { time: Default::default(), what })

@@ -1,7 +1,8 @@
 //! Reads the ring of the last flows as they come.
 
+use flow_api::flow::LostEventSource;
 use flow_api::moment::now;
-use flow_api::ring::{Event, Ring};
+use flow_api::ring::{Event, Ring, What};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -55,6 +56,14 @@ pub fn follow(ring: &Ring, keeper: &mut impl Keeper, stop: &CancellationToken) {
         wait(something, due);
         // Events come in swarms: one waking for all of them.
         std::thread::sleep(SWARM);
+    }
+}
+
+/// Events that came faster than this follower could take them; all other losses were the ring's already.
+pub fn missed(event: &Event) -> u64 {
+    match &event.what {
+        What::Lost(lost) if lost.source == LostEventSource::HubbleRingBuffer as i32 => lost.num_events_lost,
+        _ => 0,
     }
 }
 

@@ -128,9 +128,7 @@ impl Told {
         self.probes.register(&mut own);
         self.flows.expose_beside(&own)
     }
-}
 
-impl Told {
     /// Where nobody samples there is nothing to tell.
     fn register_sampled_out(&self, own: &mut Registry) {
         if self.sample.is_all() {

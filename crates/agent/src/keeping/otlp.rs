@@ -4,8 +4,7 @@
 //! the receiver as lost, at its place.
 
 use super::args::{Exporting, Receiver};
-use super::export::missed;
-use super::follower::Keeper;
+use super::follower::{Keeper, missed};
 use super::metrics::Told;
 use crate::trouble::Trouble;
 use anyhow::Context;
@@ -23,11 +22,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 pub struct Sent {
     outflow: Outflow,
-    /// They wait, and their bytes, the flows and losses that they stand for, and until when.
-    records: Vec<LogRecord>,
-    bytes: usize,
-    flows: u64,
-    due: Option<Instant>,
+    batch: Batch,
     /// Flows that the receiver has not taken and does not know of.
     untold: u64,
     runtime: Runtime,
@@ -35,6 +30,17 @@ pub struct Sent {
     trouble: Trouble,
     sender: Sender,
     told: Arc<Told>,
+}
+
+/// What waits to be sent together.
+#[derive(Debug, Default)]
+struct Batch {
+    records: Vec<LogRecord>,
+    bytes: usize,
+    /// Flows and losses that they stand for.
+    flows: u64,
+    /// When it is sent though there is room; `None`: there is nothing.
+    due: Option<Instant>,
 }
 
 /// Makes ready to send; whether somebody is there shows when there is something.
@@ -57,8 +63,7 @@ pub fn open(
         Client::new(&receiver.address, authorities.as_deref()).with_context(|| receiver.address.clone())?
     };
     let (delivery, trouble) = (Delivery::new(client, stop.clone()), trouble.clone());
-    let (records, bytes, flows, due, untold) = (Vec::new(), 0, 0, None, 0);
-    Ok(Sent { outflow, records, bytes, flows, due, untold, runtime, delivery, trouble, sender, told })
+    Ok(Sent { outflow, batch: Batch::default(), untold: 0, runtime, delivery, trouble, sender, told })
 }
 
 impl Sent {
@@ -67,20 +72,19 @@ impl Sent {
             let flows = stands_for(&event);
             let record = record(event, &self.sender);
             let bytes = size(&record);
-            if self.records.len() >= BATCH || self.bytes + bytes > BYTES {
+            if self.batch.records.len() >= BATCH || self.batch.bytes + bytes > BYTES {
                 self.send();
             }
-            self.bytes += bytes;
-            self.flows += flows;
-            self.records.push(record);
-            self.due.get_or_insert_with(|| Instant::now() + GATHER);
+            self.batch.bytes += bytes;
+            self.batch.flows += flows;
+            self.batch.records.push(record);
+            self.batch.due.get_or_insert_with(|| Instant::now() + GATHER);
         }
     }
 
     /// What waits, however long it takes, and before it what was lost and not told.
     fn send(&mut self) {
-        let (mut records, flows) = (std::mem::take(&mut self.records), std::mem::take(&mut self.flows));
-        (self.bytes, self.due) = (0, None);
+        let Batch { mut records, flows, .. } = std::mem::take(&mut self.batch);
         if records.is_empty() {
             return;
         }
@@ -149,10 +153,10 @@ impl Keeper for Sent {
         let mut out = Vec::new();
         self.outflow.end_interval(Instant::now(), &mut out);
         self.gather(out);
-        if self.due.is_some_and(|due| due <= Instant::now()) {
+        if self.batch.due.is_some_and(|due| due <= Instant::now()) {
             self.send();
         }
-        [self.due, self.outflow.due()].into_iter().flatten().min()
+        [self.batch.due, self.outflow.due()].into_iter().flatten().min()
     }
 
     fn finish(&mut self) {
