@@ -58,7 +58,7 @@ pub struct AgentArgs {
     #[arg(long, action = ArgAction::Set, default_value_t = true, value_name = "true|false")]
     pub verify_node_mac: bool,
     /// Sizes of the maps: `lab` is small, `node` is for production
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, env = "MALLA_PROFILE", value_enum, default_value_t)]
     pub profile: ProfileArg,
     /// Fewer entries in the maps of policy than the profile has: to see what happens when they are full
     #[arg(long, env = "MALLA_POLICY_ROOM", value_delimiter = ',', value_parser = policy_room, value_name = "MAP=ENTRIES")]

@@ -32,6 +32,11 @@ impl Api {
         self.send("PATCH", &path, "application/apply-patch+yaml", Some(object));
     }
 
+    /// Makes it, under the name that it has.
+    pub fn create(&self, kind: &str, object: &Value) {
+        self.send("POST", kind, "application/json", Some(object));
+    }
+
     pub fn write_status(&self, kind: &str, name: &str, patch: &Value) {
         self.send("PATCH", &format!("{kind}/{name}/status"), "application/merge-patch+json", Some(patch));
     }

@@ -5,6 +5,7 @@
 //! A run that fails tells its seed and what was done; `MALLA_CHAOS_SEED` repeats it.
 #![forbid(unsafe_code)]
 
+#[allow(dead_code, reason = "the tests of traffic use the rest")]
 mod api;
 mod clients;
 #[path = "../traffic/cluster.rs"]

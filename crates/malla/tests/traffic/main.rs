@@ -5,6 +5,9 @@
 #![forbid(unsafe_code)]
 
 mod agent_killed;
+#[path = "../chaos/api.rs"]
+#[allow(dead_code, reason = "the tests of chaos use the rest")]
+mod api;
 mod churn;
 mod cluster;
 mod matrix;
