@@ -22,6 +22,7 @@ pub mod print;
 pub mod query;
 pub mod ring;
 pub mod sample;
+pub mod seen;
 pub mod server;
 pub mod transport;
 pub mod wire;

@@ -180,7 +180,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn event((seconds, lost): (i64, bool)) -> Arc<Event> {
-        let what = if lost { What::Lost(Default::default()) } else { What::Flow(Box::default()) };
+        let what = if lost { What::Lost(Default::default()) } else { What::flow(Default::default()) };
         Arc::new(Event { time: Timestamp { seconds, nanos: 0 }, what })
     }
 

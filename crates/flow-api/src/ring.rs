@@ -6,6 +6,7 @@
 
 use crate::flow::{AgentEvent, DebugEvent, Flow, LostEvent, LostEventSource};
 use crate::moment::{Moment, moment, now};
+use crate::seen::Seen;
 use prost_types::Timestamp;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,13 +35,21 @@ impl Event {
 #[derive(Clone, Debug, PartialEq)]
 pub enum What {
     /// A flow was seen.
-    Flow(Box<Flow>),
+    Flow(Seen),
     /// The agent did something.
     Agent(Box<AgentEvent>),
     /// The datapath explained itself.
     Debug(Box<DebugEvent>),
     /// Events were lost before they came here.
     Lost(LostEvent),
+}
+
+impl What {
+    /// A flow in Hubble's words.
+    #[must_use]
+    pub fn flow(flow: Flow) -> Self {
+        Self::Flow(flow.into())
+    }
 }
 
 /// The newest events.
@@ -198,7 +207,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn event(seconds: i64) -> Event {
-        Event { time: Timestamp { seconds, nanos: 0 }, what: What::Flow(Box::default()) }
+        Event { time: Timestamp { seconds, nanos: 0 }, what: What::flow(Flow::default()) }
     }
 
     fn seconds(batch: &Batch) -> Vec<i64> {

@@ -112,7 +112,7 @@ fn event(number: u64) -> Event {
         ..Flow::default()
     };
     let lost = LostEvent { num_events_lost: number, ..LostEvent::default() };
-    Event { time, what: if number % 11 == 10 { What::Lost(lost) } else { What::Flow(Box::new(flow)) } }
+    Event { time, what: if number % 11 == 10 { What::Lost(lost) } else { What::flow(flow) } }
 }
 
 fn time(seconds: i64) -> Timestamp {
@@ -284,7 +284,7 @@ async fn a_loss_is_told_once_and_only_of_what_nobody_tells() {
     };
     let flow = |seconds: i64| {
         let flow = Flow { uuid: seconds.to_string(), socket_cookie: seconds as u64, ..Flow::default() };
-        Event { time: time(seconds), what: What::Flow(Box::new(flow)) }
+        Event { time: time(seconds), what: What::flow(flow) }
     };
     let (of_kernel, of_log) = (LostEventSource::PerfEventRingBuffer, LostEventSource::ObserverEventsQueue);
     // The ring has the loss of 40 and flows 6, 7 and 8. The log has lost two times, once before that and once 7.
@@ -321,11 +321,9 @@ async fn a_part_that_is_missing_is_told_and_the_rest_is_too() {
 /// A node with a log that nobody takes without reading, how many flows it has, and so much patience with those who take nothing.
 fn large(patience: Duration) -> (Running, usize) {
     let large = |number: u64| {
-        let mut event = event(number);
-        if let What::Flow(flow) = &mut event.what {
-            flow.summary = "x".repeat(10_000);
-        }
-        event
+        let Event { time, what } = event(number);
+        let What::Flow(flow) = what else { return Event { time, what } };
+        Event { time, what: What::flow(Flow { summary: "x".repeat(10_000), ..flow.into_flow() }) }
     };
     let events: Vec<Event> = (0..2000).map(large).collect();
     let all = events.iter().filter(|event| matches!(event.what, What::Flow(_))).count();
@@ -441,7 +439,7 @@ impl Iterator for Reading {
         if number < self.0 {
             std::thread::sleep(Duration::from_millis(1));
         }
-        (number < self.0 + 9).then_some(Ok(Event { time: time(1), what: What::Flow(Box::new(flow)) }))
+        (number < self.0 + 9).then_some(Ok(Event { time: time(1), what: What::flow(flow) }))
     }
 }
 

@@ -101,7 +101,7 @@ impl Aggregation {
         self.due = None;
         out.extend(self.groups.drain(..).map(|Group { time, flow, number }| {
             let flow = Flow { time: Some(time), aggregate: Some(number), ..flow };
-            Event { time, what: What::Flow(Box::new(flow)) }
+            Event { time, what: What::flow(flow) }
         }));
     }
 }

@@ -9,7 +9,7 @@ use flow_api::ring::{Event, What};
 #[must_use]
 pub fn line(event: Event, node_name: &str) -> String {
     let what = match event.what {
-        What::Flow(flow) => ResponseTypes::Flow(*flow),
+        What::Flow(flow) => ResponseTypes::Flow(flow.into_flow()),
         What::Agent(agent) => ResponseTypes::AgentEvent(*agent),
         What::Debug(debug) => ResponseTypes::DebugEvent(*debug),
         What::Lost(lost) => ResponseTypes::LostEvents(lost),

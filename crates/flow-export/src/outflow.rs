@@ -41,7 +41,7 @@ impl Outflow {
                 true
             }
             _ => {
-                out.push(Event { time: event.time, what: What::Flow(Box::new(passed)) });
+                out.push(Event { time: event.time, what: What::flow(passed) });
                 false
             }
         }

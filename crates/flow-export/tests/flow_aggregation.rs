@@ -37,7 +37,7 @@ fn time(second: u64) -> Timestamp {
 }
 
 fn event(flow: Flow) -> Event {
-    Event { time: flow.time.unwrap_or_default(), what: What::Flow(Box::new(flow)) }
+    Event { time: flow.time.unwrap_or_default(), what: What::flow(flow) }
 }
 
 fn alike(fields: &[&str]) -> Alike {

@@ -49,13 +49,13 @@ fn line(selection: &Selection, what: What) -> Option<String> {
 }
 
 fn redacted(redaction: Redaction, flow: Flow) -> String {
-    line(&Selection { redaction, ..Selection::default() }, What::Flow(Box::new(flow))).unwrap()
+    line(&Selection { redaction, ..Selection::default() }, What::flow(flow)).unwrap()
 }
 
 #[test]
 fn a_line_is_hubbles_export_event() {
     assert_eq!(
-        line(&Selection::default(), What::Flow(Box::new(flow()))).unwrap(),
+        line(&Selection::default(), What::flow(flow())).unwrap(),
         concat!(
             r#"{"flow":{"time":"1970-01-01T00:00:01.000000005Z","uuid":"u","verdict":"DROPPED","drop_reason":133,"#,
             r#""IP":{"source":"10.0.0.1","destination":"10.0.0.2"},"#,
@@ -73,7 +73,7 @@ fn a_line_is_hubbles_export_event() {
 #[test]
 fn lists_say_what_leaves_and_the_mask_how_much_of_it() {
     let from = |ip: &str| vec![FlowFilter { source_ip: vec![ip.to_owned()], ..FlowFilter::default() }];
-    let leaves = |selection: &Selection| line(selection, What::Flow(Box::new(flow()))).is_some();
+    let leaves = |selection: &Selection| line(selection, What::flow(flow())).is_some();
     assert!(leaves(&Selection { allowlist: from("10.0.0.1"), ..Selection::default() }));
     assert!(!leaves(&Selection { allowlist: from("10.0.0.9"), ..Selection::default() }));
     assert!(!leaves(&Selection { denylist: from("10.0.0.0/8"), ..Selection::default() }));
@@ -83,7 +83,7 @@ fn lists_say_what_leaves_and_the_mask_how_much_of_it() {
     assert!(line(&strict, What::Lost(LostEvent::default())).is_some());
     let masked = Selection { fieldmask: vec!["verdict".into(), "source.identity".into()], ..Selection::default() };
     assert_eq!(
-        line(&masked, What::Flow(Box::new(flow()))).unwrap(),
+        line(&masked, What::flow(flow())).unwrap(),
         r#"{"flow":{"verdict":"DROPPED","source":{"identity":300}},"node_name":"worker-1","time":"1970-01-01T00:00:01Z"}"#
     );
     assert!(Outflow::new(&Selection { fieldmask: vec!["sauce".into()], ..Selection::default() }, None).is_err());
@@ -96,7 +96,7 @@ fn what_hubble_does_not_know_leaves_only_when_it_is_named() {
     let flow = Flow { extensions: Some(flow_api::extension::pack(&ended)), ..flow() };
     let told = |fieldmask: &[&str]| {
         let fieldmask = fieldmask.iter().map(ToString::to_string).collect();
-        line(&Selection { fieldmask, ..Selection::default() }, What::Flow(Box::new(flow.clone()))).unwrap()
+        line(&Selection { fieldmask, ..Selection::default() }, What::flow(flow.clone())).unwrap()
     };
     assert!(!told(&[]).contains("extensions"), "{}", told(&[]));
     assert!(!told(&["verdict"]).contains("extensions"));
@@ -137,7 +137,7 @@ fn what_must_not_leave_does_not() {
 }
 
 fn line_of(flow: Flow) -> String {
-    line(&Selection::default(), What::Flow(Box::new(flow))).unwrap()
+    line(&Selection::default(), What::flow(flow)).unwrap()
 }
 
 fn at(seconds: i64) -> Timestamp {

@@ -117,7 +117,7 @@ fn flow() -> Flow {
 }
 
 fn event(flow: Flow) -> Event {
-    Event { time: Timestamp { seconds: 7, nanos: 5 }, what: What::Flow(Box::new(flow)) }
+    Event { time: Timestamp { seconds: 7, nanos: 5 }, what: What::flow(flow) }
 }
 
 /// As they leave.

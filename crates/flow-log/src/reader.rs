@@ -229,7 +229,7 @@ fn event(frame: Frame<'_>) -> Option<Event> {
     let (time, what) = match frame {
         Frame::Flow(bytes) => {
             let flow = Flow::decode(bytes).ok()?;
-            (flow.time, What::Flow(Box::new(flow)))
+            (flow.time, What::flow(flow))
         }
         Frame::Lost(bytes) => {
             let lost = LostEvent::decode(bytes).ok()?;

@@ -128,7 +128,7 @@ impl Cursors {
                     uuid: uuid[at].data().try_into().map_err(|_| wrong("a UUID has not 16 bytes"))?,
                     rest: rest[at].data().to_vec(),
                 };
-                What::Flow(Box::new(row.join().ok_or_else(|| wrong("a flow can't be read"))?))
+                What::flow(row.join().ok_or_else(|| wrong("a flow can't be read"))?)
             };
             let time = if time[at] == NO_TIME { Default::default() } else { timestamp(time[at]) };
             events.push(Event { time, what });

@@ -81,7 +81,7 @@ impl Model {
         for _ in 0..flows {
             let flow = flow(self.next);
             frames.flow(&flow);
-            events.push(Event { time: flows::told_time(flow.time.as_ref()), what: What::Flow(Box::new(flow)) });
+            events.push(Event { time: flows::told_time(flow.time.as_ref()), what: What::flow(flow) });
             self.next += 1;
         }
         if loss {

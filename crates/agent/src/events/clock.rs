@@ -5,8 +5,8 @@ use rustix::time::{ClockId, clock_gettime};
 /// Distance between the two clocks, taken anew for every batch, so that a corrected wall clock is followed.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    /// Wall minus monotonic, ns.
-    offset_ns: i128,
+    /// Wall minus monotonic, ns: enough until the year 2262.
+    offset_ns: i64,
 }
 
 impl Clock {
@@ -20,7 +20,7 @@ impl Clock {
     /// Microseconds since 1970 of a monotonic time.
     #[must_use]
     pub fn wall_us(&self, monotonic_ns: u64) -> u64 {
-        u64::try_from((i128::from(monotonic_ns) + self.offset_ns) / 1000).unwrap_or(0)
+        u64::try_from(monotonic_ns.cast_signed().saturating_add(self.offset_ns) / 1000).unwrap_or(0)
     }
 }
 
@@ -30,6 +30,6 @@ pub fn monotonic_ns() -> u64 {
     u64::try_from(nanoseconds(clock_gettime(ClockId::Monotonic))).unwrap_or(0)
 }
 
-fn nanoseconds(time: rustix::time::Timespec) -> i128 {
-    i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
+fn nanoseconds(time: rustix::time::Timespec) -> i64 {
+    time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
 }

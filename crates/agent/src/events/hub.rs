@@ -208,12 +208,12 @@ fn encode(line: &Line) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::{Clock, enrich};
-    use crate::services::Names;
+    use crate::events::sight::tests::seen;
+    use crate::events::{Names, to_record};
     use datapath_layouts::{Event, EventKind};
 
     fn record(kind: EventKind) -> Record {
-        enrich(&Event { kind: kind as u8, ..Event::ZERO }, &Names::default(), &"n".into(), &Clock::now()).unwrap()
+        to_record(&seen(&Event { kind: kind as u8, ..Event::ZERO }, &Names::default()))
     }
 
     fn read(listener: &mut Listener) -> Option<Line> {

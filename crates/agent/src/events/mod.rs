@@ -1,27 +1,32 @@
 //! What happened to packets: from the ring to whoever listens.
 //!
 //! ```text
-//! ring ─▶ reader (own thread, by time) ─▶ enrich (who was that?) ─▶ hub ─▶ one bounded buffer per listener
-//!                                                              └─▶ flow ─▶ the last 4095, asked for over hubble.sock
+//! ring ─▶ reader (own thread, by time) ─▶ sight (who was that?) ─▶ the last 4095 ─▶ a flow, once somebody asks for it
+//!                                                             └─▶ hub ─▶ a record ─▶ one bounded buffer per listener
 //! ```
+//! Everything is looked up when the event comes; words are made of it only for who reads them.
 //! Loss is counted at both places where it can happen, the ring and a listener's buffer, and told to the listener.
 
 mod clock;
 mod ending;
-mod enrich;
-mod flow;
 mod follow;
 mod hub;
+mod names;
 mod reader;
 mod record;
+pub(crate) mod sight;
 mod tcp_ends;
+mod to_flow;
+mod to_record;
 
 pub use clock::{Clock, monotonic_ns};
 pub use ending::{Forgotten, forgotten};
-pub use enrich::{enrich, protocol_name};
-pub use flow::{CLUSTER, to_flow};
 pub use follow::{End, Followers, Following};
 pub use hub::{Hub, Listener};
+pub use names::{Caller, Here, Names, RuleFacts, Table, Who};
 pub use reader::{Drain, Pace, read};
 pub use record::{Icmp, Interface, Kind, Line, Loss, Party, Record, Service, TcpEnd, Totals, Verdict, Way};
+pub use sight::{Known, Sight};
 pub use tcp_ends::{TcpEnds, tcp_ends};
+pub use to_flow::{CLUSTER, to_flow};
+pub use to_record::{protocol_name, to_record};

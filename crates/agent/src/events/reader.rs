@@ -1,9 +1,8 @@
 //! Drains the ring by time: programs write without waking anybody, so that a packet never pays for its reader.
 
-use super::{Clock, Hub, TcpEnds, enrich, tcp_ends, to_flow};
-use crate::services::Names;
+use super::to_flow::time;
+use super::{Clock, Hub, Names, Sight, TcpEnds, to_record};
 use datapath_layouts::Event;
-use model::NodeName;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -53,10 +52,9 @@ impl Pace {
 /// Reads until told to stop.
 pub fn read(
     mut ring: impl Drain,
-    ends: &dyn TcpEnds,
+    sockets: &dyn TcpEnds,
     hub: &Arc<Hub>,
     names: &RwLock<Arc<Names>>,
-    node: &NodeName,
     stop: &AtomicBool,
 ) {
     let mut pace = Pace::start();
@@ -73,15 +71,12 @@ pub fn read(
         was_heard = heard;
         let names = names.read().unwrap_or_else(PoisonError::into_inner).clone();
         let found = ring.drain(&mut |event| {
-            if heard && let Some(mut record) = enrich(event, &names, node, &clock) {
-                if let Some(totals) = &mut record.totals {
-                    [totals.initiator, totals.responder] = tcp_ends(event, ends);
+            if heard && let Some(sight) = Sight::of(event, &names, &clock, sockets) {
+                if hub.listeners() > 0 {
+                    hub.tell(to_record(&sight));
                 }
                 if let Some(recent) = hub.recent() {
-                    recent.saw(to_flow(&record, &names));
-                }
-                if hub.listeners() > 0 {
-                    hub.tell(record);
+                    recent.saw_for_later(time(&sight), sight);
                 }
             }
         });
@@ -103,6 +98,7 @@ pub fn read(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::events::sight::tests::NoSockets;
 
     #[test]
     fn quick_while_something_happens_and_slow_when_idle() {
@@ -132,21 +128,13 @@ mod tests {
         }
     }
 
-    struct NoEnds;
-
-    impl TcpEnds for NoEnds {
-        fn of(&self, _: &datapath_layouts::TcpEndKey) -> Option<datapath_layouts::TcpEnd> {
-            None
-        }
-    }
-
     #[test]
     fn events_and_loss_reach_a_listener() {
         let hub = Arc::new(Hub::new("n".into()));
         let mut listener = hub.listen(false);
         let stop = Arc::new(AtomicBool::new(false));
         let events = vec![Event { kind: 2, ..Event::ZERO }; 300];
-        read(Fake(events, 0, stop.clone()), &NoEnds, &hub, &RwLock::default(), &"n".into(), &stop);
+        read(Fake(events, 0, stop.clone()), &NoSockets, &hub, &RwLock::default(), &stop);
         assert_eq!(hub.seen(), 300);
         let mut lines = Vec::new();
         while let Ok(line) = listener.lines.try_recv() {
@@ -163,7 +151,7 @@ mod tests {
         assert!(hub.is_heard() && hub.listeners() == 0);
         let stop = Arc::new(AtomicBool::new(false));
         let events = vec![Event { kind: 2, ..Event::ZERO }; 300];
-        read(Fake(events, 0, stop.clone()), &NoEnds, &hub, &RwLock::default(), &"n".into(), &stop);
+        read(Fake(events, 0, stop.clone()), &NoSockets, &hub, &RwLock::default(), &stop);
         // The flows, and that the kernel lost some.
         assert_eq!((recent.ring().flows(), recent.ring().end(), recent.ring().len()), (300, 301, 100));
         let last = recent.ring().read(300).events.pop().unwrap();

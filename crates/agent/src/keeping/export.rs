@@ -114,7 +114,7 @@ mod tests {
             event(What::Lost(LostEvent { source: source.into(), num_events_lost: number, ..LostEvent::default() }))
         };
         let large = Flow { summary: "x".repeat(600_000), ..Flow::default() };
-        let large = event(What::Flow(Box::new(large)));
+        let large = event(What::flow(large));
         // There is room for one of the two, and no folder for another file.
         exported.take(&[
             lost(LostEventSource::HubbleRingBuffer, 5),
@@ -128,7 +128,7 @@ mod tests {
 
     /// Three that may be left out, and one that may not.
     fn four() -> Vec<Arc<Event>> {
-        let flow = |verdict: Verdict| event(What::Flow(Box::new(Flow { verdict: verdict as i32, ..Flow::default() })));
+        let flow = |verdict: Verdict| event(What::flow(Flow { verdict: verdict as i32, ..Flow::default() }));
         [Verdict::Forwarded, Verdict::Forwarded, Verdict::Dropped, Verdict::Forwarded].map(flow).into()
     }
 

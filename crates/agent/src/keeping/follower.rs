@@ -115,7 +115,7 @@ mod tests {
     fn who_is_slow_learns_what_it_missed_and_the_end_is_told_to_the_last() {
         let (ring, stop) = (Ring::new(300), CancellationToken::new());
         let write = |number: u64| {
-            let event = || Event { time: Default::default(), what: What::Flow(Box::<Flow>::default()) };
+            let event = || Event { time: Default::default(), what: What::flow(Flow::default()) };
             (0..number).for_each(|_| ring.write(event()));
         };
         let (told, taken) = channel();
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn who_comes_late_learns_what_it_missed() {
         let (ring, stop, (told, taken)) = (Ring::new(3), CancellationToken::new(), channel());
-        (0..8).for_each(|_| ring.write(Event { time: Default::default(), what: What::Flow(Box::default()) }));
+        (0..8).for_each(|_| ring.write(Event { time: Default::default(), what: What::flow(Flow::default()) }));
         stop.cancel();
         // The other end has gone: it does not wait.
         let (_, gone) = channel();
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn what_is_due_is_done_though_nothing_comes_and_the_end_is_told() {
         let (ring, stop, (tell, told)) = (Ring::new(3), CancellationToken::new(), channel());
-        let write = || ring.write(Event { time: Default::default(), what: What::Flow(Box::default()) });
+        let write = || ring.write(Event { time: Default::default(), what: What::flow(Flow::default()) });
         std::thread::scope(|scope| {
             let (ring, stop) = (&ring, &stop);
             scope.spawn(move || follow(ring, &mut Later(tell, None), stop));
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn what_comes_after_the_end_keeps_it_from_ending_no_more() {
         let (ring, stop) = (Ring::new(300), CancellationToken::new());
-        (0..7).for_each(|_| ring.write(Event { time: Default::default(), what: What::Flow(Box::default()) }));
+        (0..7).for_each(|_| ring.write(Event { time: Default::default(), what: What::flow(Flow::default()) }));
         let mut echo = Echo(&ring, &stop, 0);
         follow(&ring, &mut echo, &stop);
         assert_eq!((echo.2, ring.end()), (14, 21), "seven, and those that were there when it was stopped");

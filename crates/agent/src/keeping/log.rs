@@ -135,7 +135,7 @@ mod tests {
         let log = Log::new(settings);
         assert!(log.ask(&Question::default()).is_err_and(|why| why.contains("still being opened")));
         let mut writer = log.open().unwrap();
-        let flow = |seconds: i64| What::Flow(Box::new(Flow { time: Some(time(seconds)), ..Flow::default() }));
+        let flow = |seconds: i64| What::flow(Flow { time: Some(time(seconds)), ..Flow::default() });
         let lost = |number| What::Lost(LostEvent { num_events_lost: number, ..LostEvent::default() });
         let whats = [flow(1), flow(2), lost(7), flow(4), lost(8)];
         let events: Vec<_> =

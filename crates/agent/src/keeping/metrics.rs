@@ -5,8 +5,8 @@ use super::follower::Keeper;
 use super::log::{Log, append};
 use super::sampling::Sampling;
 use crate::error::Error;
+use crate::events::Names;
 use crate::probes::Probes;
-use crate::services::Names;
 use crate::trouble::Trouble;
 use crate::{own_thread, small_http};
 use flow_api::flow::{LostEvent, LostEventSource};
@@ -172,7 +172,7 @@ impl Counted {
         }
         self.looked = Instant::now();
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let now: HashSet<ObjectName> = names.pods.values().cloned().collect();
+        let now: HashSet<ObjectName> = names.who.values().filter_map(|who| who.pod.clone()).collect();
         let gone = self.pods.difference(&now);
         self.told.flows.forget_pods(gone.map(|pod| (&*pod.namespace, &*pod.name)));
         self.pods = now;
@@ -306,7 +306,7 @@ mod tests {
         let mut counted = Counted::new(told.clone(), Some(log.open().unwrap()), Arc::default());
         let flow = |verdict: Verdict| {
             let flow = Flow { verdict: verdict as i32, time: Some(Default::default()), ..Flow::default() };
-            Arc::new(Event { time: Default::default(), what: What::Flow(Box::new(flow)) })
+            Arc::new(Event { time: Default::default(), what: What::flow(flow) })
         };
         let lost = LostEvent { num_events_lost: 7, last: Some(Default::default()), ..LostEvent::default() };
         let lost = Arc::new(Event { time: Default::default(), what: What::Lost(lost) });

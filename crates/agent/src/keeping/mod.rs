@@ -24,8 +24,8 @@ pub use metrics::Told;
 
 use crate::error::Error;
 use crate::events::CLUSTER;
+use crate::events::Names;
 use crate::probes::Probes;
-use crate::services::Names;
 use crate::trouble::{Trouble, Troubles};
 use flow_api::ring::Ring;
 use follower::{Keeper, follow};
@@ -199,7 +199,7 @@ mod tests {
         let mut keeping = Keeping::new(patience);
         let standing = Standing(may_go, tell.clone());
         keeping.spawn("standing", &ring, move |_| Some(standing)).unwrap();
-        ring.write(Event { time: Default::default(), what: What::Flow(Box::default()) });
+        ring.write(Event { time: Default::default(), what: What::flow(Flow::default()) });
         let mut seen = vec![told.recv().unwrap()];
         let go = Some(go).filter(|_| !lets_go_at_once);
         drop(keeping);
@@ -278,7 +278,7 @@ mod tests {
         let (log, ring, keeping) = told.recv_timeout(Duration::from_secs(60)).expect("it waits for the disk");
         let time = flow_api::moment::now();
         let flow = Flow { time: Some(time), ..Flow::default() };
-        ring.write(Event { time, what: What::Flow(Box::new(flow)) });
+        ring.write(Event { time, what: What::flow(flow) });
         let ask = || log.ask(&Question::default()).map(|told| told.count());
         assert!(ask().is_err_and(|why| why.contains("still being opened")));
         let _reader = std::fs::File::open(&lock).unwrap();

@@ -268,7 +268,7 @@ mod tests {
 
     fn flow() -> Event {
         let flow = Flow { verdict: Verdict::Forwarded as i32, ..Flow::default() };
-        Event { time: Default::default(), what: What::Flow(Box::new(flow)) }
+        Event { time: Default::default(), what: What::flow(flow) }
     }
 
     fn until(what: &str, holds: impl Fn() -> bool) {

@@ -1,7 +1,7 @@
 //! Policy as people ask about it: all of it in one piece, and rules by their names.
 
 use super::Policies;
-use crate::services::Names;
+use crate::events::{Names, RuleFacts};
 use policy::reference::governs;
 use policy::rule::{Direction, Peers, Ports, Rule};
 use policy::snapshot::{RuleName, Snapshot};
@@ -30,8 +30,8 @@ impl Policies {
     /// Names for events: of rules, and of the policies by which the Pods of this node have default deny.
     pub fn name_rules(&self, names: &mut Names) {
         for (number, origin, rule) in self.planner.rules() {
-            names.rules.insert(number, Named::rule(origin, &rule.field));
-            names.match_types.insert(number, match_type(rule));
+            let facts = RuleFacts { name: Named::rule(origin, &rule.field), match_type: match_type(rule) };
+            names.rules.insert(number, facts.into());
         }
         let subjects = self.planner.identities().filter(|facts| self.subjects.contains(&facts.number));
         for facts in subjects {
@@ -41,7 +41,7 @@ impl Policies {
                     .policies()
                     .filter(|policy| !policy.audit && policy.default_deny.of(direction) && governs(policy, facts));
                 let denying: Vec<Named> = denying.map(|policy| Named::policy(&policy.origin)).collect();
-                names.default_deny.insert((facts.number, direction), denying);
+                names.default_deny.insert((facts.number, direction), denying.into());
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The names that events get.
 
 use super::state::{NAMES, State};
-use crate::services::{Caller, Names};
+use crate::events::{Caller, Here, Names, Table, Who};
 use crate::serving_flows;
 use datapath_layouts::Address;
 use datapath_layouts::identity::HOST;
@@ -19,39 +19,42 @@ impl State {
         if !self.names_are_old || !self.parts.hub.is_heard() || since < self.names_due {
             return;
         }
-        let mut names = Names { pods: self.pod_names(), ..Names::default() };
+        let own = &self.parts.own;
+        let labels = own.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let mut names = Names { here: Arc::new(Here { name: own.name.clone(), labels }), ..Names::default() };
+        let mut who = self.pods_by_address();
         let cookies: HashMap<String, u64> = self.parts.sockets.cookies().into_iter().collect();
         for pod in self.parts.pods.list() {
             let addresses: Vec<Address> = pod.addresses.iter().map(|address| Address::from_ip(*address)).collect();
-            names.endpoint_ids.extend(addresses.iter().map(|address| (*address, pod.id)));
-            names.devices.insert(pod.index, pod.interface.clone());
+            addresses.iter().for_each(|address| who.entry(*address).or_default().endpoint = Some(pod.id));
+            names.devices.insert(pod.index, pod.interface.as_str().into());
             if let Some(cookie) = cookies.get(&pod.interface) {
                 names.callers.insert(*cookie, Caller { addresses, identity: pod.identity });
             }
         }
-        let addresses = self.parts.own.addresses.iter().map(|address| Address::from_ip(*address)).collect();
+        let addresses = own.addresses.iter().map(|address| Address::from_ip(*address)).collect();
         names.callers.insert(self.parts.choices.netns_cookie, Caller { addresses, identity: HOST });
         let facts = &self.parts.facts;
-        names.devices.extend([&facts.network, &facts.overlay].map(|device| (device.index, device.name.clone())));
-        names.node_labels = self.parts.own.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let devices = [&facts.network, &facts.overlay].map(|device| (device.index, device.name.as_str().into()));
+        names.devices.extend(devices);
         for node in self.nodes.values() {
-            names.nodes.extend(node.addresses.iter().map(|a| (Address::from_ip(*a), node.name.clone())));
+            for address in &node.addresses {
+                who.entry(Address::from_ip(*address)).or_default().node = Some(node.name.clone());
+            }
         }
-        let by_id: BTreeMap<u32, _> = self.services.balancer().ports().map(|(key, id)| (id, &key.service)).collect();
+        let services = self.services.balancer().ports().map(|(key, id)| (id, Arc::new(key.service.clone())));
+        let services: BTreeMap<u32, _> = services.collect();
         for (key, frontend) in self.services.balancer().tables().frontends() {
-            if let Some(service) = by_id.get(&frontend.service_id) {
-                names.services.insert((key.address, key.port, key.protocol), (*service).clone());
+            if let Some(service) = services.get(&frontend.service_id) {
+                who.entry(key.address).or_default().is_service = true;
+                names.services.insert((key.address, key.port, key.protocol), service.clone());
             }
         }
         self.policies.name_rules(&mut names);
         names.labels = self.identities.objects().map(|(number, labels)| (number, labels.clone())).collect();
-        let workload = |pod: &ObjectName| Some((pod.clone(), self.workloads.get(pod)?.clone()));
-        names.workloads = self.workloads.keys().filter_map(workload).collect();
         let told = self.parts.names.read().unwrap_or_else(PoisonError::into_inner).clone();
-        depart(&mut self.departed, &told.pods, &mut names.pods, since);
-        for (pod, _) in self.departed.values() {
-            names.workloads.extend(told.workloads.get(pod).map(|workload| (pod.clone(), workload.clone())));
-        }
+        depart(&mut self.departed, &told.who, &mut who, since);
+        names.who = shared(who, &told.who);
         *self.parts.names.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(names);
         self.names_are_old = false;
         self.names_due = since + NAMES.max(since.elapsed() * 100);
@@ -73,37 +76,47 @@ impl State {
         }
     }
 
-    fn pod_names(&self) -> HashMap<Address, ObjectName> {
-        let mut pods = HashMap::new();
+    fn pods_by_address(&self) -> Table<Address, Who> {
+        let mut who = Table::<Address, Who>::default();
+        let mut is = |address, pod: &ObjectName| {
+            let workload = self.workloads.get(pod).cloned();
+            who.insert(Address::from_ip(address), Who { pod: Some(pod.clone()), workload, ..Who::default() });
+        };
         for endpoint in self.services.slices().flat_map(|s| &s.endpoints) {
-            if let Some(pod) = &endpoint.pod {
-                pods.insert(Address::from_ip(endpoint.address), pod.clone());
-            }
+            endpoint.pod.iter().for_each(|pod| is(endpoint.address, pod));
         }
         for one in self.identities.published() {
-            pods.extend(one.addresses.iter().map(|address| (Address::from_ip(*address), one.pod.clone())));
+            one.addresses.iter().for_each(|address| is(*address, &one.pod));
         }
         for pod in self.parts.pods.list() {
-            for address in &pod.addresses {
-                pods.extend(pod.name.clone().map(|name| (Address::from_ip(*address), name)));
-            }
+            pod.name.iter().for_each(|name| pod.addresses.iter().for_each(|address| is(*address, name)));
         }
-        pods
+        who
     }
 }
 
 /// Who has just gone keeps its name for a while, unless somebody else has the address: how its flows end is told after it.
 fn depart(
-    departed: &mut HashMap<Address, (ObjectName, Instant)>,
-    before: &HashMap<Address, ObjectName>,
-    now: &mut HashMap<Address, ObjectName>,
+    departed: &mut HashMap<Address, (Arc<Who>, Instant)>,
+    before: &Table<Address, Arc<Who>>,
+    now: &mut Table<Address, Who>,
     at: Instant,
 ) {
-    for (address, name) in before.iter().filter(|(address, _)| !now.contains_key(address)) {
-        departed.entry(*address).or_insert_with(|| (name.clone(), at));
+    let is_left = |now: &Table<Address, Who>, address: &Address| now.get(address).is_none_or(|who| who.pod.is_none());
+    for (address, who) in before.iter().filter(|(address, who)| who.pod.is_some() && is_left(now, address)) {
+        departed.entry(*address).or_insert_with(|| (who.clone(), at));
     }
-    departed.retain(|address, (_, since)| !now.contains_key(address) && at.duration_since(*since) <= REMEMBERED);
-    now.extend(departed.iter().map(|(address, (name, _))| (*address, name.clone())));
+    departed.retain(|address, (_, since)| is_left(now, address) && at.duration_since(*since) <= REMEMBERED);
+    for (address, (was, _)) in departed {
+        let who = now.entry(*address).or_default();
+        (who.pod, who.workload, who.endpoint) = (was.pod.clone(), was.workload.clone(), was.endpoint);
+    }
+}
+
+/// Who is as before stays the same: what was seen a while ago and what is seen now point to one.
+fn shared(now: Table<Address, Who>, before: &Table<Address, Arc<Who>>) -> Table<Address, Arc<Who>> {
+    let same = |address: &Address, who: &Who| before.get(address).filter(|same| ***same == *who).cloned();
+    now.into_iter().map(|(address, who)| (address, same(&address, &who).unwrap_or_else(|| Arc::new(who)))).collect()
 }
 
 /// Something else happens before.
@@ -116,22 +129,51 @@ const REMEMBERED: Duration = Duration::from_secs(90);
 mod tests {
     use super::*;
 
+    const ONE: Address = Address::from_v4([10, 0, 0, 1]);
+    const TWO: Address = Address::from_v4([10, 0, 0, 2]);
+
+    fn pods(pods: &[(Address, &str)]) -> Table<Address, Who> {
+        let who = |name: &str| Who { pod: Some(ObjectName::new("shop", name)), endpoint: Some(7), ..Who::default() };
+        pods.iter().map(|(address, name)| (*address, who(name))).collect()
+    }
+
     #[test]
     fn who_has_gone_is_named_for_a_while_and_never_instead_of_another() {
-        let (one, two) = (Address::from_v4([10, 0, 0, 1]), Address::from_v4([10, 0, 0, 2]));
-        let name = |name: &str| ObjectName::new("shop", name);
         let start = Instant::now();
         let mut departed = HashMap::new();
-        let before = HashMap::from([(one, name("a")), (two, name("b"))]);
-        let mut now = HashMap::from([(two, name("c"))]);
+        let before = shared(pods(&[(ONE, "a"), (TWO, "b")]), &Table::default());
+        let mut now = pods(&[(TWO, "c")]);
         depart(&mut departed, &before, &mut now, start);
-        assert_eq!(now, HashMap::from([(one, name("a")), (two, name("c"))]));
-        let before = now;
-        let mut later = HashMap::new();
+        assert_eq!(now, pods(&[(ONE, "a"), (TWO, "c")]));
+        let before = shared(now, &before);
+        let mut later = Table::default();
         depart(&mut departed, &before, &mut later, start + REMEMBERED + Duration::from_secs(1));
-        assert_eq!(later, HashMap::from([(two, name("c"))]), "a's time is over, c has just gone");
-        let mut again = HashMap::from([(two, name("d"))]);
+        assert_eq!(later, pods(&[(TWO, "c")]), "a's time is over, c has just gone");
+        let mut again = pods(&[(TWO, "d")]);
+        let later = shared(later, &before);
         depart(&mut departed, &later, &mut again, start + REMEMBERED + Duration::from_secs(2));
-        assert_eq!((again, departed.len()), (HashMap::from([(two, name("d"))]), 0));
+        assert_eq!((again, departed.len()), (pods(&[(TWO, "d")]), 0));
+    }
+
+    #[test]
+    fn a_node_stays_what_it_is_when_a_pod_with_its_address_goes() {
+        let mut before = pods(&[(ONE, "a")]);
+        before.get_mut(&ONE).unwrap().node = Some("n".into());
+        let before = shared(before, &Table::default());
+        let node = || Table::from_iter([(ONE, Who { node: Some("n".into()), ..Who::default() })]);
+        let (mut now, mut departed) = (node(), HashMap::new());
+        depart(&mut departed, &before, &mut now, Instant::now());
+        assert_eq!(now[&ONE], *before[&ONE]);
+        let mut later = node();
+        depart(&mut departed, &Table::default(), &mut later, Instant::now() + REMEMBERED + Duration::from_secs(1));
+        assert_eq!(later, node());
+    }
+
+    #[test]
+    fn who_is_as_before_is_the_same() {
+        let before = shared(pods(&[(ONE, "a"), (TWO, "b")]), &Table::default());
+        let now = shared(pods(&[(ONE, "a"), (TWO, "c")]), &before);
+        assert!(Arc::ptr_eq(&before[&ONE], &now[&ONE]));
+        assert_eq!(now[&TWO].pod, Some(ObjectName::new("shop", "c")));
     }
 }

@@ -5,6 +5,7 @@ use crate::cli::{AgentArgs, PolicyRoom, ProfileArg, RoutingArg};
 use crate::cluster::{self, Watches};
 use crate::collector::Collector;
 use crate::error::Error;
+use crate::events::Names;
 use crate::events::{self, Followers, Hub};
 use crate::facts::{self, Facts};
 use crate::health_checks;
@@ -15,7 +16,6 @@ use crate::kernel_datapath::{
 };
 use crate::node_config::{Choices, node_config, pod_mtu};
 use crate::pods::{Adapter, Pods, local_pod};
-use crate::services::Names;
 use crate::sockets::{KernelSockets, PodSockets};
 use crate::status;
 use crate::trouble::Troubles;
@@ -28,7 +28,7 @@ use datapath::{Datapath, Profile, Settings};
 use datapath_layouts::{Routing, maps};
 use flow_api::server as flow_server;
 use load_balancer::Capacity;
-use model::{Node, NodeName};
+use model::Node;
 use netlink::{NeighbourWatch, Netlink};
 use network_namespace::NetNs;
 use pod_network::{Config, DEFAULT_REST, PodNetwork};
@@ -92,12 +92,12 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     let recent = flow_server::Node::new(serving_flows::about(&own, args), flow_api::ring::DEFAULT_CAPACITY);
     let recent = Arc::new(recent.reaching_back(log.clone().map(|log| log as Arc<dyn flow_server::Archive>)));
     let hub = Arc::new(Hub::new(node.clone()).keeping(recent.clone()));
-    let names = Arc::<RwLock<Arc<Names>>>::default();
+    let names = Arc::new(RwLock::new(Arc::new(Names::of_node(node.clone()))));
     let probes = probes::start(&args.probes, &client, &own, troubles.matter())?;
     let (ring_of_flows, folder) = (recent.ring(), &args.state_dir);
     let told = keeping::told(&args.flows, log, probes.clone());
     let keeping = keeping::start(told, &args.flows, folder, &own, ring_of_flows, &names, &troubles)?;
-    read_events(ring, ClosedSockets(datapath.clone()), &hub, &names, node)?;
+    read_events(ring, ClosedSockets(datapath.clone()), &hub, &names)?;
     let neighbours_changed = watch_neighbours(facts.network.index)?;
     serving_flows::start(args, &own, &recent, troubles.matter())?;
     let followers = Followers::new(followed(&datapath))?;
@@ -244,11 +244,10 @@ fn read_events(
     closed: ClosedSockets,
     hub: &Arc<Hub>,
     names: &Arc<RwLock<Arc<Names>>>,
-    node: NodeName,
 ) -> Result<(), Error> {
     let (hub, names) = (hub.clone(), names.clone());
     // It reads as long as the process lives.
-    thread("events", move || events::read(ring, &closed, &hub, &names, &node, &AtomicBool::new(false)))
+    thread("events", move || events::read(ring, &closed, &hub, &names, &AtomicBool::new(false)))
 }
 
 fn watch_neighbours(device: u32) -> Result<Arc<Notify>, Error> {

@@ -3,7 +3,7 @@
 use crate::cluster::{Input, Watches};
 use crate::collector::{Handle, Totals};
 use crate::error::{Error, chain};
-use crate::events::Hub;
+use crate::events::{Hub, Names, Who};
 use crate::facts::{self, Facts};
 use crate::identities::{Identities, LocalIdentities, Peers};
 use crate::loaded::Loaded;
@@ -15,7 +15,7 @@ use crate::policies::{self, Policies};
 use crate::probes::Probes;
 use crate::server::Question;
 use crate::service_events::Complaint;
-use crate::services::{self, HealthChecks, Names, Services};
+use crate::services::{self, HealthChecks, Services};
 use crate::sockets::PodSockets;
 use crate::status::{Adoption, Datapath};
 use crate::table::Table;
@@ -136,7 +136,7 @@ pub struct State {
     /// What the Pods of this node belong to.
     pub(super) workloads: Watched<ObjectName, Workload>,
     /// Pods that have gone a moment ago: what still happens to their addresses is about them.
-    pub(super) departed: HashMap<Address, (ObjectName, Instant)>,
+    pub(super) departed: HashMap<Address, (Arc<Who>, Instant)>,
     pub(super) started: Instant,
     /// What failed and is tried again, by what it is.
     pub(super) failures: BTreeMap<&'static str, String>,

@@ -463,11 +463,14 @@ fn tracing_is_on_while_somebody_traces() {
 fn names_are_made_for_a_listener() {
     let mut fixture = fixture(99);
     tell(&mut fixture.state, &[node(1)], &["10.244.2.2"]);
-    assert!(fixture.names.read().unwrap().pods.is_empty(), "nobody reads them");
+    assert!(fixture.names.read().unwrap().who.is_empty(), "nobody reads them");
     let _listener = fixture.hub.listen(false);
     fixture.state.answer(Question::Listening);
     let names = fixture.names.read().unwrap();
-    assert_eq!(names.pods[&Address::from_v4([10, 244, 2, 2])].to_string(), "default/pod-10.244.2.2");
+    assert_eq!(
+        names.who[&Address::from_v4([10, 244, 2, 2])].pod.as_ref().unwrap().to_string(),
+        "default/pod-10.244.2.2"
+    );
     assert_eq!(names.service(Address::from_v4([10, 96, 0, 7]), 80, 6).unwrap().to_string(), "default/spink");
     assert_eq!(names.service(Address::from_v4([172, 18, 0, 3]), 30080, 6).unwrap().to_string(), "default/spink");
     assert_eq!(names.service(Address::from_v4([172, 18, 0, 9]), 30080, 6), None, "no node");

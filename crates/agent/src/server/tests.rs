@@ -1,6 +1,6 @@
 use super::*;
-use crate::events::{Clock, enrich};
-use crate::services::Names;
+use crate::events::sight::tests::seen;
+use crate::events::{Names, to_record};
 use datapath_layouts::{Event, EventKind};
 use std::os::unix::fs::PermissionsExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -75,7 +75,7 @@ async fn a_monitor_gets_lines_and_leaving_ends_it() {
         tokio::task::yield_now().await;
     }
     let event = Event { kind: EventKind::Trace as u8, ..Event::ZERO };
-    let record = enrich(&event, &Names::default(), &"n".into(), &Clock::now()).unwrap();
+    let record = to_record(&seen(&event, &Names::default()));
     fixture.hub.tell(record.clone());
     let mut seen = String::new();
     while !seen.contains("\"kind\":\"trace\"") {

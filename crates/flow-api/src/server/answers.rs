@@ -179,7 +179,7 @@ mod tests {
     #[tokio::test]
     async fn what_the_ring_has_forgotten_before_it_is_looked_at_is_no_loss() {
         let ring = Ring::new(4);
-        (0..9).for_each(|_| ring.write(Event { time: now(), what: What::Flow(Box::<Flow>::default()) }));
+        (0..9).for_each(|_| ring.write(Event { time: now(), what: What::flow(Flow::default()) }));
         let numbers = |held: Vec<(u64, Arc<Event>)>| held.iter().map(|(number, _)| *number).collect::<Vec<_>>();
         assert_eq!(numbers(hold(&ring, 9).await), [5, 6, 7, 8]);
         // The ring has gone on since the end was taken, and has turned.

@@ -20,6 +20,8 @@ pub use socket::{Credentials, Listener, bind, serve, serve_observer};
 use crate::flow::{Flow, LostEvent, LostEventSource};
 use crate::moment::now;
 use crate::ring::{Event, Ring, What};
+use crate::seen::{Seen, Witness};
+use prost_types::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -88,8 +90,15 @@ impl Node {
     /// A flow was seen. Its time is the event's.
     pub fn saw(&self, flow: Flow) {
         let time = flow.time.unwrap_or_else(now);
-        self.remember(&flow, time.seconds);
-        self.ring.write(Event { time, what: What::Flow(Box::new(flow)) });
+        let ends = [&flow.source, &flow.destination].into_iter().flatten();
+        self.remember(ends.map(|end| end.namespace.as_str()), time.seconds);
+        self.ring.write(Event { time, what: What::flow(flow) });
+    }
+
+    /// One was seen at this time, and is told when somebody asks for it.
+    pub fn saw_for_later(&self, time: Timestamp, witness: impl Witness + 'static) {
+        self.remember(witness.namespaces().into_iter(), time.seconds);
+        self.ring.write(Event { time, what: What::Flow(Seen::later(witness)) });
     }
 
     /// The kernel's ring was full: `number` events will never be known.
@@ -113,12 +122,12 @@ impl Node {
         });
     }
 
-    fn remember(&self, flow: &Flow, seconds: i64) {
+    fn remember<'a>(&self, seen: impl Iterator<Item = &'a str>, seconds: i64) {
         let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
-        for endpoint in [&flow.source, &flow.destination].into_iter().flatten().filter(|e| !e.namespace.is_empty()) {
-            match namespaces.get_mut(&endpoint.namespace) {
+        for namespace in seen.filter(|namespace| !namespace.is_empty()) {
+            match namespaces.get_mut(namespace) {
                 Some(last) => *last = seconds.max(*last),
-                None => drop(namespaces.insert(endpoint.namespace.clone(), seconds)),
+                None => drop(namespaces.insert(namespace.to_owned(), seconds)),
             }
         }
     }

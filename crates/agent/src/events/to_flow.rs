@@ -1,108 +1,127 @@
-//! An event as Hubble's clients know it: a record in the fields of `flow.Flow`.
+//! An event as Hubble's clients know it: in the fields of `flow.Flow`.
 //!
 //! What this node does not know stays empty, as Hubble leaves it: workloads of other nodes' Pods, a cluster of what is no
 //! Pod, and whether a dropped packet would have been a reply, unless it was one.
 
-use super::record::{Kind, Party, Record, TcpEnd, Totals, Verdict, Way};
-use crate::services::Names;
-use datapath_layouts::{Address, identity};
+use super::names::RuleFacts;
+use super::record::{TcpEnd, Way};
+use super::sight::{Known, Sight};
+use super::to_record::{ICMP, ICMPV6, SCTP, TCP, UDP, protocol_name, tcp_flags};
+use datapath_layouts::event::event_flags;
+use datapath_layouts::{EventKind, ObservationPoint, identity};
 use flow_api::flow::layer4::Protocol;
 use flow_api::numbers::event::{DROP, POLICY_VERDICT, TRACE};
 use flow_api::{extension, flow, malla};
+use model::ObjectName;
 use policy::told::Named;
 use prost_types::Timestamp;
+use std::fmt::Write;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
 
-/// The record as a flow; `names` has the labels of the identities.
+impl flow_api::seen::Witness for Sight {
+    fn namespaces(&self) -> [&str; 2] {
+        [&self.source, &self.destination].map(Known::namespace)
+    }
+
+    fn tell(&self) -> flow::Flow {
+        to_flow(self)
+    }
+}
+
+/// When it was, as a flow has it.
 #[must_use]
-pub fn to_flow(record: &Record, names: &Names) -> flow::Flow {
-    let point = trace_point(&record.point);
-    let is_drop = record.kind == Kind::Drop;
-    let reason = u32::from(record.drop_reason_number.unwrap_or(0));
+pub fn time(sight: &Sight) -> Timestamp {
+    Timestamp {
+        seconds: i64::try_from(sight.time_us / 1_000_000).unwrap_or(i64::MAX),
+        nanos: (sight.time_us % 1_000_000) as i32 * 1000,
+    }
+}
+
+/// In Hubble's words.
+#[must_use]
+pub fn to_flow(sight: &Sight) -> flow::Flow {
+    let event = &sight.event;
+    let point = i32::from(event.point);
+    let is_drop = sight.kind == EventKind::Drop;
+    let is_reply = sight.has(event_flags::REPLY);
+    let reason = if is_drop { u32::from(event.reason) } else { 0 };
     // The addressed Service is the responder's, whichever way this packet goes.
-    let addressed = record.service.as_ref().and_then(|service| service.name.as_ref());
-    let (of_source, of_destination) = if record.reply { (addressed, None) } else { (None, addressed) };
-    let (egress_denied_by, ingress_denied_by) = denied_by(record);
-    let allowed = |rule: &Option<Named>| rule.iter().map(policy).collect();
+    let addressed = sight.addressed.as_ref();
+    let (of_source, of_destination) = if is_reply { (addressed, None) } else { (None, addressed) };
+    let (egress_denied_by, ingress_denied_by) = denied_by(sight);
+    let (source, destination) = (event.source.to_ip(), event.destination.to_ip());
     flow::Flow {
-        time: Some(Timestamp {
-            seconds: i64::try_from(record.time_us / 1_000_000).unwrap_or(i64::MAX),
-            nanos: (record.time_us % 1_000_000) as i32 * 1000,
-        }),
-        uuid: uuid(record),
+        time: Some(time(sight)),
+        uuid: uuid(sight),
         emitter: Some(flow::Emitter { name: "malla".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }),
-        verdict: match record.verdict {
-            Verdict::Forwarded => flow::Verdict::Forwarded,
-            Verdict::Dropped => flow::Verdict::Dropped,
-            Verdict::Traced => flow::Verdict::Traced,
-            Verdict::Audit => flow::Verdict::Audit,
+        verdict: match sight.kind {
+            EventKind::NewFlow | EventKind::EndOfFlow => flow::Verdict::Forwarded,
+            EventKind::Drop => flow::Verdict::Dropped,
+            EventKind::Trace => flow::Verdict::Traced,
+            EventKind::Audit => flow::Verdict::Audit,
         } as i32,
         drop_reason: reason,
         drop_reason_desc: reason as i32,
         ip: Some(flow::Ip {
-            source: record.source.address.to_string(),
-            destination: record.destination.address.to_string(),
-            ip_version: version(record.source.address) as i32,
+            source: source.to_string(),
+            destination: destination.to_string(),
+            ip_version: version(source) as i32,
             ..flow::Ip::default()
         }),
-        l4: protocol(record).map(|protocol| flow::Layer4 { protocol: Some(protocol) }),
-        tunnel: record.tunnel.map(|other| tunnel(other, record)),
-        source: Some(endpoint(&record.source, names)),
-        destination: Some(endpoint(&record.destination, names)),
+        l4: protocol(sight).map(|protocol| flow::Layer4 { protocol: Some(protocol) }),
+        tunnel: (!event.tunnel.is_zero()).then(|| tunnel(event.tunnel.to_ip(), sight)),
+        source: Some(endpoint(&sight.source, event.source_identity)),
+        destination: Some(endpoint(&sight.destination, event.destination_identity)),
         r#type: flow::FlowType::L3L4 as i32,
-        node_name: record.node.to_string(),
-        node_labels: names.node_labels.clone(),
-        source_names: host_names(&record.source),
-        destination_names: host_names(&record.destination),
-        source_service: of_source.or(record.source.service.as_ref()).map(service),
-        destination_service: of_destination.or(record.destination.service.as_ref()).map(service),
-        reply: record.reply,
-        is_reply: (!is_drop || record.reply).then_some(record.reply),
-        event_type: Some(match record.kind {
-            Kind::Drop => flow::CiliumEventType { r#type: DROP, sub_type: reason as i32 },
-            Kind::Audit => flow::CiliumEventType { r#type: POLICY_VERDICT, sub_type: 0 },
+        node_name: sight.here.name.to_string(),
+        node_labels: sight.here.labels.clone(),
+        source_names: host_names(&sight.source, event.source_identity),
+        destination_names: host_names(&sight.destination, event.destination_identity),
+        source_service: of_source.or(sight.source.service.as_ref()).map(service),
+        destination_service: of_destination.or(sight.destination.service.as_ref()).map(service),
+        reply: is_reply,
+        is_reply: (!is_drop || is_reply).then_some(is_reply),
+        event_type: Some(match sight.kind {
+            EventKind::Drop => flow::CiliumEventType { r#type: DROP, sub_type: reason as i32 },
+            EventKind::Audit => flow::CiliumEventType { r#type: POLICY_VERDICT, sub_type: 0 },
             // In events, though not in the field of its own, a Pod's end has the number 0.
-            _ if point == flow::TraceObservationPoint::ToEndpoint => {
+            _ if point == flow::TraceObservationPoint::ToEndpoint as i32 => {
                 flow::CiliumEventType { r#type: TRACE, sub_type: 0 }
             }
-            _ => flow::CiliumEventType { r#type: TRACE, sub_type: point as i32 },
+            _ => flow::CiliumEventType { r#type: TRACE, sub_type: point },
         }),
-        policy_match_type: names.match_types.get(&record.rule).copied().unwrap_or(0),
-        egress_allowed_by: allowed(&record.egress_allowed_by),
-        ingress_allowed_by: allowed(&record.ingress_allowed_by),
+        policy_match_type: sight.rule.as_ref().map_or(0, |rule| rule.match_type),
+        egress_allowed_by: allowed(&sight.egress_rule),
+        ingress_allowed_by: allowed(&sight.ingress_rule),
         egress_denied_by,
         ingress_denied_by,
-        extensions: ended(record).as_ref().map(extension::pack),
-        trace_observation_point: if is_drop { 0 } else { point as i32 },
-        trace_reason: match (record.kind, record.related, record.reply) {
-            (Kind::Drop, ..) => flow::TraceReason::Unknown,
+        extensions: ended(sight).as_ref().map(extension::pack),
+        trace_observation_point: if is_drop { 0 } else { point },
+        trace_reason: match (sight.kind, sight.has(event_flags::RELATED), is_reply) {
+            (EventKind::Drop, ..) => flow::TraceReason::Unknown,
             (_, true, _) => flow::TraceReason::Related,
-            (Kind::Flow, ..) => flow::TraceReason::New,
+            (EventKind::NewFlow, ..) => flow::TraceReason::New,
             (_, _, true) => flow::TraceReason::Reply,
             _ => flow::TraceReason::Established,
         } as i32,
-        traffic_direction: direction(record, names) as i32,
-        interface: (record.interface.index != 0).then(|| flow::NetworkInterface {
-            index: record.interface.index,
-            name: names.devices.get(&record.interface.index).cloned().unwrap_or_default(),
+        traffic_direction: direction(sight) as i32,
+        interface: (event.ifindex != 0).then(|| flow::NetworkInterface {
+            index: event.ifindex,
+            name: sight.device.as_ref().map(ToString::to_string).unwrap_or_default(),
         }),
-        summary: summary(record),
+        summary: summary(sight),
         ..flow::Flow::default()
     }
 }
 
 /// RFC 9562 §5.8: a format of our own. Unique by time, place in it, and node; made without asking the kernel.
-fn uuid(record: &Record) -> String {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let number = NUMBER.fetch_add(1, Relaxed);
+fn uuid(sight: &Sight) -> String {
     // FNV-1a, 64 bits, of the node's name.
-    let node = record
-        .node
-        .to_string()
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    let time = record.time_us;
+    let name = sight.here.name.0.bytes();
+    let node =
+        name.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let (time, number) = (sight.time_us, sight.number);
     format!(
         "{:08x}-{:04x}-8{:03x}-{:04x}-{:04x}{:08x}",
         (time >> 16) as u32,
@@ -114,21 +133,21 @@ fn uuid(record: &Record) -> String {
     )
 }
 
-fn endpoint(party: &Party, names: &Names) -> flow::Endpoint {
-    let labels = match (&party.identity_name, names.labels.get(&party.identity)) {
+fn endpoint(end: &Known, number: u32) -> flow::Endpoint {
+    let labels = match (identity::reserved_name(number), &end.labels) {
         (Some(name), _) => vec![format!("reserved:{name}")],
         (None, Some(labels)) => labels.iter().map(|label| label.to_string()).collect(),
         (None, None) => Vec::new(),
     };
-    let pod = party.pod.as_ref();
-    let workload = pod.and_then(|pod| names.workloads.get(pod));
+    let pod = end.pod();
+    let workload = end.who.as_ref().filter(|_| pod.is_some()).and_then(|who| who.workload.as_ref());
     flow::Endpoint {
-        id: names.endpoint_ids.get(&Address::from_ip(party.address)).copied().unwrap_or(0),
+        id: end.who.as_ref().and_then(|who| who.endpoint).unwrap_or(0),
         workloads: workload
             .map(|one| flow::Workload { name: one.name.clone(), kind: one.kind.clone() })
             .into_iter()
             .collect(),
-        identity: party.identity,
+        identity: number,
         cluster_name: if pod.is_some() { CLUSTER.to_owned() } else { String::new() },
         namespace: pod.map_or_else(String::new, |pod| pod.namespace.to_string()),
         pod_name: pod.map_or_else(String::new, |pod| pod.name.to_string()),
@@ -137,25 +156,26 @@ fn endpoint(party: &Party, names: &Names) -> flow::Endpoint {
 }
 
 /// A node is known by its name; that of a Pod stands elsewhere.
-fn host_names(party: &Party) -> Vec<String> {
-    let is_host = matches!(party.identity, identity::HOST | identity::REMOTE_NODE);
-    party.node.iter().filter(|_| is_host || party.pod.is_none()).map(ToString::to_string).collect()
+fn host_names(end: &Known, number: u32) -> Vec<String> {
+    let is_host = matches!(number, identity::HOST | identity::REMOTE_NODE);
+    let node = end.who.as_ref().and_then(|who| who.node.as_ref());
+    node.filter(|_| is_host || end.pod().is_none()).map(ToString::to_string).into_iter().collect()
 }
 
 /// Hubble's: of a drop, which way the packet went; of anything else, which way its connection did at the end that is here, so
 /// that an answer has the direction of what it answers.
-fn direction(record: &Record, names: &Names) -> flow::TrafficDirection {
-    let is_here = |party: &Party| names.endpoint_ids.contains_key(&Address::from_ip(party.address));
-    let out = match (is_here(&record.source), is_here(&record.destination)) {
-        _ if record.kind == Kind::Drop => !record.ingress,
-        (true, false) => !record.reply,
-        (false, true) => record.reply,
-        _ => record.ingress == record.reply,
+fn direction(sight: &Sight) -> flow::TrafficDirection {
+    let (ingress, reply) = (sight.has(event_flags::INGRESS), sight.has(event_flags::REPLY));
+    let out = match (sight.source.is_here(), sight.destination.is_here()) {
+        _ if sight.kind == EventKind::Drop => !ingress,
+        (true, false) => !reply,
+        (false, true) => reply,
+        _ => ingress == reply,
     };
     if out { flow::TrafficDirection::Egress } else { flow::TrafficDirection::Ingress }
 }
 
-fn service(name: &model::ObjectName) -> flow::Service {
+fn service(name: &Arc<ObjectName>) -> flow::Service {
     flow::Service { name: name.name.to_string(), namespace: name.namespace.to_string() }
 }
 
@@ -164,38 +184,39 @@ fn version(address: IpAddr) -> flow::IpVersion {
 }
 
 /// `None` for a protocol that Hubble has no field for.
-fn protocol(record: &Record) -> Option<Protocol> {
-    let (source_port, destination_port) = (u32::from(record.source.port), u32::from(record.destination.port));
-    let icmp = record.icmp.map(|icmp| (u32::from(icmp.kind), u32::from(icmp.code))).unwrap_or_default();
-    Some(match record.protocol.as_str() {
-        "TCP" => Protocol::Tcp(flow::Tcp { source_port, destination_port, flags: Some(tcp_flags(record)) }),
-        "UDP" => Protocol::Udp(flow::Udp { source_port, destination_port }),
-        "SCTP" => Protocol::Sctp(flow::Sctp { source_port, destination_port, chunk_type: 0 }),
-        "ICMPv4" => Protocol::IcmPv4(flow::IcmPv4 { r#type: icmp.0, code: icmp.1 }),
-        "ICMPv6" => Protocol::IcmPv6(flow::IcmPv6 { r#type: icmp.0, code: icmp.1 }),
+fn protocol(sight: &Sight) -> Option<Protocol> {
+    let event = &sight.event;
+    let (source_port, destination_port) = (u32::from(event.source_port), u32::from(event.destination_port));
+    let (r#type, code) = (u32::from(event.icmp_type), u32::from(event.icmp_code));
+    Some(match event.protocol {
+        TCP => Protocol::Tcp(flow::Tcp { source_port, destination_port, flags: Some(flags(event.tcp_flags)) }),
+        UDP => Protocol::Udp(flow::Udp { source_port, destination_port }),
+        SCTP => Protocol::Sctp(flow::Sctp { source_port, destination_port, chunk_type: 0 }),
+        ICMP => Protocol::IcmPv4(flow::IcmPv4 { r#type, code }),
+        ICMPV6 => Protocol::IcmPv6(flow::IcmPv6 { r#type, code }),
         _ => return None,
     })
 }
 
-fn tcp_flags(record: &Record) -> flow::TcpFlags {
-    let has = |name: &str| record.tcp_flags.iter().any(|flag| flag == name);
+/// RFC 9293 §3.1.
+const fn flags(bits: u8) -> flow::TcpFlags {
     flow::TcpFlags {
-        fin: has("FIN"),
-        syn: has("SYN"),
-        rst: has("RST"),
-        psh: has("PSH"),
-        ack: has("ACK"),
-        urg: has("URG"),
-        ece: has("ECE"),
-        cwr: has("CWR"),
+        fin: bits & 1 != 0,
+        syn: bits & 2 != 0,
+        rst: bits & 4 != 0,
+        psh: bits & 8 != 0,
+        ack: bits & 16 != 0,
+        urg: bits & 32 != 0,
+        ece: bits & 64 != 0,
+        cwr: bits & 128 != 0,
         ns: false,
     }
 }
 
 /// VXLAN is the only kind there is. The other end is where the packet came from, or where it goes.
-fn tunnel(other: IpAddr, record: &Record) -> flow::Tunnel {
+fn tunnel(other: IpAddr, sight: &Sight) -> flow::Tunnel {
     let mut ip = flow::Ip { ip_version: version(other) as i32, ..flow::Ip::default() };
-    if record.point == "from-overlay" || record.ingress {
+    if sight.event.point == ObservationPoint::FromOverlay as u8 || sight.has(event_flags::INGRESS) {
         ip.source = other.to_string();
     } else {
         ip.destination = other.to_string();
@@ -203,22 +224,23 @@ fn tunnel(other: IpAddr, record: &Record) -> flow::Tunnel {
     flow::Tunnel { protocol: flow::tunnel::Protocol::Vxlan as i32, ip: Some(ip), l4: None, vni: 0 }
 }
 
-fn trace_point(name: &str) -> flow::TraceObservationPoint {
-    flow::TraceObservationPoint::from_str_name(&name.replace('-', "_").to_uppercase())
-        .unwrap_or(flow::TraceObservationPoint::UnknownPoint)
-}
-
 /// The policies that denied, at the initiator's end and at the responder's: the one whose rule did, or those with default
 /// deny that no rule opened.
-fn denied_by(record: &Record) -> (Vec<flow::Policy>, Vec<flow::Policy>) {
-    let policies: Vec<flow::Policy> = match (record.kind, record.ended) {
-        (Kind::Audit, _) | (Kind::Drop, Some(Way::DeniedAtSource | Way::DeniedAtDestination)) => {
-            record.decided_by.iter().chain(&record.default_deny).map(policy).collect()
+fn denied_by(sight: &Sight) -> (Vec<flow::Policy>, Vec<flow::Policy>) {
+    let policies: Vec<flow::Policy> = match (sight.kind, sight.ended()) {
+        (EventKind::Audit, _) | (EventKind::Drop, Some(Way::DeniedAtSource | Way::DeniedAtDestination)) => {
+            let rule = sight.rule.iter().map(|rule| &rule.name);
+            rule.chain(sight.default_deny()).map(policy).collect()
         }
         _ => return Default::default(),
     };
     // The judged end is the packet's receiver on the way in.
-    if record.ingress == record.reply { (policies, Vec::new()) } else { (Vec::new(), policies) }
+    let is_initiators = sight.has(event_flags::INGRESS) == sight.has(event_flags::REPLY);
+    if is_initiators { (policies, Vec::new()) } else { (Vec::new(), policies) }
+}
+
+fn allowed(rule: &Option<Arc<RuleFacts>>) -> Vec<flow::Policy> {
+    rule.iter().map(|rule| policy(&rule.name)).collect()
 }
 
 fn policy(named: &Named) -> flow::Policy {
@@ -231,8 +253,8 @@ fn policy(named: &Named) -> flow::Policy {
     }
 }
 
-fn ended(record: &Record) -> Option<malla::Ended> {
-    let way = match record.ended? {
+fn ended(sight: &Sight) -> Option<malla::Ended> {
+    let way = match sight.ended()? {
         Way::Closed => malla::Way::Closed,
         Way::RefusedByServer => malla::Way::RefusedByServer,
         Way::NoBackends => malla::Way::NoBackends,
@@ -245,17 +267,20 @@ fn ended(record: &Record) -> Option<malla::Ended> {
         Way::PeerGone => malla::Way::PeerGone,
         Way::Idle => malla::Way::Idle,
     } as i32;
-    let Some(totals) = &record.totals else { return Some(malla::Ended { way, ..malla::Ended::default() }) };
+    if sight.kind != EventKind::EndOfFlow {
+        return Some(malla::Ended { way, ..malla::Ended::default() });
+    }
+    let (event, [initiator, responder]) = (&sight.event, sight.sockets);
     Some(malla::Ended {
         way,
-        duration_ns: totals.duration_ns,
-        handshake_ns: totals.handshake_ns,
-        forward_packets: totals.forward_packets,
-        forward_bytes: totals.forward_bytes,
-        reply_packets: totals.reply_packets,
-        reply_bytes: totals.reply_bytes,
-        initiator: totals.initiator.map(tcp_end),
-        responder: totals.responder.map(tcp_end),
+        duration_ns: event.duration_ns,
+        handshake_ns: event.handshake_ns,
+        forward_packets: event.forward_packets,
+        forward_bytes: event.forward_bytes,
+        reply_packets: event.reply_packets,
+        reply_bytes: event.reply_bytes,
+        initiator: initiator.map(tcp_end),
+        responder: responder.map(tcp_end),
     })
 }
 
@@ -264,23 +289,26 @@ const fn tcp_end(end: TcpEnd) -> malla::TcpEnd {
 }
 
 /// As Hubble puts it; of a flow that ended, how.
-fn summary(record: &Record) -> String {
-    if let (Some(totals), Some(way)) = (&record.totals, record.ended) {
-        return ending(&record.protocol, way, totals);
+fn summary(sight: &Sight) -> String {
+    let event = &sight.event;
+    if let (EventKind::EndOfFlow, Some(way)) = (sight.kind, sight.ended()) {
+        return ending(sight, way);
     }
-    match (record.protocol.as_str(), record.icmp) {
+    let name = protocol_name(event.protocol);
+    match event.protocol {
         // A call that was refused had no packet.
-        ("TCP", _) if record.tcp_flags.is_empty() => "TCP".to_owned(),
-        ("TCP", _) => format!("TCP Flags: {}", record.tcp_flags.join(", ")),
-        (name @ ("ICMPv4" | "ICMPv6"), Some(icmp)) => match icmp_name(name, icmp.kind) {
+        TCP if event.tcp_flags != 0 => tcp_flags(event.tcp_flags)
+            .enumerate()
+            .fold(format!("{name} Flags: "), |text, (at, flag)| text + if at > 0 { ", " } else { "" } + flag),
+        ICMP | ICMPV6 => match icmp_name(event.protocol, event.icmp_type) {
             Some(kind) => format!("{name} {kind}"),
-            None => format!("{name} type {} code {}", icmp.kind, icmp.code),
+            None => format!("{name} type {} code {}", event.icmp_type, event.icmp_code),
         },
-        (name, _) => name.to_owned(),
+        _ => name.into_owned(),
     }
 }
 
-fn ending(protocol: &str, way: Way, totals: &Totals) -> String {
+fn ending(sight: &Sight, way: Way) -> String {
     let how = match way {
         Way::Closed => "closed",
         Way::RefusedByServer => "refused by server",
@@ -291,36 +319,38 @@ fn ending(protocol: &str, way: Way, totals: &Totals) -> String {
         Way::Idle => "idle",
         Way::NoBackends | Way::NoSuchPort | Way::DeniedAtSource | Way::DeniedAtDestination => "refused",
     };
+    let event = &sight.event;
     let mut text = format!(
-        "{protocol} {how} after {} ms: {} packets, {} bytes out; {} packets, {} bytes back",
-        totals.duration_ns / 1_000_000,
-        totals.forward_packets,
-        totals.forward_bytes,
-        totals.reply_packets,
-        totals.reply_bytes
+        "{} {how} after {} ms: {} packets, {} bytes out; {} packets, {} bytes back",
+        protocol_name(event.protocol),
+        event.duration_ns / 1_000_000,
+        event.forward_packets,
+        event.forward_bytes,
+        event.reply_packets,
+        event.reply_bytes
     );
-    let ends = [totals.initiator, totals.responder].into_iter().flatten();
+    let ends = sight.sockets.into_iter().flatten();
     if let Some(rtt) = ends.clone().map(|end| end.srtt_us).filter(|rtt| *rtt > 0).max() {
-        text.push_str(&format!("; RTT {}.{:03} ms", rtt / 1000, rtt % 1000));
+        let _ = write!(text, "; RTT {}.{:03} ms", rtt / 1000, rtt % 1000);
     }
     match ends.map(|end| u64::from(end.retransmits)).sum() {
         0_u64 => {}
         1 => text.push_str("; 1 retransmit"),
-        many => text.push_str(&format!("; {many} retransmits")),
+        many => drop(write!(text, "; {many} retransmits")),
     }
     text
 }
 
 /// RFC 792 and RFC 4443, in the words that Hubble's summaries have.
-fn icmp_name(protocol: &str, kind: u8) -> Option<&'static str> {
+fn icmp_name(protocol: u8, kind: u8) -> Option<&'static str> {
     Some(match (protocol, kind) {
-        ("ICMPv4", 0) | ("ICMPv6", 129) => "EchoReply",
-        ("ICMPv4", 8) | ("ICMPv6", 128) => "EchoRequest",
-        ("ICMPv4", 3) | ("ICMPv6", 1) => "DestinationUnreachable",
-        ("ICMPv4", 11) | ("ICMPv6", 3) => "TimeExceeded",
-        ("ICMPv6", 2) => "PacketTooBig",
-        ("ICMPv6", 135) => "NeighborSolicitation",
-        ("ICMPv6", 136) => "NeighborAdvertisement",
+        (ICMP, 0) | (ICMPV6, 129) => "EchoReply",
+        (ICMP, 8) | (ICMPV6, 128) => "EchoRequest",
+        (ICMP, 3) | (ICMPV6, 1) => "DestinationUnreachable",
+        (ICMP, 11) | (ICMPV6, 3) => "TimeExceeded",
+        (ICMPV6, 2) => "PacketTooBig",
+        (ICMPV6, 135) => "NeighborSolicitation",
+        (ICMPV6, 136) => "NeighborAdvertisement",
         _ => return None,
     })
 }
@@ -331,17 +361,20 @@ pub const CLUSTER: &str = "default";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::{Clock, enrich};
-    use datapath_layouts::event::event_flags;
-    use datapath_layouts::{Address, DropReason, Event, EventKind, ObservationPoint};
-    use model::{Labels, ObjectName};
+    use crate::events::names::{Here, Names, Who};
+    use crate::events::sight::tests::{node, pod, seen};
+    use datapath_layouts::{Address, DropReason, Event};
+    use model::Labels;
     use std::collections::BTreeMap;
 
     fn names() -> Names {
         let mut names = Names::default();
-        names.pods.insert(Address::from_v4([10, 244, 1, 2]), ObjectName::new("shop", "client"));
-        names.nodes.insert(Address::from_v4([172, 18, 0, 2]), "control-plane".into());
-        names.services.insert((Address::from_v4([10, 96, 0, 7]), 80, 6), ObjectName::new("shop", "spink"));
+        names.here = Here { name: "worker-1".into(), labels: Vec::new() }.into();
+        names.who.insert(Address::from_v4([10, 244, 1, 2]), pod("shop", "client"));
+        names.who.insert(Address::from_v4([172, 18, 0, 2]), node("control-plane"));
+        let service = Address::from_v4([10, 96, 0, 7]);
+        names.who.insert(service, Arc::new(Who { is_service: true, ..Who::default() }));
+        names.services.insert((service, 80, 6), ObjectName::new("shop", "spink").into());
         let labels = BTreeMap::from([("k8s:app".to_owned(), "client".to_owned())]);
         names.labels.insert(4711, Labels::from_map(&labels).unwrap());
         names
@@ -369,7 +402,7 @@ mod tests {
     }
 
     fn flow_of(event: Event) -> flow::Flow {
-        to_flow(&enrich(&event, &names(), &"worker-1".into(), &Clock::now()).unwrap(), &names())
+        to_flow(&seen(&event, &names()))
     }
 
     #[test]

@@ -1,0 +1,107 @@
+//! A flow that is told in Hubble's words when somebody looks at it first.
+//!
+//! Most flows that a node sees leave the ring unread. Who saw one keeps what it knows of it in its own, cheaper form, and everything
+//! that is known is known from the beginning: a name that changes later changes nothing.
+
+use crate::flow::Flow;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::OnceLock;
+
+/// What somebody has seen, in a form of his own.
+pub trait Witness: fmt::Debug + Send + Sync {
+    /// Of the Pods at both ends; empty where there is none.
+    fn namespaces(&self) -> [&str; 2];
+
+    /// In Hubble's words. Asked for once at most.
+    fn tell(&self) -> Flow;
+}
+
+/// A flow, told or not yet.
+#[derive(Debug)]
+pub struct Seen {
+    told: OnceLock<Box<Flow>>,
+    witness: Option<Box<dyn Witness>>,
+}
+
+impl Seen {
+    /// To be told later.
+    #[must_use]
+    pub fn later(witness: impl Witness + 'static) -> Self {
+        Self { told: OnceLock::new(), witness: Some(Box::new(witness)) }
+    }
+
+    /// The flow itself.
+    #[must_use]
+    pub fn into_flow(mut self) -> Flow {
+        self.told.take().map_or_else(|| self.tell(), |flow| *flow)
+    }
+
+    /// Whether somebody has looked.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        self.told.get().is_some()
+    }
+
+    fn tell(&self) -> Flow {
+        self.witness.as_ref().map(|witness| witness.tell()).unwrap_or_default()
+    }
+}
+
+impl Deref for Seen {
+    type Target = Flow;
+
+    fn deref(&self) -> &Flow {
+        self.told.get_or_init(|| Box::new(self.tell()))
+    }
+}
+
+impl From<Flow> for Seen {
+    fn from(flow: Flow) -> Self {
+        Self { told: OnceLock::from(Box::new(flow)), witness: None }
+    }
+}
+
+impl Clone for Seen {
+    fn clone(&self) -> Self {
+        Flow::clone(self).into()
+    }
+}
+
+impl PartialEq for Seen {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    #[derive(Debug)]
+    struct Counted(Arc<AtomicUsize>);
+
+    impl Witness for Counted {
+        fn namespaces(&self) -> [&str; 2] {
+            [""; 2]
+        }
+
+        fn tell(&self) -> Flow {
+            self.0.fetch_add(1, Relaxed);
+            Flow { summary: "seen".to_owned(), ..Flow::default() }
+        }
+    }
+
+    #[test]
+    fn nobody_tells_before_somebody_looks_and_then_once() {
+        let times = Arc::new(AtomicUsize::new(0));
+        let seen = Seen::later(Counted(times.clone()));
+        assert_eq!((seen.is_told(), times.load(Relaxed)), (false, 0));
+        let twin = seen.clone();
+        assert_eq!((seen.summary.as_str(), &seen, times.load(Relaxed)), ("seen", &twin, 1));
+        assert_eq!((seen.into_flow().summary.as_str(), times.load(Relaxed)), ("seen", 1));
+        assert_eq!(Seen::later(Counted(times.clone())).into_flow().summary, "seen");
+    }
+}
