@@ -236,14 +236,25 @@ impl Running {
 }
 
 /// Offset in `struct __sk_buff` (`include/uapi/linux/bpf.h`).
-const IFINDEX: usize = 40;
+pub const IFINDEX: usize = 40;
 
 /// MAC addresses of a frame from outside.
 const OUTSIDE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0xee];
 const NODE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
 /// A SYN; MAC addresses and ports: source, then destination.
-fn syn(macs: ([u8; 6], [u8; 6]), from: Ipv4Addr, to: Ipv4Addr, (from_port, to_port): (u16, u16)) -> Vec<u8> {
+fn syn(macs: ([u8; 6], [u8; 6]), from: Ipv4Addr, to: Ipv4Addr, ports: (u16, u16)) -> Vec<u8> {
+    segment(macs, from, to, ports, 2)
+}
+
+/// A TCP segment without data; flags as in RFC 9293 §3.1.
+pub fn segment(
+    macs: ([u8; 6], [u8; 6]),
+    from: Ipv4Addr,
+    to: Ipv4Addr,
+    (from_port, to_port): (u16, u16),
+    flags: u8,
+) -> Vec<u8> {
     let mut frame = Vec::with_capacity(54);
     frame.extend(macs.1);
     frame.extend(macs.0);
@@ -253,7 +264,7 @@ fn syn(macs: ([u8; 6], [u8; 6]), from: Ipv4Addr, to: Ipv4Addr, (from_port, to_po
     ip[16..20].copy_from_slice(&to.octets());
     let check = !sum(&ip);
     ip[10..12].copy_from_slice(&check.to_be_bytes());
-    let mut tcp = [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0];
+    let mut tcp = [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0];
     tcp[0..2].copy_from_slice(&from_port.to_be_bytes());
     tcp[2..4].copy_from_slice(&to_port.to_be_bytes());
     let pseudo = [&ip[12..20], &[0, 6, 0, 20], &tcp].concat();

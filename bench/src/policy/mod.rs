@@ -6,7 +6,7 @@
 
 mod changes;
 mod rows;
-mod setup;
+pub mod setup;
 
 use crate::services::load::{Sample, percentile};
 use crate::written;

@@ -113,7 +113,7 @@ fn answers(port: u16) -> bool {
     tried.is_ok() || tried.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
 }
 
-fn swallow(listener: TcpListener) {
+pub fn swallow(listener: TcpListener) {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { continue };
@@ -124,7 +124,7 @@ fn swallow(listener: TcpListener) {
 }
 
 /// Bytes per second over one connection.
-fn stream(time: Duration) -> Result<f64> {
+pub fn stream(time: Duration) -> Result<f64> {
     let mut stream = TcpStream::connect((node::SERVER, SINK)).context("connect to the sink")?;
     let buffer = vec![0; 1 << 17];
     let begin = Instant::now();

@@ -55,11 +55,11 @@ pub enum Place {
     TwoCpus,
 }
 
-const CLIENT_CPU: usize = 0;
-const SERVER_CPU: usize = 1;
+pub const CLIENT_CPU: usize = 0;
+pub const SERVER_CPU: usize = 1;
 
-/// A machine with one CPU has no choice.
-fn pin(cpu: usize) {
+/// Keeps the thread on a CPU; a machine with one has no choice.
+pub fn pin(cpu: usize) {
     let mut set = rustix::thread::CpuSet::new();
     set.set(cpu);
     let _ = rustix::thread::sched_setaffinity(None, &set);

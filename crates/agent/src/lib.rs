@@ -43,7 +43,7 @@ pub mod sockets;
 pub mod status;
 pub mod table;
 pub mod topology;
-mod trouble;
+pub mod trouble;
 pub mod watched;
 pub mod workload;
 

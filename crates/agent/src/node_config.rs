@@ -59,7 +59,6 @@ pub fn node_config(own: &Node, facts: &Facts, choices: &Choices) -> NodeConfig {
         node_port_last: choices.node_ports.last,
         nat_port_first: choices.nat_ports.first,
         nat_port_last: choices.nat_ports.last,
-        trace_all: 0,
         network_mac: facts.network.mac,
         cluster: 0,
         ..NodeConfig::ZERO

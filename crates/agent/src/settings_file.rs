@@ -2,7 +2,7 @@
 //! map tells them while the agent is away.
 
 use crate::error::Error;
-use datapath_layouts::{NodeConfig, Routing};
+use datapath_layouts::{NodeConfig, Observation, Routing};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::path::Path;
@@ -39,8 +39,8 @@ pub struct Settings {
     pub nat_ports: String,
     /// Own cluster id.
     pub cluster: u8,
-    /// A trace event for every packet.
-    pub trace_all: bool,
+    /// What is told of packets: `drops`, `flows` too, or all `packets`.
+    pub observation: String,
 }
 
 impl From<&NodeConfig> for Settings {
@@ -60,7 +60,7 @@ impl From<&NodeConfig> for Settings {
             node_ports: format!("{}-{}", config.node_port_first, config.node_port_last),
             nat_ports: format!("{}-{}", config.nat_port_first, config.nat_port_last),
             cluster: config.cluster,
-            trace_all: config.trace_all != 0,
+            observation: Observation::name(config.observation).to_owned(),
         }
     }
 }
@@ -97,11 +97,12 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("malla-settings-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         assert!(read(&folder).is_err());
-        let config =
-            NodeConfig { routing: Routing::Native as u32, network_mtu: 1500, trace_all: 1, ..NodeConfig::ZERO };
+        let observation = Observation::Packets as u32;
+        let config = NodeConfig { routing: Routing::Native as u32, network_mtu: 1500, observation, ..NodeConfig::ZERO };
         write(&folder, &config).unwrap();
         let settings = read(&folder).unwrap();
-        assert_eq!((settings.routing.as_str(), settings.network_mtu, settings.trace_all), ("native", 1500, true));
+        let told = (settings.routing.as_str(), settings.network_mtu, settings.observation.as_str());
+        assert_eq!(told, ("native", 1500, "packets"));
         assert_eq!(settings.node_ipv4, None);
         std::fs::remove_dir_all(&folder).unwrap();
     }

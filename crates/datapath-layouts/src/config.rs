@@ -12,6 +12,30 @@ pub enum Routing {
     Native = 1,
 }
 
+/// What is told of packets. Whatever it is, drops and audits are told, and everything of whom somebody follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Observation {
+    /// And flows: where they begin and how they end.
+    Flows = 0,
+    /// And flows and each packet: somebody traces (`malla monitor --trace`).
+    Packets = 1,
+    /// And nothing else: nobody wants to know.
+    Drops = 2,
+}
+
+impl Observation {
+    /// As settings are told.
+    #[must_use]
+    pub const fn name(number: u32) -> &'static str {
+        match number {
+            n if n == Self::Packets as u32 => "packets",
+            n if n == Self::Drops as u32 => "drops",
+            _ => "flows",
+        }
+    }
+}
+
 /// UDP port of the overlay: Linux' and Cilium's, not IANA's 4789, which EVPN devices use.
 pub const VXLAN_PORT: u16 = 8472;
 
@@ -44,8 +68,8 @@ layout! {
         pub nat_port_first: u16,
         /// Last port that masquerade hands out.
         pub nat_port_last: u16,
-        /// 1: a trace event for every packet (somebody runs `malla monitor`-style tracing); 0: new flows and ends only.
-        pub trace_all: u32,
+        /// [`Observation`] as a number.
+        pub observation: u32,
         /// MAC address of `network_ifindex`.
         pub network_mac: [u8; 6],
         /// Own cluster id.

@@ -33,7 +33,7 @@ pub mod tcp;
 pub mod tracing;
 
 pub use address::{Address, AddressKey, PrefixKey};
-pub use config::{NodeConfig, Routing};
+pub use config::{NodeConfig, Observation, Routing};
 pub use drop_reason::DropReason;
 pub use endpoint::Endpoint;
 pub use event::{Event, EventKind, ObservationPoint};

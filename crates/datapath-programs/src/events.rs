@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use datapath_layouts::event::event_flags;
-use datapath_layouts::{Address, DropReason, Event, EventKind, Flow, ObservationPoint, stats};
+use datapath_layouts::{Address, DropReason, Event, EventKind, Flow, Observation, ObservationPoint, stats};
 use packet_headers::flags;
 
 use crate::config::config;
@@ -148,10 +148,19 @@ pub fn dropped(skb: Skb, s: &Scratch, reason: DropReason) -> i32 {
     aya_ebpf::bindings::TC_ACT_SHOT as i32
 }
 
+/// Whether anybody wants to know of flows; of whom somebody follows he does.
+#[inline(always)]
+fn are_flows_told(s: &Scratch) -> bool {
+    config!(observation) != Observation::Drops as u32 || s.followed != 0
+}
+
 /// The flow that was just opened (`s.flow`) passed towards `point`.
 #[inline(always)]
 pub fn new_flow(skb: Skb, s: &mut Scratch, point: ObservationPoint) {
     count(stats::FLOWS_CREATED, 1, 0);
+    if !are_flows_told(s) {
+        return;
+    }
     let own = core::mem::replace(&mut s.point, point as u8);
     emit(skb, s, EventKind::NewFlow, 0, Some(&s.flow));
     s.point = own;
@@ -160,7 +169,9 @@ pub fn new_flow(skb: Skb, s: &mut Scratch, point: ObservationPoint) {
 /// A flow that policy held back goes on: told as a new one, where it is met.
 #[inline(always)]
 pub fn new_flow_here(skb: Skb, s: &Scratch) {
-    emit(skb, s, EventKind::NewFlow, 0, None);
+    if are_flows_told(s) {
+        emit(skb, s, EventKind::NewFlow, 0, None);
+    }
 }
 
 /// A flow passes that a policy in audit mode denies, as `s.audit` says.
@@ -175,7 +186,9 @@ pub fn end_of_flow(skb: Skb, s: &mut Scratch, flow: &Flow, reset: bool) {
     if reset {
         s.event_flags |= event_flags::RESET;
     }
-    emit(skb, s, EventKind::EndOfFlow, 0, Some(flow));
+    if are_flows_told(s) {
+        emit(skb, s, EventKind::EndOfFlow, 0, Some(flow));
+    }
 }
 
 /// Who follows the packet at hand, by one of its ends as they now stand (for an ICMP error: of the packet that it quotes).
@@ -217,7 +230,7 @@ pub fn arrived(skb: Skb, s: &mut Scratch) {
 #[inline(always)]
 pub fn passed(skb: Skb, s: &mut Scratch, point: ObservationPoint) {
     count(stats::FORWARDED + point as u32, u64::from(s.segments), u64::from(s.headers.length));
-    if config!(trace_all) != 0 || s.followed != 0 {
+    if config!(observation) == Observation::Packets as u32 || s.followed != 0 {
         let own = core::mem::replace(&mut s.point, point as u8);
         emit(skb, s, EventKind::Trace, 0, None);
         s.point = own;

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use bench::packet::Packet;
 use bench::topology::{Topology, VXLAN_PORT, socket_in};
 use bench::world::{HOST_MAC, POD_MAC, REMOTE_IDENTITY, V4};
-use datapath_layouts::{EventKind, FlowKey, maps};
+use datapath_layouts::{EventKind, FlowKey, Observation, maps};
 use netlink::{MacAddress, Netlink, VethEnd, VethPair};
 
 const CLIENT: u16 = 40000;
@@ -119,7 +119,7 @@ fn new_settings_reach_what_is_attached() {
     t.events.drain(|_| told += 1);
     assert_eq!(told, 0, "a known flow is not told of while nobody traces");
     let mut config = t.datapath().config();
-    config.trace_all = 1;
+    config.observation = Observation::Packets as u32;
     t.datapath().reconfigure(config).unwrap();
     exchange(&t);
     t.event(|e| e.kind == EventKind::Trace as u8).expect("a trace");

@@ -14,7 +14,9 @@ use datapath::sys;
 use datapath_layouts::flow::flow_flags::{FORWARDED, INITIATOR_HIGH, VIA_ENTRY};
 use datapath_layouts::flow::flow_state;
 use datapath_layouts::service::FRONTEND_DSR;
-use datapath_layouts::{Flow, Frontend, ObservationPoint, PrefixKey, Route, RouteKind, ServiceFlow, identity, stats};
+use datapath_layouts::{
+    Flow, Frontend, Observation, ObservationPoint, PrefixKey, Route, RouteKind, ServiceFlow, identity, stats,
+};
 use netlink::{AddressOptions, MacAddress, Netlink};
 
 /// `XDP_PASS`, `XDP_TX` (`linux/bpf.h`).
@@ -283,7 +285,7 @@ fn both_ways_share_their_tables() {
 /// Somebody traces: every packet is to be told of, which tc does.
 #[test]
 fn tracing_goes_the_long_way() {
-    let bench = node(|config| config.trace_all = 1);
+    let bench = node(|config| config.observation = Observation::Packets as u32);
     for f in BOTH {
         serve(&bench, f, f.remote(), FRONTEND_DSR);
         passes(&bench, "traced", &request(f, TCP, SYN).bytes());

@@ -3,6 +3,7 @@
 use super::follow::End;
 use super::record::{Line, Loss, Record};
 use bytes::Bytes;
+use datapath_layouts::Observation;
 use flow_api::server::Node;
 use model::NodeName;
 use std::cell::LazyCell;
@@ -121,6 +122,16 @@ impl Hub {
     #[must_use]
     pub fn tracers(&self) -> usize {
         self.tracing.load(Relaxed)
+    }
+
+    /// What the programs have to tell.
+    #[must_use]
+    pub fn observation(&self) -> Observation {
+        match (self.tracers(), self.is_heard()) {
+            (1.., _) => Observation::Packets,
+            (0, true) => Observation::Flows,
+            (0, false) => Observation::Drops,
+        }
     }
 
     /// Events taken from the ring.

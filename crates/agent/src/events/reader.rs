@@ -71,13 +71,8 @@ pub fn read(
         was_heard = heard;
         let names = names.read().unwrap_or_else(PoisonError::into_inner).clone();
         let found = ring.drain(&mut |event| {
-            if heard && let Some(sight) = Sight::of(event, &names, &clock, sockets) {
-                if hub.listeners() > 0 {
-                    hub.tell(to_record(&sight));
-                }
-                if let Some(recent) = hub.recent() {
-                    recent.saw_for_later(time(&sight), sight);
-                }
+            if heard {
+                see(event, &names, &clock, sockets, hub);
             }
         });
         hub.count(found as u64);
@@ -92,6 +87,17 @@ pub fn read(
             lost = now;
         }
         pace = pace.next(found, hub.listeners());
+    }
+}
+
+/// Finds out what is known of an event, and hands it on to who listens and who may ask later.
+pub fn see(event: &Event, names: &Names, clock: &Clock, sockets: &dyn TcpEnds, hub: &Hub) {
+    let Some(sight) = Sight::of(event, names, clock, sockets) else { return };
+    if hub.listeners() > 0 {
+        hub.tell(to_record(&sight));
+    }
+    if let Some(recent) = hub.recent() {
+        recent.saw_for_later(time(&sight), sight);
     }
 }
 

@@ -13,6 +13,10 @@ use std::time::Duration;
 /// What is done with flows besides telling them. Names are Hubble's where Hubble has one.
 #[derive(Args, Clone, Debug)]
 pub struct FlowArgs {
+    /// Observe flows. Without it they are neither served, kept, exported nor counted, and the programs don't tell of them; drops,
+    /// `malla monitor` and `malla trace` go on
+    #[arg(long, env = "MALLA_ENABLE_HUBBLE", action = ArgAction::Set, default_value_t = true, value_name = "true|false")]
+    pub enable_hubble: bool,
     /// Megabytes of flows that are kept in the state folder, and answer `malla observe --since`; 0: none are
     #[arg(long, default_value_t = flow_log::MOST_MB, value_name = "MB")]
     pub flow_log_size_mb: u64,

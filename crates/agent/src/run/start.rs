@@ -25,7 +25,7 @@ use crate::{
 };
 use anyhow::Context;
 use datapath::{Datapath, Profile, Settings};
-use datapath_layouts::{Routing, maps};
+use datapath_layouts::{NodeConfig, Observation, Routing, maps};
 use flow_api::server as flow_server;
 use load_balancer::Capacity;
 use model::Node;
@@ -88,10 +88,12 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
 
     let node = own.name.clone();
     let troubles = Troubles::default();
-    let log = keeping::log(&args.flows, &args.state_dir);
+    let observes = args.flows.enable_hubble;
+    let log = keeping::log(&args.flows, &args.state_dir).filter(|_| observes);
     let recent = flow_server::Node::new(serving_flows::about(&own, args), flow_api::ring::DEFAULT_CAPACITY);
     let recent = Arc::new(recent.reaching_back(log.clone().map(|log| log as Arc<dyn flow_server::Archive>)));
-    let hub = Arc::new(Hub::new(node.clone()).keeping(recent.clone()));
+    let hub = Hub::new(node.clone());
+    let hub = Arc::new(if observes { hub.keeping(recent.clone()) } else { hub });
     let names = Arc::new(RwLock::new(Arc::new(Names::of_node(node.clone()))));
     let probes = probes::start(&args.probes, &client, &own, troubles.matter())?;
     let (ring_of_flows, folder) = (recent.ring(), &args.state_dir);
@@ -99,7 +101,9 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     let keeping = keeping::start(told, &args.flows, folder, &own, ring_of_flows, &names, &troubles)?;
     read_events(ring, ClosedSockets(datapath.clone()), &hub, &names)?;
     let neighbours_changed = watch_neighbours(facts.network.index)?;
-    serving_flows::start(args, &own, &recent, troubles.matter())?;
+    if observes {
+        serving_flows::start(args, &own, &recent, troubles.matter())?;
+    }
     let followers = Followers::new(followed(&datapath))?;
     let questions = serve_agent(server::bind(&args.state_dir.join("agent.sock"))?, &hub, followers);
     let health = watch::Sender::default();
@@ -134,7 +138,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
         policy_room_told: node_conditions::start(client.clone(), args.node_name.clone()),
         health,
         troubles,
-        hubble_port: args.hubble_tls.as_ref().map(|_| args.hubble_port),
+        hubble_port: args.hubble_tls.as_ref().filter(|_| observes).map(|_| args.hubble_port),
         watches,
     })?;
     Ok(Started { state, client, inputs, questions, pods_changed, neighbours_changed, network, keeping })
@@ -154,9 +158,10 @@ fn choices(args: &AgentArgs) -> anyhow::Result<Choices> {
 
 /// Verifies or makes the maps, loads the programs, and puts them where they belong.
 fn load(args: &AgentArgs, own: &Node, facts: &Facts, choices: &Choices) -> Result<Arc<Datapath>, Error> {
+    let observation = if args.flows.enable_hubble { Observation::Flows } else { Observation::Drops };
     let settings = Settings {
         bpf_dir: args.bpf_dir.clone(),
-        config: node_config(own, facts, choices),
+        config: NodeConfig { observation: observation as u32, ..node_config(own, facts, choices) },
         profile: match args.profile {
             ProfileArg::Lab => Profile::Lab,
             ProfileArg::Node => Profile::Node,

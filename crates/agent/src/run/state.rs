@@ -426,7 +426,7 @@ impl State {
     fn reconfigure(&mut self) -> Result<(), Error> {
         let current = self.parts.loaded.config();
         let mut wanted = node_config(&self.parts.own, &self.parts.facts, &self.parts.choices);
-        wanted.trace_all = u32::from(self.parts.hub.tracers() > 0);
+        wanted.observation = self.parts.hub.observation() as u32;
         wanted.csum_ipv6_flag = current.csum_ipv6_flag;
         if wanted != current {
             self.parts.loaded.reconfigure(wanted)?;

@@ -7,7 +7,7 @@ use crate::pods::{LocalPod, Programs};
 use crate::status::{MapUsage, State as Word};
 use crate::table::memory::MemoryTable;
 use datapath_layouts::{Backend, BackendKey, Frontend, FrontendKey, Policy, PolicyKey, identity as identity_numbers};
-use datapath_layouts::{NodeConfig, Routing, StatsValue};
+use datapath_layouts::{NodeConfig, Observation, Routing, StatsValue};
 use model::HostPort;
 use model::{Endpoint as Member, EndpointSlice, EndpointState, Family, Hints, ObjectName, Protocol, Service};
 use policy::dialect::references::ServiceFacts;
@@ -443,17 +443,20 @@ fn a_full_map_is_told_and_healed_when_there_is_room() {
 }
 
 #[test]
-fn tracing_is_on_while_somebody_traces() {
+fn the_programs_tell_what_somebody_wants_to_know() {
     let mut fixture = fixture(99);
     fixture.state.tick();
-    let trace = |f: &Fixture| f.fake.config().trace_all;
-    assert_eq!(trace(&fixture), 0);
-    let listener = fixture.hub.listen(true);
+    let told = |f: &Fixture| Observation::name(f.fake.config().observation);
+    assert_eq!(told(&fixture), "drops");
+    let mut listeners = vec![fixture.hub.listen(true), fixture.hub.listen(false)];
     fixture.state.answer(Question::Listening);
-    assert_eq!(trace(&fixture), 1);
-    drop(listener);
+    assert_eq!(told(&fixture), "packets");
+    listeners.remove(0);
     fixture.state.answer(Question::Listening);
-    assert_eq!(trace(&fixture), 0);
+    assert_eq!(told(&fixture), "flows");
+    drop(listeners);
+    fixture.state.answer(Question::Listening);
+    assert_eq!(told(&fixture), "drops");
     let swaps = *fixture.fake.swaps.lock().unwrap();
     fixture.state.tick();
     assert_eq!(*fixture.fake.swaps.lock().unwrap(), swaps, "nothing to change, nothing swapped");

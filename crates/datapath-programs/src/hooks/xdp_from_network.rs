@@ -10,7 +10,7 @@ use aya_ebpf::helpers::generated::{bpf_csum_diff, bpf_fib_lookup, bpf_get_prando
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use datapath_layouts::config::VXLAN_PORT;
-use datapath_layouts::{Address, Frontend, ObservationPoint, RouteKind, identity, stats};
+use datapath_layouts::{Address, Frontend, Observation, ObservationPoint, RouteKind, identity, stats};
 use datapath_logic::encapsulation::{OUTER_V4, OUTER_V6, Outer, folded, write};
 use datapath_logic::maglev::hash_flow;
 use packet_headers::{Content, ETHERNET_HEADER, Packet, flags, parse_outer, protocol};
@@ -29,7 +29,7 @@ const AF_INET6: u8 = 10;
 #[xdp]
 pub fn xdp_from_network(ctx: XdpContext) -> u32 {
     let xdp = Xdp(ctx.ctx);
-    if config!(trace_all) != 0 {
+    if config!(observation) == Observation::Packets as u32 {
         return XDP_PASS; // whoever traces wants to be told of each packet
     }
     let Some(s) = Scratch::take() else { return XDP_PASS };

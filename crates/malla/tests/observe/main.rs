@@ -166,7 +166,7 @@ fn a_flow_and_a_drop_are_told_with_names() {
     assert_eq!(trace["verdict"], "TRACED");
     until("tracing is off again", || {
         let settings = json(&malla(&["bpf", "config", "--lab", &lab.name, "--node", "worker-1", "-o", "json"]));
-        settings[0]["trace_all"] == false
+        settings[0]["observation"] == "flows"
     });
 }
 
