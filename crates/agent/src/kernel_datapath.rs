@@ -198,8 +198,7 @@ pub struct ClosedSockets(pub Arc<Datapath>);
 
 impl TcpEnds for ClosedSockets {
     fn of(&self, key: &TcpEndKey) -> Option<TcpEnd> {
-        // Whoever can't be asked now is not known.
-        self.0.maps().tcp_ends.get(key).ok().flatten()
+        self.0.maps().tcp_ends.get(key)
     }
 }
 

@@ -49,7 +49,7 @@ pub use service::{
 };
 pub use socket::{SocketReverse, SocketReverseKey};
 pub use stats::StatsValue;
-pub use tcp::{TcpEnd, TcpEndKey};
+pub use tcp::{TcpEnd, TcpEndKey, TcpEndPlace};
 pub use tracing::{Followed, FollowedEnd};
 
 /// Derives what every record shared with the kernel needs.
@@ -84,6 +84,9 @@ macro_rules! zero {
 }
 zero!(u8, u16, u32, u64);
 impl<const N: usize> Zero for [u8; N] {
+    const ZERO: Self = [0; N];
+}
+impl<const N: usize> Zero for [u32; N] {
     const ZERO: Self = [0; N];
 }
 impl<const N: usize> Zero for [u16; N] {

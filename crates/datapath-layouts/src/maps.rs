@@ -57,8 +57,8 @@ maps! {
     SOCKET_REVERSE = "socket_reverse", v 1, lab 8192, node 262_144;
     /// `u64` (network namespace, `SO_NETNS_COOKIE`) → `u8`; hash. Pods whose sockets the socket hooks leave alone.
     UNTRANSLATED = "untranslated", v 1, lab 1024, node 4096;
-    /// [`crate::TcpEndKey`] → [`crate::TcpEnd`]; LRU. The agent reads them within a tenth of a second.
-    TCP_ENDS = "tcp_ends", v 1, lab 4096, node 32_768;
+    /// `u32` → [`crate::TcpEndPlace`]; array that the agent has in its memory, and reads within a tenth of a second.
+    TCP_ENDS = "tcp_ends", v 2, lab crate::tcp::PLACES, node crate::tcp::PLACES;
     /// [`crate::Event`]s; ring buffer, size in bytes.
     EVENTS = "events", v 2, lab 1 << 20, node 8 << 20;
     /// `u32` → [`crate::StatsValue`]; per-CPU array.

@@ -2,6 +2,9 @@
 
 use crate::{Address, layout};
 
+/// Places of the table; a power of two. Of connections that close at once, two in so many share one.
+pub const PLACES: u32 = 1 << 14;
+
 layout! {
     /// One end of a connection, as its socket has it: a socket whose calls are translated has the backend here.
     pub struct TcpEndKey, 36 {
@@ -25,5 +28,19 @@ layout! {
         pub srtt_us: u32,
         /// Segments that it has sent again.
         pub retransmits: u32,
+    }
+}
+
+layout! {
+    /// Where it is kept: one place for each end, a line of the processor's cache.
+    pub struct TcpEndPlace, 64 {
+        /// Whose it is.
+        pub key: TcpEndKey,
+        /// Of key and end; 0 = nobody's.
+        pub seal: u32,
+        /// What it knew.
+        pub end: TcpEnd,
+        /// Zero.
+        pub reserved: [u32; 2],
     }
 }

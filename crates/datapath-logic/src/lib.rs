@@ -8,9 +8,11 @@
 pub mod conntrack;
 pub mod delivery;
 pub mod encapsulation;
+mod hash;
 pub mod maglev;
 pub mod mtu;
 pub mod nat;
 pub mod policy;
 pub mod service;
+pub mod tcp_end;
 pub mod tuple;

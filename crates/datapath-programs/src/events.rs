@@ -3,6 +3,7 @@
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use datapath_layouts::event::event_flags;
+use datapath_layouts::flow::flow_flags;
 use datapath_layouts::{Address, DropReason, Event, EventKind, Flow, Observation, ObservationPoint, stats};
 use packet_headers::flags;
 
@@ -36,7 +37,12 @@ fn emit(skb: Skb, s: &Scratch, kind: EventKind, reason: u32, flow: Option<&Flow>
         marks |= s.audit.flags;
         rule = s.audit.rule;
     }
-    if s.original_port != 0 {
+    // The end of a flow may be told by an answer, which was never translated to the service.
+    let (original, original_port) = match flow {
+        Some(flow) if flow.flags & flow_flags::SERVICE != 0 => (flow.service_address, flow.service_port),
+        _ => (s.original, s.original_port),
+    };
+    if original_port != 0 {
         marks |= event_flags::TRANSLATED;
     }
     let event = entry.as_mut_ptr();
@@ -46,7 +52,7 @@ fn emit(skb: Skb, s: &Scratch, kind: EventKind, reason: u32, flow: Option<&Flow>
         (*event).time_ns = bpf_ktime_get_ns();
         (*event).source = h.source;
         (*event).destination = h.destination;
-        (*event).original = s.original;
+        (*event).original = original;
         (*event).tunnel = s.tunnel;
         if let Some(flow) = flow {
             (*event).forward_bytes = flow.forward.bytes;
@@ -79,7 +85,7 @@ fn emit(skb: Skb, s: &Scratch, kind: EventKind, reason: u32, flow: Option<&Flow>
         (*event).rule = rule;
         (*event).source_port = h.source_port;
         (*event).destination_port = h.destination_port;
-        (*event).original_port = s.original_port;
+        (*event).original_port = original_port;
         (*event).kind = kind as u8;
         (*event).point = s.point;
         (*event).reason = reason as u8;

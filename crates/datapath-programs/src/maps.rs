@@ -7,13 +7,15 @@ use datapath_layouts::{
     AddressKey, Affinity, AffinityKey, AffinityMemberKey, Backend, BackendKey, CidrId, Endpoint, Flow, FlowKey, Followed,
     FragmentKey, FragmentPorts, Frontend, FrontendKey, IdentityInfo, MaglevTable, NatKey, NatMapping, Neighbour, PeerKey,
     Policy, PolicyKey, PrefixKey, RangeKey, Route, Row, RowKey, ServiceFlow, SocketReverse, SocketReverseKey,
-    SourceRangeKey, StatsValue, TcpEnd, TcpEndKey,
+    SourceRangeKey, StatsValue, TcpEndPlace,
 };
 
 use crate::scratch::Scratch;
 
 /// Service tables grow with the cluster, not with the node's memory: allocated entry by entry (BPF_F_NO_PREALLOC).
 const NO_PREALLOC: u32 = 1;
+/// `BPF_F_MMAPABLE`: who has it open may read it as memory.
+const MMAPABLE: u32 = 1 << 10;
 
 #[map(name = "endpoints")]
 pub static ENDPOINTS: HashMap<AddressKey, Endpoint> = HashMap::with_max_entries(info::ENDPOINTS.lab, 0);
@@ -50,7 +52,7 @@ pub static SOCKET_REVERSE: LruHashMap<SocketReverseKey, SocketReverse> =
 #[map(name = "untranslated")]
 pub static UNTRANSLATED: HashMap<u64, u8> = HashMap::with_max_entries(info::UNTRANSLATED.lab, NO_PREALLOC);
 #[map(name = "tcp_ends")]
-pub static TCP_ENDS: LruHashMap<TcpEndKey, TcpEnd> = LruHashMap::with_max_entries(info::TCP_ENDS.lab, 0);
+pub static TCP_ENDS: Array<TcpEndPlace> = Array::with_max_entries(info::TCP_ENDS.lab, MMAPABLE);
 #[map(name = "policies")]
 pub static POLICIES: HashMap<PolicyKey, Policy> = HashMap::with_max_entries(info::POLICIES.lab, NO_PREALLOC);
 #[map(name = "identities")]

@@ -9,7 +9,7 @@ use datapath_layouts::{
     AddressKey, Affinity, AffinityKey, AffinityMemberKey, Backend, BackendKey, CidrId, Endpoint, Flow, FlowKey,
     Followed, FragmentKey, FragmentPorts, Frontend, FrontendKey, IdentityInfo, MaglevTable, NatKey, NatMapping,
     Neighbour, NodeConfig, PeerKey, Policy, PolicyKey, PrefixKey, RangeKey, Route, Row, RowKey, ServiceFlow,
-    SocketReverse, SocketReverseKey, SourceRangeKey, StatsValue, TcpEnd, TcpEndKey,
+    SocketReverse, SocketReverseKey, SourceRangeKey, StatsValue, TcpEndPlace,
 };
 
 use crate::adopt::{Adoption, check_map};
@@ -103,7 +103,7 @@ fn shape(map: MapInfo, profile: Profile) -> MapShape {
         n if n == info::FRAGMENTS.name => of(LRU, size_of::<FragmentKey>(), size_of::<FragmentPorts>()),
         n if n == info::SOCKET_REVERSE.name => of(LRU, size_of::<SocketReverseKey>(), size_of::<SocketReverse>()),
         n if n == info::UNTRANSLATED.name => of(HASH, size_of::<u64>(), size_of::<u8>()),
-        n if n == info::TCP_ENDS.name => of(LRU, size_of::<TcpEndKey>(), size_of::<TcpEnd>()),
+        n if n == info::TCP_ENDS.name => of(ARRAY, size_of::<u32>(), size_of::<TcpEndPlace>()),
         n if n == info::POLICIES.name => of(HASH, size_of::<PolicyKey>(), size_of::<Policy>()),
         n if n == info::IDENTITIES.name => of(HASH, size_of::<u32>(), size_of::<IdentityInfo>()),
         n if n == info::POLICY_PEERS.name => of(HASH, size_of::<PeerKey>(), size_of::<u32>()),

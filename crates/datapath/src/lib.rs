@@ -15,6 +15,7 @@ pub mod maps;
 mod object;
 mod programs;
 pub mod sys;
+pub mod tcp_ends;
 
 pub use adopt::Adoption;
 pub use datapath::{Datapath, Profile, Settings, XdpMode};

@@ -9,12 +9,13 @@ use datapath_layouts::{
     AddressKey, Affinity, AffinityKey, AffinityMemberKey, Backend, BackendKey, CidrId, Endpoint, Flow, FlowKey,
     Followed, FragmentKey, FragmentPorts, Frontend, FrontendKey, IdentityInfo, MaglevTable, NatKey, NatMapping,
     Neighbour, PeerKey, Policy, PolicyKey, PrefixKey, RangeKey, Route, Row, RowKey, ServiceFlow, SocketReverse,
-    SocketReverseKey, SourceRangeKey, StatsValue, TcpEnd, TcpEndKey, stats,
+    SocketReverseKey, SourceRangeKey, StatsValue, stats,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::error::Error;
 use crate::sys;
+use crate::tcp_ends::TcpEnds;
 
 /// Keys and values: bytes without padding.
 pub trait Plain: FromBytes + IntoBytes + Immutable + KnownLayout + Copy + Send + Sync + 'static {}
@@ -182,6 +183,12 @@ impl<K: Plain, V: Plain> Map<K, V> {
     }
 }
 
+impl<K, V> AsFd for Map<K, V> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 fn bytes_mut<T: Plain>(value: &mut T) -> &mut [u8] {
     value.as_mut_bytes()
 }
@@ -301,7 +308,7 @@ pub struct Maps {
     /// Network namespaces whose sockets are left alone, by their cookies.
     pub untranslated: Map<u64, u8>,
     /// What the ends of TCP connections knew when they closed.
-    pub tcp_ends: Map<TcpEndKey, TcpEnd>,
+    pub tcp_ends: TcpEnds,
     /// Policies, by subject and direction.
     pub policies: Map<PolicyKey, Policy>,
     /// What is known about identities.
@@ -349,7 +356,7 @@ impl Maps {
             fragments: Map::open(directory, info::FRAGMENTS)?,
             socket_reverse: Map::open(directory, info::SOCKET_REVERSE)?,
             untranslated: Map::open(directory, info::UNTRANSLATED)?,
-            tcp_ends: Map::open(directory, info::TCP_ENDS)?,
+            tcp_ends: TcpEnds::open(directory)?,
             policies: Map::open(directory, info::POLICIES)?,
             identities: Map::open(directory, info::IDENTITIES)?,
             policy_peers: Map::open(directory, info::POLICY_PEERS)?,

@@ -6,6 +6,7 @@ use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_sock_ops_cb_flags_set};
 use aya_ebpf::macros::sock_ops;
 use aya_ebpf::programs::SockOpsContext;
 use datapath_layouts::{Address, TcpEnd, TcpEndKey};
+use datapath_logic::tcp_end::{place, sealed};
 
 use crate::maps::TCP_ENDS;
 
@@ -77,6 +78,8 @@ unsafe fn keep<const V6: bool>(ops: *mut bpf_sock_ops) {
             retransmits: read(&raw const (*ops).total_retrans),
         }
     };
-    // Full is no matter: the oldest goes.
-    let _ = TCP_ENDS.insert(&key, &end, 0);
+    if let Some(place) = TCP_ENDS.get_ptr_mut(place(&key)) {
+        // SAFETY: a map value. Another CPU may write to it at the same time: then it is not whole, and nobody's.
+        unsafe { place.write_volatile(sealed(key, end)) };
+    }
 }

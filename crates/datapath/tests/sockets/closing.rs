@@ -23,7 +23,7 @@ fn key(local: End, remote: End) -> TcpEndKey {
 fn known(node: &Node, local: End, remote: End) -> TcpEnd {
     let since = Instant::now();
     loop {
-        match node.datapath.maps().tcp_ends.get(&key(local, remote)).unwrap() {
+        match node.datapath.maps().tcp_ends.get(&key(local, remote)) {
             Some(end) => return end,
             None => assert!(since.elapsed() < PATIENCE, "nothing is known of {local} to {remote}"),
         }
@@ -71,7 +71,7 @@ fn closed(node: &Node, to: End, listener: &TcpListener) {
     let (mut client, mut server) = connect(to, listener);
     let (own, service) = (client.local_addr().unwrap(), server.local_addr().unwrap());
     exchange(&mut client, &mut server);
-    assert_eq!(node.datapath.maps().tcp_ends.get(&key(own, service)).unwrap(), None, "it is open");
+    assert_eq!(node.datapath.maps().tcp_ends.get(&key(own, service)), None, "it is open");
     drop(client);
     // The first FIN is enough for both.
     assert_eq!(server.read(&mut [0; 1]).unwrap(), 0);
@@ -142,7 +142,7 @@ fn of_others(node: &Node, (client, server): (TcpStream, TcpStream)) {
     drop(server);
     // What is written is written in the call that closes.
     for (local, remote) in [(own, service), (service, own)] {
-        assert_eq!(node.datapath.maps().tcp_ends.get(&key(local, remote)).unwrap(), None, "{local} to {remote}");
+        assert_eq!(node.datapath.maps().tcp_ends.get(&key(local, remote)), None, "{local} to {remote}");
     }
 }
 

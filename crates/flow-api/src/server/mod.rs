@@ -21,8 +21,9 @@ use crate::flow::{Flow, LostEvent, LostEventSource};
 use crate::moment::now;
 use crate::ring::{Event, Ring, What};
 use crate::seen::{Seen, Witness};
+use foldhash::fast::RandomState;
 use prost_types::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -50,7 +51,7 @@ pub struct Node {
     /// `None`: not known yet.
     peers: watch::Sender<Option<Peers>>,
     /// When a flow of each namespace was seen last: seconds since 1970.
-    namespaces: Mutex<BTreeMap<String, i64>>,
+    namespaces: Mutex<HashMap<String, i64, RandomState>>,
     started: Instant,
     shelf: Option<archive::Shelf>,
 }
@@ -137,7 +138,9 @@ impl Node {
         let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
         let oldest = now().seconds - NAMESPACE_LIFETIME;
         namespaces.retain(|_, last| *last >= oldest);
-        namespaces.keys().cloned().collect()
+        let mut left: Vec<String> = namespaces.keys().cloned().collect();
+        left.sort_unstable();
+        left
     }
 }
 
