@@ -11,7 +11,7 @@ use crate::services::node::{CLIENT, NODE, Node, SERVER};
 use crate::services::rules::{PORT, Services};
 use crate::services::system;
 use crate::worker::Worker;
-use agent::events::{Clock, Hub, Names, Sight, TcpEnds, Who, see, to_flow};
+use agent::events::{Clock, Hub, Names, Seeing, Sight, TcpEnds, Who, to_flow};
 use agent::kernel_datapath::ClosedSockets;
 use agent::workload::Workload;
 use anyhow::{Context, Result, ensure};
@@ -44,7 +44,7 @@ enum Step {
     WithSockets,
     /// And kept for who asks: all that an agent does.
     Kept,
-    /// And put into Hubble's words, which is done for those alone that somebody wants to read, by him.
+    /// Not kept, but put into Hubble's words: what he pays, once for each flow, who wants to read it.
     Told,
 }
 
@@ -57,7 +57,7 @@ impl Step {
             Self::Named => "+ names looked up",
             Self::WithSockets => "+ sockets asked",
             Self::Kept => "+ kept for who asks (an agent's whole work)",
-            Self::Told => "+ told in Hubble's words (on demand)",
+            Self::Told => "named, sockets asked, told in Hubble's words (on demand)",
         }
     }
 }
@@ -174,14 +174,15 @@ impl Running {
         let sockets = ClosedSockets(self.datapath.clone());
         let (events, time) = timed(|| {
             let clock = Clock::now();
+            let mut seeing = Seeing::new(names, &sockets, hub);
             ring.drain(|event: &Event| match step {
                 Step::Decoded => drop(black_box(*event)),
                 Step::Named => drop(black_box(Sight::of(event, names, &clock, &NoSockets))),
                 Step::WithSockets => drop(black_box(Sight::of(event, names, &clock, &sockets))),
-                Step::Kept => see(event, names, &clock, &sockets, hub),
+                Step::Kept => seeing.see(event),
                 Step::Told => {
-                    see(event, names, &clock, &sockets, hub);
-                    drop(black_box(Sight::of(event, names, &clock, &NoSockets).as_ref().map(to_flow)));
+                    let sight = Sight::of(event, names, &clock, &sockets);
+                    drop(black_box(sight.as_deref().map(to_flow)));
                 }
             })
         })?;

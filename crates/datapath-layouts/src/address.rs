@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// An IP address in network byte order; IPv4 as `::ffff:a.b.c.d` (RFC 4291 §2.5.5.2). A packet whose IPv6 header
 /// carries such an address is refused by the parser, so the two families can never be mistaken for each other.
 /// Aligned to four bytes, so that the kernel programs copy and compare it in words.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(4))]
 pub struct Address(pub [u8; 16]);
 
@@ -102,6 +102,13 @@ impl Address {
     #[must_use]
     pub fn to_ip(self) -> IpAddr {
         if self.is_v4() { IpAddr::V4(Ipv4Addr::from(self.v4_octets())) } else { IpAddr::V6(Ipv6Addr::from(self.0)) }
+    }
+}
+
+/// As one number: the derived one would write the array's length and its bytes.
+impl core::hash::Hash for Address {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        state.write_u128(u128::from_ne_bytes(self.0));
     }
 }
 

@@ -92,19 +92,24 @@ impl Ring {
 
     /// Adds an event and forgets the oldest, if the ring is full.
     pub fn write(&self, event: Event) {
-        if matches!(event.what, What::Flow(_)) {
-            self.flows.fetch_add(1, Relaxed);
-        }
-        let event = Arc::new(event);
+        self.write_all([event]);
+    }
+
+    /// Adds events in their order, and wakes once those who wait.
+    pub fn write_all(&self, events: impl IntoIterator<Item = Event>) {
+        let mut events: Vec<Option<Arc<Event>>> = events.into_iter().map(|event| Some(Arc::new(event))).collect();
+        let is_flow = |event: &&Arc<Event>| matches!(event.what, What::Flow(_));
+        self.flows.fetch_add(events.iter().flatten().filter(is_flow).count() as u64, Relaxed);
         let mut slots = self.lock();
-        let at = slots.index(slots.next);
-        let forgotten = slots.events[at].replace(event);
-        slots.next += 1;
-        let time = forgotten.as_ref().map(|event| moment(&event.time));
-        slots.forgotten = slots.forgotten.max(time);
+        for event in &mut events {
+            let at = slots.index(slots.next);
+            // What was there is freed later, without the lock.
+            std::mem::swap(&mut slots.events[at], event);
+            slots.next += 1;
+            let time = event.as_ref().map(|event| moment(&event.time));
+            slots.forgotten = slots.forgotten.max(time);
+        }
         drop(slots);
-        // Freed without the lock.
-        drop(forgotten);
         self.written.notify_waiters();
     }
 

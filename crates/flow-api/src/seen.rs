@@ -27,14 +27,23 @@ pub struct Seen {
 impl Seen {
     /// To be told later.
     #[must_use]
-    pub fn later(witness: impl Witness + 'static) -> Self {
-        Self { told: OnceLock::new(), witness: Some(Box::new(witness)) }
+    pub fn later(witness: Box<dyn Witness>) -> Self {
+        Self { told: OnceLock::new(), witness: Some(witness) }
     }
 
     /// The flow itself.
     #[must_use]
     pub fn into_flow(mut self) -> Flow {
         self.told.take().map_or_else(|| self.tell(), |flow| *flow)
+    }
+
+    /// Of the Pods at both ends; empty where there is none.
+    #[must_use]
+    pub fn namespaces(&self) -> [&str; 2] {
+        match &self.witness {
+            Some(witness) => witness.namespaces(),
+            None => [&self.source, &self.destination].map(|end| end.as_ref().map_or("", |end| &end.namespace)),
+        }
     }
 
     /// Whether somebody has looked.
@@ -97,11 +106,11 @@ mod tests {
     #[test]
     fn nobody_tells_before_somebody_looks_and_then_once() {
         let times = Arc::new(AtomicUsize::new(0));
-        let seen = Seen::later(Counted(times.clone()));
+        let seen = Seen::later(Box::new(Counted(times.clone())));
         assert_eq!((seen.is_told(), times.load(Relaxed)), (false, 0));
         let twin = seen.clone();
         assert_eq!((seen.summary.as_str(), &seen, times.load(Relaxed)), ("seen", &twin, 1));
         assert_eq!((seen.into_flow().summary.as_str(), times.load(Relaxed)), ("seen", 1));
-        assert_eq!(Seen::later(Counted(times.clone())).into_flow().summary, "seen");
+        assert_eq!(Seen::later(Box::new(Counted(times.clone()))).into_flow().summary, "seen");
     }
 }

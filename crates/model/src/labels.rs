@@ -73,6 +73,13 @@ impl Labels {
         })
     }
 
+    /// Each as its [`Label`] is printed, which is nearly how they are kept.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.0
+            .lines()
+            .map(|line| line.split_once('=').filter(|(_, value)| value.is_empty()).map_or(line, |(key, _)| key))
+    }
+
     /// The value of a key of one source.
     #[must_use]
     pub fn get(&self, source: &str, key: &str) -> Option<&str> {
@@ -135,6 +142,11 @@ mod tests {
         assert_eq!(labels.to_string(), "k8s:app=web,k8s:empty,malla:named-port.tcp.http=8080");
         assert_eq!((labels.get("k8s", "app"), labels.get("any", "app")), (Some("web"), None));
         assert_eq!(labels.get("k8s", "empty"), Some(""));
+        let odd = [("k8s:a", "="), ("k8s:b", "x="), ("k8s:c", ""), ("k8s:d:e", "f=g")];
+        let odd = Labels::from_map(&map(&odd)).unwrap();
+        let printed: Vec<String> = odd.iter().map(|label| label.to_string()).collect();
+        assert_eq!(odd.texts().collect::<Vec<_>>(), printed);
+        assert_eq!(printed, ["k8s:a==", "k8s:b=x=", "k8s:c", "k8s:d:e=f=g"]);
     }
 
     #[test]

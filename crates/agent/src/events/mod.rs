@@ -24,7 +24,7 @@ pub use ending::{Forgotten, forgotten};
 pub use follow::{End, Followers, Following};
 pub use hub::{Hub, Listener};
 pub use names::{Caller, Here, Names, RuleFacts, Table, Who};
-pub use reader::{Drain, Pace, read, see};
+pub use reader::{Drain, Pace, Seeing, read};
 pub use record::{Icmp, Interface, Kind, Line, Loss, Party, Record, Service, TcpEnd, Totals, Verdict, Way};
 pub use sight::{Known, Sight};
 pub use tcp_ends::{TcpEnds, tcp_ends};

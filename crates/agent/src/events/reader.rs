@@ -3,6 +3,8 @@
 use super::to_flow::time;
 use super::{Clock, Hub, Names, Sight, TcpEnds, to_record};
 use datapath_layouts::Event;
+use flow_api::seen::Seen;
+use prost_types::Timestamp;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -63,18 +65,19 @@ pub fn read(
     let mut looked_at_loss = 0_u32;
     while !stop.load(Relaxed) {
         std::thread::sleep(pace.duration());
-        let clock = Clock::now();
         let heard = hub.is_heard();
         if heard && !was_heard {
             lost = ring.lost(); // what was lost before anybody listened is in the statistics only
         }
         was_heard = heard;
         let names = names.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut seeing = Seeing::new(&names, sockets, hub);
         let found = ring.drain(&mut |event| {
             if heard {
-                see(event, &names, &clock, sockets, hub);
+                seeing.see(event);
             }
         });
+        drop(seeing);
         hub.count(found as u64);
         // The counter is one system call over all CPUs: look now and then, and always after a large batch.
         looked_at_loss += 1;
@@ -90,14 +93,49 @@ pub fn read(
     }
 }
 
-/// Finds out what is known of an event, and hands it on to who listens and who may ask later.
-pub fn see(event: &Event, names: &Names, clock: &Clock, sockets: &dyn TcpEnds, hub: &Hub) {
-    let Some(sight) = Sight::of(event, names, clock, sockets) else { return };
-    if hub.listeners() > 0 {
-        hub.tell(to_record(&sight));
+/// Finds out what is known of events, and hands them on to who listens and who may ask later: all of them at its end at the latest.
+pub struct Seeing<'a> {
+    names: &'a Names,
+    sockets: &'a dyn TcpEnds,
+    hub: &'a Hub,
+    clock: Clock,
+    /// To be kept: together, so that the lock is taken, and readers are woken, once for many.
+    seen: Vec<(Timestamp, Seen)>,
+}
+
+impl<'a> Seeing<'a> {
+    const TOGETHER: usize = 64;
+
+    /// Begins, with these names and the time as it is now.
+    #[must_use]
+    pub fn new(names: &'a Names, sockets: &'a dyn TcpEnds, hub: &'a Hub) -> Self {
+        Self { names, sockets, hub, clock: Clock::now(), seen: Vec::new() }
     }
-    if let Some(recent) = hub.recent() {
-        recent.saw_for_later(time(&sight), sight);
+
+    /// Takes the next event.
+    pub fn see(&mut self, event: &Event) {
+        let Some(sight) = Sight::of(event, self.names, &self.clock, self.sockets) else { return };
+        if self.hub.listeners() > 0 {
+            self.hub.tell(to_record(&sight));
+        }
+        if self.hub.recent().is_some() {
+            self.seen.push((time(&sight), Seen::later(sight)));
+            if self.seen.len() >= Self::TOGETHER {
+                self.keep();
+            }
+        }
+    }
+
+    fn keep(&mut self) {
+        if let Some(recent) = self.hub.recent() {
+            recent.saw_all(self.seen.drain(..));
+        }
+    }
+}
+
+impl Drop for Seeing<'_> {
+    fn drop(&mut self) {
+        self.keep();
     }
 }
 

@@ -83,10 +83,11 @@ impl Known {
 impl Sight {
     /// The event with its names; `None` for a kind that a newer datapath writes and this agent does not know.
     #[must_use]
-    pub fn of(event: &Event, names: &Names, clock: &Clock, sockets: &dyn TcpEnds) -> Option<Self> {
+    pub fn of(event: &Event, names: &Names, clock: &Clock, sockets: &dyn TcpEnds) -> Option<Box<Self>> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let kind = EventKind::from_number(event.kind)?;
-        let event = of_its_caller(event, names);
+        let called = (event.netns_cookie != 0).then(|| of_its_caller(event, names));
+        let event = called.as_ref().unwrap_or(event);
         let end = |address, port, identity| {
             let who = names.who.get(&address);
             Known {
@@ -98,7 +99,7 @@ impl Sight {
         let is_translated = event.flags & event_flags::TRANSLATED != 0;
         // 0 is no rule, and most events have none.
         let rule = |number: u32| (number != 0).then(|| names.rules.get(&number).cloned()).flatten();
-        Some(Self {
+        Some(Box::new(Self {
             kind,
             time_us: clock.wall_us(event.time_ns),
             number: NUMBER.fetch_add(1, Relaxed),
@@ -112,10 +113,10 @@ impl Sight {
             rule: rule(event.rule),
             egress_rule: rule(event.egress_rule),
             ingress_rule: rule(event.ingress_rule),
-            default_deny: default_deny(&event, kind, names),
-            sockets: tcp_ends(&event, sockets),
-            event,
-        })
+            default_deny: default_deny(event, kind, names),
+            sockets: tcp_ends(event, sockets),
+            event: *event,
+        }))
     }
 
     /// One of [`event_flags`].
@@ -139,9 +140,6 @@ impl Sight {
 
 /// A call that was refused before its socket had an address: from that of the Pod, or the node, whose socket it is.
 fn of_its_caller(event: &Event, names: &Names) -> Event {
-    if event.netns_cookie == 0 {
-        return *event;
-    }
     let Some(caller) = names.callers.get(&event.netns_cookie) else { return *event };
     let family = |address: &&Address| address.is_v4() == event.destination.is_v4();
     let source = caller.addresses.iter().find(family).copied().unwrap_or(event.source);
@@ -175,7 +173,7 @@ pub mod tests {
 
     /// What the node `n` knows of an event, without any socket.
     pub fn seen(event: &Event, names: &Names) -> Sight {
-        Sight::of(event, names, &Clock::now(), &NoSockets).unwrap()
+        *Sight::of(event, names, &Clock::now(), &NoSockets).unwrap()
     }
 
     /// Whose address is this?

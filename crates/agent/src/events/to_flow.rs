@@ -18,6 +18,7 @@ use prost_types::Timestamp;
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
+use uuid::Uuid;
 
 impl flow_api::seen::Witness for Sight {
     fn namespaces(&self) -> [&str; 2] {
@@ -122,21 +123,15 @@ fn uuid(sight: &Sight) -> String {
     let node =
         name.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let (time, number) = (sight.time_us, sight.number);
-    format!(
-        "{:08x}-{:04x}-8{:03x}-{:04x}-{:04x}{:08x}",
-        (time >> 16) as u32,
-        time as u16,
-        (number >> 32) & 0xfff,
-        0x8000 | (node >> 48) & 0x3fff,
-        node as u16,
-        number as u32
-    )
+    let high = time << 16 | 0x8000 | (number >> 32) & 0xfff;
+    let low = (0x8000 | (node >> 48) & 0x3fff) << 48 | (node & 0xffff) << 32 | number & 0xffff_ffff;
+    Uuid::from_u64_pair(high, low).hyphenated().encode_lower(&mut Uuid::encode_buffer()).to_owned()
 }
 
 fn endpoint(end: &Known, number: u32) -> flow::Endpoint {
     let labels = match (identity::reserved_name(number), &end.labels) {
         (Some(name), _) => vec![format!("reserved:{name}")],
-        (None, Some(labels)) => labels.iter().map(|label| label.to_string()).collect(),
+        (None, Some(labels)) => labels.texts().map(str::to_owned).collect(),
         (None, None) => Vec::new(),
     };
     let pod = end.pod();
@@ -496,5 +491,8 @@ mod tests {
         );
         let (one, other) = (flow_of(event()).uuid, flow_of(event()).uuid);
         assert!(one != other && one.len() == 36, "{one} {other}");
+        let sight = Sight { time_us: 0x0123_4567_89ab_cdef, number: 0x1234_5678_9abc_def0, ..seen(&event(), &names()) };
+        let uuid = to_flow(&sight).uuid;
+        assert_eq!((&uuid[..19], &uuid[28..]), ("456789ab-cdef-8678-", "9abcdef0"), "{uuid}");
     }
 }

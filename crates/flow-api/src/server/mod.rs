@@ -20,7 +20,7 @@ pub use socket::{Credentials, Listener, bind, serve, serve_observer};
 use crate::flow::{Flow, LostEvent, LostEventSource};
 use crate::moment::now;
 use crate::ring::{Event, Ring, What};
-use crate::seen::{Seen, Witness};
+use crate::seen::Seen;
 use foldhash::fast::RandomState;
 use prost_types::Timestamp;
 use std::collections::HashMap;
@@ -90,16 +90,21 @@ impl Node {
 
     /// A flow was seen. Its time is the event's.
     pub fn saw(&self, flow: Flow) {
-        let time = flow.time.unwrap_or_else(now);
-        let ends = [&flow.source, &flow.destination].into_iter().flatten();
-        self.remember(ends.map(|end| end.namespace.as_str()), time.seconds);
-        self.ring.write(Event { time, what: What::flow(flow) });
+        self.saw_all([(flow.time.unwrap_or_else(now), flow.into())]);
     }
 
-    /// One was seen at this time, and is told when somebody asks for it.
-    pub fn saw_for_later(&self, time: Timestamp, witness: impl Witness + 'static) {
-        self.remember(witness.namespaces().into_iter(), time.seconds);
-        self.ring.write(Event { time, what: What::Flow(Seen::later(witness)) });
+    /// Flows were seen, each at its time.
+    pub fn saw_all(&self, flows: impl IntoIterator<Item = (Timestamp, Seen)>) {
+        let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
+        self.ring.write_all(flows.into_iter().map(|(time, flow)| {
+            for namespace in flow.namespaces().into_iter().filter(|namespace| !namespace.is_empty()) {
+                match namespaces.get_mut(namespace) {
+                    Some(last) => *last = time.seconds.max(*last),
+                    None => drop(namespaces.insert(namespace.to_owned(), time.seconds)),
+                }
+            }
+            Event { time, what: What::Flow(flow) }
+        }));
     }
 
     /// The kernel's ring was full: `number` events will never be known.
@@ -121,16 +126,6 @@ impl Node {
             *before = Some(peers);
             changed
         });
-    }
-
-    fn remember<'a>(&self, seen: impl Iterator<Item = &'a str>, seconds: i64) {
-        let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
-        for namespace in seen.filter(|namespace| !namespace.is_empty()) {
-            match namespaces.get_mut(namespace) {
-                Some(last) => *last = seconds.max(*last),
-                None => drop(namespaces.insert(namespace.to_owned(), seconds)),
-            }
-        }
     }
 
     /// Namespaces of the last hour's flows.
