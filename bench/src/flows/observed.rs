@@ -15,6 +15,7 @@ use crate::worker::Worker;
 use agent::events::{self, Hub, Listener, Names, Who};
 use agent::keeping::{self, FlowArgs, Keeping};
 use agent::kernel_datapath::{ClosedSockets, Ring};
+use agent::node_metrics::NodeMetrics;
 use agent::probes::Probes;
 use agent::trouble::Troubles;
 use anyhow::{Context, Result, ensure};
@@ -218,7 +219,7 @@ fn start_on(
     std::thread::scope(|scope| {
         let starting = scope.spawn(|| {
             pin(cpu);
-            let told = keeping::told(args, keeping::log(args, folder), Probes::default());
+            let told = keeping::told(args, keeping::log(args, folder), Probes::default(), NodeMetrics::default());
             let own = model::Node {
                 name: "node".into(),
                 addresses: vec![node::NODE.into()],

@@ -27,6 +27,7 @@ pub mod loaded;
 pub mod neighbours;
 mod node_conditions;
 pub mod node_config;
+pub mod node_metrics;
 mod own_thread;
 pub mod pods;
 pub mod policies;

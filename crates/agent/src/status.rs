@@ -61,6 +61,9 @@ pub struct Status {
     pub forwarded: BTreeMap<String, Packets>,
     /// Events.
     pub events: Events,
+    /// What is done with flows.
+    #[serde(default)]
+    pub flows: Flows,
     /// What was collected since the start.
     pub collected: Collected,
 }
@@ -214,7 +217,7 @@ pub struct Memory {
 }
 
 /// What a map costs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MapUsage {
     /// Its name.
     pub name: String,
@@ -233,6 +236,38 @@ pub struct Packets {
     pub packets: u64,
     /// Bytes of IP packets.
     pub bytes: u64,
+}
+
+/// What is done with flows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Flows {
+    /// What the programs tell: `drops` alone, `flows` too, or all `packets`.
+    pub observed: String,
+    /// Of forwarded connections one of so many is kept and exported; 1: all.
+    pub sampling: u32,
+    /// Flows that the log has left out therefore, since the agent started.
+    pub left_out: u64,
+    /// The log on disk; `None`: there is none, or it is not open yet.
+    pub log: Option<FlowLog>,
+}
+
+/// The log of flows on disk. Numbers of flows are since the agent started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FlowLog {
+    /// Bytes of all its files.
+    pub bytes: u64,
+    /// Flows and losses in it.
+    pub rows: u64,
+    /// Time of the oldest, seconds since 1970; 0: it is empty.
+    pub oldest_seconds: i64,
+    /// Flows that came faster than they could be written.
+    pub behind: u64,
+    /// Flows that the disk did not take.
+    pub refused: u64,
+    /// Parts that can't be read.
+    pub damaged: u64,
 }
 
 /// Events since the datapath was loaded (`written`, `lost`) or since the agent started.

@@ -1,71 +1,32 @@
-//! The dashboard and the alerts in `deploy/`, and the metrics themselves, before Debian's promtool.
-//!
-//! Needs what `make setup` puts under `target/debian` (prometheus).
+//! The dashboard and the alerts in `deploy/` that are about flows, and the metrics themselves, before Debian's promtool.
+
+mod promtool;
 
 use flow_api::flow::{Endpoint, Flow, LostEvent};
 use flow_metrics::{MetricConfig, Metrics, Settings};
+use promtool::{are_questions, names_asked, promtool, questions, rules_agree};
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-
-fn promtool() -> Command {
-    // target/debug/deps/this-test
-    let test = std::env::current_exe().unwrap();
-    let path = test.ancestors().nth(3).unwrap().join("debian/usr/bin/promtool");
-    assert!(path.exists(), "{} is missing: run `make setup`", path.display());
-    Command::new(path)
-}
-
-fn deploy() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy")
-}
-
-fn has_agreed(output: &Output) {
-    let said = [output.stdout.as_slice(), &output.stderr].concat();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
-}
-
-/// The questions that the dashboard's panels ask, as Grafana would send them.
-fn questions() -> Vec<String> {
-    let text = std::fs::read_to_string(deploy().join("grafana/flows.json")).unwrap();
-    let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let panels = dashboard["panels"].as_array().unwrap();
-    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
-    let questions = targets.map(|target| target["expr"].as_str().unwrap());
-    questions.map(|text| text.replace("$__rate_interval", "5m").replace("$instance", ".*")).collect()
-}
+use std::process::Stdio;
 
 #[test]
 fn alerts_say_what_they_are_for_and_nothing_else() {
-    let folder = deploy().join("prometheus");
-    has_agreed(&promtool().args(["check", "rules"]).arg(folder.join("flows.rules.yaml")).output().unwrap());
-    has_agreed(&promtool().args(["test", "rules"]).arg(folder.join("flows.test.yaml")).output().unwrap());
+    rules_agree("flows");
 }
 
 #[test]
 fn prometheus_understands_what_the_dashboard_asks() {
-    let questions = questions();
+    let questions = questions("flows.json");
     assert!(questions.len() > 8);
-    let mut rules = "groups:\n  - name: dashboard\n    rules:\n".to_owned();
-    for (number, question) in questions.iter().enumerate() {
-        rules +=
-            &format!("      - record: panel:{number}\n        expr: {}\n", serde_json::to_string(question).unwrap());
-    }
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(rules.as_bytes()).unwrap();
-    has_agreed(&promtool().args(["check", "rules"]).arg(file.path()).output().unwrap());
+    are_questions(&questions);
 }
 
 #[test]
 fn nothing_is_asked_for_that_is_never_told() {
-    let told = exposition();
-    let alerts = std::fs::read_to_string(deploy().join("prometheus/flows.rules.yaml")).unwrap();
-    let asked = questions().join("\n") + &alerts;
-    let names = asked.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
-    let names: Vec<&str> = names.filter(|name| name.starts_with("hubble_") || name.starts_with("malla_")).collect();
+    let (told, names) = (exposition(), names_asked("flows"));
     assert!(names.len() > 10);
     for name in names {
-        let is_told = told.lines().any(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+        let is_told =
+            told.lines().any(|line| line.strip_prefix(&*name).is_some_and(|rest| rest.starts_with(['{', ' '])));
         assert!(is_told, "{name} is never told");
     }
 }

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 pub use flags::Filters;
 use flow_api::client::Credentials;
 use flow_api::extension;
-use flow_api::flow::{Flow, FlowFilter};
+use flow_api::flow::{Flow, FlowFilter, LostEventSource};
 use flow_api::observer::GetFlowsRequest;
 use flow_api::observer::get_flows_response::ResponseTypes;
 use flow_api::observer::observer_client::ObserverClient;
@@ -294,6 +294,8 @@ impl ObserveArgs {
 pub struct Told {
     /// Events that nobody can tell.
     pub lost: u64,
+    /// Flows that a node has left out on purpose (`--flow-sampling`).
+    pub left_out: u64,
     /// Nodes that could not be asked, or not for all, and why.
     pub missing: Vec<String>,
 }
@@ -327,6 +329,9 @@ pub fn all(
         while let Some(answer) = answers.next().await {
             match answer.map_err(|status| anyhow!("{}", status.message()))?.response_types {
                 Some(ResponseTypes::Flow(flow)) => each(&flow),
+                Some(ResponseTypes::LostEvents(lost)) if lost.source() == LostEventSource::MallaSampling => {
+                    told.left_out += lost.num_events_lost;
+                }
                 Some(ResponseTypes::LostEvents(lost)) => told.lost += lost.num_events_lost,
                 Some(ResponseTypes::NodeStatus(status)) => match status.state_change() {
                     NodeState::NodeConnected => heard = true,

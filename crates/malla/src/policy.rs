@@ -387,6 +387,10 @@ fn seen(
     for missing in &told.missing {
         eprintln!("malla: warning: {missing}: what only this node has seen is missing");
     }
+    if told.left_out > 0 {
+        let number = told.left_out;
+        eprintln!("malla: warning: {number} flows were left out by sampling: what follows is of a part of them");
+    }
     if told.lost > 0 {
         eprintln!("malla: warning: {} events were lost: what was in them is missing", told.lost);
     }

@@ -57,7 +57,7 @@ fn objects() -> Value {
 
 const NETWORKING: (&str, &[&str]) = ("networking.k8s.io", &["v1"]);
 
-fn start(answers: &Answers, absent: Absent) -> (mpsc::Receiver<Input>, Watches) {
+fn start(answers: &Answers, absent: Absent) -> (mpsc::Receiver<Heard>, Watches) {
     let (sender, receiver) = mpsc::channel(16);
     let watches = Watches::default();
     let watch = Watch::<CiliumNetworkPolicy, _, _> {
@@ -73,10 +73,10 @@ fn start(answers: &Answers, absent: Absent) -> (mpsc::Receiver<Input>, Watches) 
 }
 
 /// What was told, without beginnings: `true` for an object, `false` for the end of a list.
-async fn told(receiver: &mut mpsc::Receiver<Input>) -> bool {
+async fn told(receiver: &mut mpsc::Receiver<Heard>) -> bool {
     loop {
         let input = tokio::time::timeout(Duration::from_secs(20), receiver.recv()).await.expect("something is told");
-        match input.expect("the watch goes on") {
+        match input.expect("the watch goes on").input {
             Input::Policy(policies::Input::Cilium(Told::Begin)) => {}
             Input::Policy(policies::Input::Cilium(Told::Set(..))) => return true,
             Input::Policy(policies::Input::Cilium(Told::End)) => return false,

@@ -7,4 +7,4 @@ mod watch;
 
 pub use client::connect;
 pub use node::{from_kubernetes, own_node, report_ready};
-pub use watch::{Input, WatchState, Watches, start};
+pub use watch::{Heard, Input, WatchState, Watches, start};

@@ -16,9 +16,11 @@ use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery, networking:
 use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
-use kube::{Api, Resource};
+use kube::{Api, Resource, ResourceExt};
 use model::{EndpointSlice, Labels, Node, NodeName, ObjectName, Service};
 use policy::dialect::references::{CidrGroup, ServiceFacts};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -44,6 +46,21 @@ pub enum Input {
     Published(Told<Box<str>, Vec<Published>>),
     /// About a policy.
     Policy(policies::Input),
+}
+
+/// What the API told, and when it was heard.
+#[derive(Debug)]
+pub struct Heard {
+    /// When.
+    pub at: Instant,
+    /// What.
+    pub input: Input,
+}
+
+impl Heard {
+    fn now(input: Input) -> Self {
+        Self { at: Instant::now(), input }
+    }
 }
 
 /// How a watch does.
@@ -90,22 +107,53 @@ impl WatchState {
 }
 
 /// How all watches do. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct Watches(Arc<Mutex<Vec<WatchState>>>);
+#[derive(Clone, Debug)]
+pub struct Watches {
+    states: Arc<Mutex<Vec<WatchState>>>,
+    lags: Lags,
+}
+
+/// Of each kind.
+pub type Lags = Family<[(&'static str, &'static str); 1], Histogram, fn() -> Histogram>;
+
+/// Whole seconds are all that objects tell.
+const LAGS: [f64; 7] = [1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0];
+
+impl Default for Watches {
+    fn default() -> Self {
+        let histogram: fn() -> Histogram = || Histogram::new(LAGS);
+        Self { states: Arc::default(), lags: Family::new_with_constructor(histogram) }
+    }
+}
 
 impl Watches {
     /// All of them now.
     #[must_use]
     pub fn now(&self) -> Vec<WatchState> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         for watch in all.iter_mut().filter(|w| w.failed_at.is_some_and(|at| at.elapsed() > SILENCE)) {
             watch.heard();
         }
         all.clone()
     }
 
+    /// From a change to the moment at which it was heard of.
+    #[must_use]
+    pub fn lags(&self) -> Lags {
+        self.lags.clone()
+    }
+
+    /// The newest time that an object tells of itself is that of the change, if somebody has changed it at all.
+    fn lagged(&self, kind: &'static str, object: &impl ResourceExt) {
+        let times = object.managed_fields().iter().filter_map(|entry| entry.time.as_ref()).map(|time| time.0);
+        let Some(changed) = times.chain(object.creation_timestamp().map(|time| time.0)).max() else { return };
+        let lag = jiff::Timestamp::now().duration_since(changed);
+        // Another machine's clock may be ahead.
+        self.lags.get_or_create(&[("kind", kind)]).observe(lag.as_secs_f64().max(0.0));
+    }
+
     fn update(&self, kind: &str, change: impl FnOnce(&mut WatchState)) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         match all.iter_mut().find(|w| w.kind == kind) {
             Some(state) => change(state),
             None => {
@@ -119,7 +167,7 @@ impl Watches {
 
 /// Starts the watches; they end with the runtime.
 #[must_use]
-pub fn start(client: &kube::Client, own: &NodeName, watches: &Watches) -> mpsc::Receiver<Input> {
+pub fn start(client: &kube::Client, own: &NodeName, watches: &Watches) -> mpsc::Receiver<Heard> {
     // A full channel holds the watches back: the API's backlog stays with the API.
     let (sender, receiver) = mpsc::channel(512);
     let start = Start { client, watches, sender: &sender };
@@ -146,7 +194,7 @@ pub fn start(client: &kube::Client, own: &NodeName, watches: &Watches) -> mpsc::
 struct Start<'a> {
     client: &'a kube::Client,
     watches: &'a Watches,
-    sender: &'a mpsc::Sender<Input>,
+    sender: &'a mpsc::Sender<Heard>,
 }
 
 /// What it means that the API does not have a kind.
@@ -247,7 +295,7 @@ struct Watch<O, K, V> {
 
 impl<O: Watchable, K, V> Watch<O, K, V> {
     /// Until nobody listens any more.
-    async fn run(self, client: kube::Client, config: watcher::Config, watches: Watches, sender: mpsc::Sender<Input>) {
+    async fn run(self, client: kube::Client, config: watcher::Config, watches: Watches, sender: mpsc::Sender<Heard>) {
         loop {
             let api: Api<O> = Api::all(client.clone());
             let mut events = watcher::watcher(api, config.clone()).backoff(Steady::default()).boxed();
@@ -259,14 +307,14 @@ impl<O: Watchable, K, V> Watch<O, K, V> {
                         Reaction::NoneOfIt => break,
                     },
                 };
-                if sender.send((self.input)(told)).await.is_err() {
+                if sender.send(Heard::now((self.input)(told))).await.is_err() {
                     return;
                 }
             }
             // Of a list that has nothing, all is gone. The watch begins anew: it would go on from a version of a kind
             // that is no more.
             for told in [Told::Begin, Told::End] {
-                if sender.send((self.input)(told)).await.is_err() {
+                if sender.send(Heard::now((self.input)(told))).await.is_err() {
                     return;
                 }
             }
@@ -283,6 +331,9 @@ impl<O: Watchable, K, V> Watch<O, K, V> {
             }
             w.synced |= matches!(event, Event::InitDone);
         });
+        if let Event::Apply(object) = &event {
+            watches.lagged(self.kind, object);
+        }
         match event {
             Event::Init => Told::Begin,
             Event::InitApply(object) | Event::Apply(object) => Told::Set((self.key)(&object), (self.read)(&object)),

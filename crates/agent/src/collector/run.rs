@@ -5,16 +5,17 @@ use super::plan::{self, Gone, Judge, Present};
 use crate::error::Error;
 use crate::events::{self, Forgotten, monotonic_ns};
 use crate::services::Purge;
+use crate::status::TableUse;
 use crate::table::{Table, TableError};
 use datapath_layouts::event::end;
 use datapath_layouts::{
     Address, Affinity, AffinityKey, Backend, BackendKey, Flow, FlowKey, FragmentKey, FragmentPorts, NatKey, NatMapping,
     PrefixKey, Route, ServiceFlow, SocketReverse, SocketReverseKey,
 };
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Between two looks for what has expired.
@@ -70,6 +71,8 @@ pub struct Totals {
     nat: AtomicU64,
     sockets: AtomicU64,
     failures: AtomicU64,
+    /// Of each table at the last look for what has expired.
+    entries: Mutex<BTreeMap<&'static str, usize>>,
 }
 
 /// [`Totals`] at one moment.
@@ -99,6 +102,18 @@ impl Totals {
             sockets: self.sockets.load(Relaxed),
             failures: self.failures.load(Relaxed),
         }
+    }
+
+    /// A table has so many entries.
+    pub fn saw(&self, table: &'static str, entries: usize) {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).insert(table, entries);
+    }
+
+    /// Entries of each table at the last look.
+    #[must_use]
+    pub fn entries(&self) -> Vec<TableUse> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.iter().map(|(name, used)| TableUse { name: (*name).to_owned(), used: *used, room: 0 }).collect()
     }
 }
 
@@ -333,8 +348,10 @@ impl Collector {
     /// Forgets what has expired: flows with their translation and masquerade, then what has no flow.
     fn expire(&self, judge: &Judge) -> Result<(), TableError> {
         let Totals { flows, service_flows, nat, .. } = &*self.totals;
-        for table in [&*self.tables.conntrack, &*self.tables.half_open] {
-            for (index, (key, _)) in table.entries()?.iter().filter(|(k, v)| judge.flow(k, v)).enumerate() {
+        for (name, table) in [("conntrack", &*self.tables.conntrack), ("half_open", &*self.tables.half_open)] {
+            let entries = table.entries()?;
+            self.totals.saw(name, entries.len());
+            for (index, (key, _)) in entries.iter().filter(|(k, v)| judge.flow(k, v)).enumerate() {
                 pause_after_slice(index);
                 // It may have moved since the list was made.
                 let Some(flow) = table.get(key)?.filter(|now| judge.flow(key, now)) else { continue };
@@ -358,17 +375,20 @@ impl Collector {
                 }
             }
         }
-        remove_where(&*self.tables.service_flows, service_flows, |k, v| judge.service_flow(k, v))?;
-        remove_where(&*self.tables.nat, nat, |k, v| judge.nat(k, v))?;
-        remove_where(&*self.tables.fragments, &AtomicU64::new(0), |_, v| judge.fragment(v))
+        let saw = |name| move |entries| self.totals.saw(name, entries);
+        let left = remove_where(&*self.tables.service_flows, service_flows, |k, v| judge.service_flow(k, v));
+        left.map(saw("service_flows"))?;
+        remove_where(&*self.tables.nat, nat, |k, v| judge.nat(k, v)).map(saw("nat"))?;
+        remove_where(&*self.tables.fragments, &AtomicU64::new(0), |_, v| judge.fragment(v)).map(saw("fragments"))
     }
 }
 
+/// Answers with the entries that there were.
 fn remove_where<K, V>(
     table: &dyn Table<K, V>,
     count: &AtomicU64,
     over: impl Fn(&K, &V) -> bool,
-) -> Result<(), TableError> {
+) -> Result<usize, TableError> {
     remove_telling(table, count, over, |_, _| {})
 }
 
@@ -378,8 +398,9 @@ fn remove_telling<K, V>(
     count: &AtomicU64,
     over: impl Fn(&K, &V) -> bool,
     tell: impl Fn(&K, &V),
-) -> Result<(), TableError> {
-    for (index, (key, _)) in table.entries()?.iter().filter(|(k, v)| over(k, v)).enumerate() {
+) -> Result<usize, TableError> {
+    let entries = table.entries()?;
+    for (index, (key, _)) in entries.iter().filter(|(k, v)| over(k, v)).enumerate() {
         pause_after_slice(index);
         // What was renewed since the list was made stays.
         let Some(last) = table.get(key)?.filter(|now| over(key, now)) else { continue };
@@ -388,7 +409,7 @@ fn remove_telling<K, V>(
             tell(key, &last);
         }
     }
-    Ok(())
+    Ok(entries.len())
 }
 
 fn pause_after_slice(index: usize) {

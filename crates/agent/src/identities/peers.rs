@@ -125,6 +125,12 @@ impl Peers {
         remove
     }
 
+    /// Entries of single Pods that the map has.
+    #[must_use]
+    pub fn written(&self) -> usize {
+        self.written.len()
+    }
+
     /// A change was written.
     pub fn done(&mut self, change: &Change) {
         match change.entry {

@@ -25,7 +25,13 @@ pub struct FlowArgs {
     pub flow_log_days: u32,
     /// Keep and export the flows of one of so many connections that are forwarded and end well; what is dropped, audited or goes wrong
     /// is always kept, and metrics count all. Every node takes the same connections
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "N")]
+    #[arg(
+        long,
+        env = "MALLA_FLOW_SAMPLING",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000),
+        value_name = "N"
+    )]
     pub flow_sampling: u32,
     /// The port for Prometheus (/metrics) at the node's own address; 0: none
     #[arg(long, default_value_t = 9965, value_name = "PORT")]

@@ -93,6 +93,7 @@ impl Keeper for Exported {
 mod tests {
     use super::super::args::tests::parsed;
     use super::*;
+    use crate::node_metrics::NodeMetrics;
     use crate::probes::Probes;
     use flow_api::flow::{Flow, LostEvent, LostEventSource, Verdict};
     use flow_api::ring::What;
@@ -104,7 +105,7 @@ mod tests {
     #[test]
     fn lines_are_counted_when_they_are_written_and_what_was_missed_as_missed() {
         let args = parsed(&[]).unwrap();
-        let told = Arc::new(Told::new(&args, None, Probes::default()));
+        let told = Arc::new(Told::new(&args, None, Probes::default(), NodeMetrics::default()));
         let folder = std::env::temp_dir().join(format!("malla-exporting-{}", std::process::id()));
         std::fs::create_dir(&folder).unwrap();
         let settings = Settings { file_max_size_mb: 1, ..Settings::new(folder.join("flows.json")) };
@@ -135,7 +136,7 @@ mod tests {
     /// What is in the file after all four, and after the end.
     fn written(name: &str, flags: &[&str]) -> (Arc<Told>, [String; 2]) {
         let args = parsed(flags).unwrap();
-        let told = Arc::new(Told::new(&args, None, Probes::default()));
+        let told = Arc::new(Told::new(&args, None, Probes::default(), NodeMetrics::default()));
         let path = std::env::temp_dir().join(format!("malla-exporting-{name}-{}", std::process::id()));
         let mut exported = open(&Settings::new(&path), &args.exporting(), "n".to_owned(), told.clone()).unwrap();
         exported.take(&four());

@@ -3,12 +3,15 @@
 use super::args::FlowArgs;
 use super::follower::Keeper;
 use super::log::{Log, append};
-use super::sampling::Sampling;
+use super::sampling::{LeftOut, Sampling};
 use crate::error::Error;
 use crate::events::Names;
+use crate::node_metrics::NodeMetrics;
 use crate::probes::Probes;
+use crate::status::{FlowLog, Flows};
 use crate::trouble::Trouble;
 use crate::{own_thread, small_http};
+use datapath_layouts::Observation;
 use flow_api::flow::{LostEvent, LostEventSource};
 use flow_api::ring::{Event, What};
 use flow_log::Writer;
@@ -37,6 +40,7 @@ pub struct Told {
     log_sampled_out: Counter,
     pub(super) log: Option<Arc<Log>>,
     probes: Probes,
+    node: NodeMetrics,
 }
 
 /// How the exporter does.
@@ -69,12 +73,14 @@ pub struct Counted {
     told: Arc<Told>,
     log: Option<Writer>,
     names: Arc<RwLock<Arc<Names>>>,
+    /// By the sample, of what goes to the log.
+    left_out: LeftOut,
     pods: HashSet<ObjectName>,
     looked: Instant,
 }
 
 impl Told {
-    pub(super) fn new(args: &FlowArgs, log: Option<Arc<Log>>, probes: Probes) -> Self {
+    pub(super) fn new(args: &FlowArgs, log: Option<Arc<Log>>, probes: Probes, node: NodeMetrics) -> Self {
         let settings = Settings { metrics: args.hubble_metrics.clone(), budget: args.hubble_metrics_budget };
         Self {
             flows: Metrics::new(&settings),
@@ -84,11 +90,15 @@ impl Told {
             log_sampled_out: Counter::default(),
             log,
             probes,
+            node,
         }
     }
 
     /// In OpenMetrics' text format.
-    fn expose(&self) -> Result<String, std::fmt::Error> {
+    ///
+    /// # Errors
+    /// None that could happen: a `String` takes all that is written to it.
+    pub fn expose(&self) -> Result<String, std::fmt::Error> {
         let mut own = Registry::default();
         own.register(
             "malla_flow_export_lines",
@@ -126,7 +136,27 @@ impl Told {
             own.register("malla_flow_log_lost", "Flows that it has lost, and why", losses);
         }
         self.probes.register(&mut own);
+        self.node.register(&mut own);
         self.flows.expose_beside(&own)
+    }
+
+    /// For `malla status`.
+    #[must_use]
+    pub fn status(&self, observation: Observation) -> Flows {
+        let log = self.log.as_ref().and_then(|log| log.status()).map(|(status, summary)| FlowLog {
+            bytes: summary.bytes,
+            rows: summary.rows,
+            oldest_seconds: summary.oldest.map_or(0, |time| time / 1_000_000_000),
+            behind: status.behind,
+            refused: status.refused,
+            damaged: summary.damaged.len() as u64,
+        });
+        Flows {
+            observed: Observation::name(observation as u32).to_owned(),
+            sampling: self.sample.number(),
+            left_out: self.log_sampled_out.get(),
+            log,
+        }
     }
 
     /// Where nobody samples there is nothing to tell.
@@ -162,7 +192,7 @@ impl Otlp {
 
 impl Counted {
     pub(super) fn new(told: Arc<Told>, log: Option<Writer>, names: Arc<RwLock<Arc<Names>>>) -> Self {
-        Self { told, log, names, pods: HashSet::new(), looked: Instant::now() }
+        Self { told, log, names, left_out: LeftOut::default(), pods: HashSet::new(), looked: Instant::now() }
     }
 
     /// Series that name who has gone go. Names stay known for a while after their Pod, so nothing is told under them any more.
@@ -179,6 +209,17 @@ impl Counted {
     }
 }
 
+impl Counted {
+    /// Whoever asks the log is to know that it has a part alone.
+    fn tell_left_out(&mut self, now: Instant) {
+        if self.left_out.due().is_some_and(|due| due <= now)
+            && let (Some(log), Some(left_out)) = (&mut self.log, self.left_out.take())
+        {
+            log.append_loss(&left_out);
+        }
+    }
+}
+
 impl Keeper for Counted {
     fn take(&mut self, events: &[Arc<Event>]) {
         self.forget_gone();
@@ -189,12 +230,25 @@ impl Keeper for Counted {
                 What::Agent(_) | What::Debug(_) => {}
             }
         }
-        let told = &self.told;
-        let append = |log| append(log, &told.sample.of(events, &told.log_sampled_out));
-        let lost = self.log.as_mut().map_or(0, append);
+        let Some(log) = &mut self.log else { return };
+        let kept = self.told.sample.of(events, &self.told.log_sampled_out);
+        self.left_out.add((events.len() - kept.len()) as u64, events);
+        let lost = append(log, &kept);
         if lost > 0 {
             let source = LostEventSource::ObserverEventsQueue as i32;
             self.told.flows.lost(&LostEvent { source, num_events_lost: lost, ..LostEvent::default() });
+        }
+        self.tell_left_out(Instant::now());
+    }
+
+    fn rest(&mut self) -> Option<Instant> {
+        self.tell_left_out(Instant::now());
+        self.left_out.due()
+    }
+
+    fn finish(&mut self) {
+        if let Some(due) = self.left_out.due() {
+            self.tell_left_out(due);
         }
     }
 }
@@ -273,7 +327,7 @@ mod tests {
     async fn a_port_that_is_taken_is_told_and_tried_again_and_so_many_are_answered_at_once() {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let (address, trouble) = (taken.local_addr().unwrap(), Trouble::default());
-        let told = Arc::new(Told::new(&parsed(&[]).unwrap(), None, Probes::default()));
+        let told = Arc::new(Told::new(&parsed(&[]).unwrap(), None, Probes::default(), NodeMetrics::default()));
         start(address, told, trouble.clone()).unwrap();
         until("the trouble", async || trouble.now().len() == 1).await;
         assert!(trouble.now()[0].contains(&address.to_string()), "{:?}", trouble.now());
@@ -302,7 +356,7 @@ mod tests {
         let settings =
             flow_log::Settings { most_age: Duration::from_secs(1 << 40), ..flow_log::Settings::new(&folder) };
         let log = Arc::new(Log::new(settings));
-        let told = Arc::new(Told::new(&args, Some(log.clone()), Probes::default()));
+        let told = Arc::new(Told::new(&args, Some(log.clone()), Probes::default(), NodeMetrics::default()));
         let mut counted = Counted::new(told.clone(), Some(log.open().unwrap()), Arc::default());
         let flow = |verdict: Verdict| {
             let flow = Flow { verdict: verdict as i32, time: Some(Default::default()), ..Flow::default() };
@@ -311,12 +365,17 @@ mod tests {
         let lost = LostEvent { num_events_lost: 7, last: Some(Default::default()), ..LostEvent::default() };
         let lost = Arc::new(Event { time: Default::default(), what: What::Lost(lost) });
         counted.take(&[flow(Verdict::Forwarded), flow(Verdict::Dropped), lost, flow(Verdict::Forwarded)]);
+        assert!(counted.rest().is_some(), "that two are left out is to be told soon");
+        counted.finish();
+        assert_eq!(counted.rest(), None);
         let kept = log.ask(&Question { since: Some(Default::default()), ..Question::default() }).unwrap();
         let kept: Vec<What> = kept.map(|event| event.unwrap().what).collect();
         drop(counted);
         std::fs::remove_dir_all(&folder).unwrap();
         assert!(
-            matches!(&kept[..], [What::Flow(flow), What::Lost(_)] if flow.verdict() == Verdict::Dropped),
+            matches!(&kept[..], [What::Flow(flow), What::Lost(lost), What::Lost(left_out)]
+                if flow.verdict() == Verdict::Dropped && lost.num_events_lost == 7
+                    && (left_out.source(), left_out.num_events_lost) == (LostEventSource::MallaSampling, 2)),
             "{kept:?}"
         );
         let text = told.expose().unwrap();

@@ -10,7 +10,7 @@
 //! counted and told where the flows would have been. A node's network is worth more than its flows: what can't be opened is
 //! told in `malla status`, and the agent works on without: the port and the export are tried again, the log with the next agent.
 
-mod args;
+pub(crate) mod args;
 mod export;
 mod follower;
 mod log;
@@ -25,6 +25,7 @@ pub use metrics::Told;
 use crate::error::Error;
 use crate::events::CLUSTER;
 use crate::events::Names;
+use crate::node_metrics::NodeMetrics;
 use crate::probes::Probes;
 use crate::trouble::{Trouble, Troubles};
 use flow_api::ring::Ring;
@@ -58,8 +59,8 @@ pub fn log(args: &FlowArgs, state_dir: &Path) -> Option<Arc<Log>> {
 
 /// What `/metrics` tells.
 #[must_use]
-pub fn told(args: &FlowArgs, log: Option<Arc<Log>>, probes: Probes) -> Arc<Told> {
-    Arc::new(Told::new(args, log, probes))
+pub fn told(args: &FlowArgs, log: Option<Arc<Log>>, probes: Probes, node: NodeMetrics) -> Arc<Told> {
+    Arc::new(Told::new(args, log, probes, node))
 }
 
 /// Begins to keep what comes into the ring, and to answer at `/metrics`; what keeps it from that is told in `troubles`. Waits for no disk.
@@ -224,7 +225,7 @@ mod tests {
         let flags = ["--hubble-metrics-port", "0", "--hubble-export-file-path", "later/flows.json"];
         let args = parsed(&flags).unwrap();
         let (ring, trouble) = (Arc::new(Ring::new(9)), Troubles::default());
-        let metrics = told(&args, log(&args, &folder), Probes::default());
+        let metrics = told(&args, log(&args, &folder), Probes::default(), NodeMetrics::default());
         let keeping = start(metrics, &args, &folder, &node(), &ring, &Arc::default(), &trouble).unwrap();
         let until = |what: &str, number: usize| {
             let is_so = || trouble.now().len() == number;
@@ -269,7 +270,7 @@ mod tests {
                 let (log, ring) = (log(&args, &folder).unwrap(), Arc::new(Ring::new(9)));
                 let own = node();
                 let (names, trouble) = (Arc::default(), Troubles::default());
-                let metrics = super::told(&args, Some(log.clone()), Probes::default());
+                let metrics = super::told(&args, Some(log.clone()), Probes::default(), NodeMetrics::default());
                 let keeping = start(metrics, &args, &folder, &own, &ring, &names, &trouble).unwrap();
                 tell.send((log, ring, keeping)).unwrap();
             }

@@ -186,6 +186,7 @@ mod tests {
     use super::super::args::tests::parsed;
     use super::super::follower::follow;
     use super::*;
+    use crate::node_metrics::NodeMetrics;
     use crate::probes::Probes;
     use crate::trouble::Troubles;
     use flow_api::flow::{Flow, Verdict};
@@ -253,7 +254,7 @@ mod tests {
         let server = tonic::transport::Server::builder().add_service(LogsServiceServer::new(judge.clone()));
         let coming = tokio_stream::wrappers::TcpListenerStream::new(listener);
         runtime.spawn(server.serve_with_incoming(coming));
-        let told = Arc::new(Told::new(&parsed(&[]).unwrap(), None, Probes::default()));
+        let told = Arc::new(Told::new(&parsed(&[]).unwrap(), None, Probes::default(), NodeMetrics::default()));
         let receiver = Receiver { address, authorities: "/nowhere".into() };
         let (troubles, stop) = (Troubles::default(), CancellationToken::new());
         World { judge, receiver, told, troubles, stop, _runtime: runtime }

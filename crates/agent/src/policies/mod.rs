@@ -315,15 +315,6 @@ impl Policies {
     /// How it is enforced; `epoch`: the policy clock.
     #[must_use]
     pub fn view(&self, epoch: u32) -> status::Policies {
-        let (tables, room) = (self.planner.tables(), self.planner.capacity());
-        let used = [
-            ("policies", tables.policies.len(), room.policies),
-            ("identities", tables.identities.len(), room.identities),
-            ("policy_peers", tables.peers.len(), room.peers),
-            ("policy_cidrs", tables.cidrs.len(), room.cidrs),
-            ("policy_rows", tables.rows.len(), room.rows),
-            ("policy_ranges", tables.ranges.len(), room.ranges),
-        ];
         status::Policies {
             enforced: self.planned,
             epoch,
@@ -334,8 +325,23 @@ impl Policies {
             subjects: self.subjects.len(),
             overflowing: self.planner.problems().count(),
             unfit_identities: self.planner.unfit_identities().count(),
-            tables: used.map(|(name, used, room)| status::TableUse { name: name.to_owned(), used, room }).into(),
+            tables: self.table_uses().into(),
         }
+    }
+
+    /// How full its maps are.
+    #[must_use]
+    pub fn table_uses(&self) -> [status::TableUse; 6] {
+        let (tables, room) = (self.planner.tables(), self.planner.capacity());
+        [
+            ("policies", tables.policies.len(), room.policies),
+            ("identities", tables.identities.len(), room.identities),
+            ("policy_peers", tables.peers.len(), room.peers),
+            ("policy_cidrs", tables.cidrs.len(), room.cidrs),
+            ("policy_rows", tables.rows.len(), room.rows),
+            ("policy_ranges", tables.ranges.len(), room.ranges),
+        ]
+        .map(|(name, used, room)| status::TableUse { name: name.to_owned(), used, room })
     }
 
     /// What is not enforced as it is written, in words.

@@ -55,6 +55,7 @@ impl State {
             drops: drops(&counters),
             forwarded: forwarded(&counters),
             events: self.events(&counters),
+            flows: self.parts.keeping.status(self.parts.hub.observation()),
             collected: parts.collected.now(),
         }
     }

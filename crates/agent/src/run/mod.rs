@@ -59,8 +59,10 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
             () = neighbours_changed.notified() => state.neighbours_changed(),
             count = inputs.recv_many(&mut portion, PORTION) => {
                 anyhow::ensure!(count > 0, "the watches have ended");
-                portion.drain(..).for_each(|input| state.take(input));
+                let heard: Vec<_> = portion.iter().map(|heard: &cluster::Heard| heard.at).collect();
+                portion.drain(..).for_each(|heard| state.take(heard.input));
                 state.settle();
+                state.has_settled(&heard);
             }
             () = tokio::time::sleep_until(next_tick) => {
                 state.tick();

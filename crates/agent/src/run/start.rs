@@ -15,6 +15,7 @@ use crate::kernel_datapath::{
     ClosedSockets, Kernel, Ring, collected_maps, endpoints, failed, followed, loop_maps, policy_maps, untranslated,
 };
 use crate::node_config::{Choices, node_config, pod_mtu};
+use crate::node_metrics::{NodeMetrics, Source};
 use crate::pods::{Adapter, Pods, local_pod};
 use crate::sockets::{KernelSockets, PodSockets};
 use crate::status;
@@ -42,7 +43,7 @@ use tokio::sync::{Notify, mpsc, watch};
 pub(super) struct Started {
     pub state: State,
     pub client: kube::Client,
-    pub inputs: mpsc::Receiver<cluster::Input>,
+    pub inputs: mpsc::Receiver<cluster::Heard>,
     pub questions: mpsc::Receiver<server::Question>,
     pub pods_changed: Arc<Notify>,
     pub neighbours_changed: Arc<Notify>,
@@ -97,8 +98,9 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     let names = Arc::new(RwLock::new(Arc::new(Names::of_node(node.clone()))));
     let probes = probes::start(&args.probes, &client, &own, troubles.matter())?;
     let (ring_of_flows, folder) = (recent.ring(), &args.state_dir);
-    let told = keeping::told(&args.flows, log, probes.clone());
-    let keeping = keeping::start(told, &args.flows, folder, &own, ring_of_flows, &names, &troubles)?;
+    let node_metrics = NodeMetrics::default();
+    let told = keeping::told(&args.flows, log, probes.clone(), node_metrics.clone());
+    let keeping = keeping::start(told.clone(), &args.flows, folder, &own, ring_of_flows, &names, &troubles)?;
     read_events(ring, ClosedSockets(datapath.clone()), &hub, &names)?;
     let neighbours_changed = watch_neighbours(facts.network.index)?;
     if observes {
@@ -110,6 +112,8 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     tokio::spawn(health_checks::serve(health.subscribe(), troubles.matter()));
     let watches = Watches::default();
     let inputs = cluster::start(&client, &own.name, &watches);
+    let (loaded, collected_now) = (kernel.clone(), collected.clone());
+    node_metrics.ask(Source { loaded, watches: watches.clone(), collected: collected_now });
     let state = State::new(Parts {
         datapath: described(args, xdp),
         adoption: adoption(&datapath, pods_adopted),
@@ -132,6 +136,8 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
         collected,
         hub,
         names,
+        keeping: told,
+        node_metrics,
         complaints: service_events::start(client.clone(), args.node_name.clone()),
         reports: service_conditions::start(client.clone(), args.node_name.as_str().into()),
         probes,

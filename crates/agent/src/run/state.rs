@@ -6,10 +6,12 @@ use crate::error::{Error, chain};
 use crate::events::{Hub, Names, Who};
 use crate::facts::{self, Facts};
 use crate::identities::{Identities, LocalIdentities, Peers};
+use crate::keeping;
 use crate::loaded::Loaded;
 use crate::neighbours::Neighbours;
 use crate::node_conditions::Room;
 use crate::node_config::{Choices, node_config};
+use crate::node_metrics::NodeMetrics;
 use crate::pods::Pods;
 use crate::policies::{self, Policies};
 use crate::probes::Probes;
@@ -17,7 +19,7 @@ use crate::server::Question;
 use crate::service_events::Complaint;
 use crate::services::{self, HealthChecks, Services};
 use crate::sockets::PodSockets;
-use crate::status::{Adoption, Datapath};
+use crate::status::{Adoption, Datapath, TableUse};
 use crate::table::Table;
 use crate::topology::{self, Desired};
 use crate::trouble::Troubles;
@@ -25,7 +27,7 @@ use crate::watched::{Told, Watched};
 use crate::workload::Workload;
 use datapath_layouts::endpoint::FLAG_HOST;
 use datapath_layouts::identity::{KUBE_APISERVER, NODE_OF_API_SERVER};
-use datapath_layouts::{Address, AddressKey, Endpoint, Neighbour, PrefixKey, Route};
+use datapath_layouts::{Address, AddressKey, Endpoint, Neighbour, PrefixKey, Route, maps};
 use ipnet::IpNet;
 use load_balancer::condition::{self, Report};
 use load_balancer::{Capacity, Wanted, host_ports};
@@ -92,6 +94,10 @@ pub struct Parts {
     pub hub: Arc<Hub>,
     /// Names for events.
     pub names: Arc<RwLock<Arc<Names>>>,
+    /// What is done with flows, and how that goes.
+    pub keeping: Arc<keeping::Told>,
+    /// What of the node Prometheus is told.
+    pub node_metrics: NodeMetrics,
     /// Who tells a Service's owner what is wrong with it.
     pub complaints: mpsc::Sender<Complaint>,
     /// Who writes it into the Service's status.
@@ -265,6 +271,33 @@ impl State {
         self.freshen_names();
     }
 
+    /// What was heard of at these times is in the maps, unless something failed.
+    pub fn has_settled(&self, heard: &[Instant]) {
+        if self.failures.is_empty() {
+            heard.iter().for_each(|at| self.parts.node_metrics.updated(at.elapsed()));
+        }
+        self.tell_entries();
+    }
+
+    /// How full the maps are that this loop fills.
+    fn tell_entries(&self) {
+        let used = self.services.balancer().tables().usage();
+        let ipcache = self.applied.as_ref().map_or(0, |(desired, _)| desired.ipcache.len());
+        let room = &self.parts.capacity;
+        let mut tables: Vec<TableUse> = [
+            (maps::FRONTENDS, used.frontends, room.frontends),
+            (maps::BACKENDS, used.backends, room.backends),
+            (maps::MAGLEV, used.maglev, room.maglev),
+            (maps::AFFINITY_MEMBER, used.members, room.members),
+            (maps::SOURCE_RANGES, used.ranges, room.ranges),
+            (maps::IPCACHE, ipcache + self.identities.peers.written(), self.parts.ipcache_room),
+        ]
+        .map(|(map, used, room)| TableUse { name: map.name.to_owned(), used, room })
+        .into();
+        tables.extend(self.policies.table_uses());
+        self.parts.node_metrics.planned(tables);
+    }
+
     /// Looks at what nobody tells: the node's own network, who listens, what failed before.
     pub fn tick(&mut self) {
         self.attempt("node", Self::look_at_node);
@@ -272,6 +305,7 @@ impl State {
         self.attempt("tracing", Self::adjust_tracing);
         self.attempt("policies", Self::sweep_policies);
         self.settle();
+        self.tell_entries();
     }
 
     fn attempt(&mut self, what: &'static str, action: fn(&mut Self) -> Result<(), Error>) {

@@ -163,6 +163,13 @@ fn fixture(backends: usize) -> Fixture {
         collected,
         hub: hub.clone(),
         names: Arc::clone(&names),
+        keeping: keeping::told(
+            &keeping::args::tests::parsed(&[]).unwrap(),
+            None,
+            Probes::default(),
+            NodeMetrics::default(),
+        ),
+        node_metrics: NodeMetrics::default(),
         complaints: mpsc::channel(8).0,
         reports,
         policy_room_told: watch::Sender::default(),

@@ -1422,6 +1422,7 @@ pub enum LostEventSource {
     PerfEventRingBuffer = 1,
     ObserverEventsQueue = 2,
     HubbleRingBuffer = 3,
+    MallaSampling = 100,
 }
 impl LostEventSource {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1434,6 +1435,7 @@ impl LostEventSource {
             Self::PerfEventRingBuffer => "PERF_EVENT_RING_BUFFER",
             Self::ObserverEventsQueue => "OBSERVER_EVENTS_QUEUE",
             Self::HubbleRingBuffer => "HUBBLE_RING_BUFFER",
+            Self::MallaSampling => "MALLA_SAMPLING",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1443,6 +1445,7 @@ impl LostEventSource {
             "PERF_EVENT_RING_BUFFER" => Some(Self::PerfEventRingBuffer),
             "OBSERVER_EVENTS_QUEUE" => Some(Self::ObserverEventsQueue),
             "HUBBLE_RING_BUFFER" => Some(Self::HubbleRingBuffer),
+            "MALLA_SAMPLING" => Some(Self::MallaSampling),
             _ => None,
         }
     }

@@ -50,8 +50,9 @@ impl Border {
         match &event.what {
             What::Flow(flow) => !flow.uuid.is_empty() && self.flows.contains(&flow.uuid),
             What::Lost(lost) => {
-                // What only the log has lost.
-                let is_logs = lost.source == LostEventSource::ObserverEventsQueue as i32;
+                // What only the log has lost, or left out.
+                let of_logs = [LostEventSource::ObserverEventsQueue, LostEventSource::MallaSampling];
+                let is_logs = of_logs.contains(&lost.source());
                 let first = moment(&lost.first.unwrap_or(event.time));
                 self.losses.contains(&(moment(&event.time), loss(lost))) || is_logs && self.reach.is_back_to(first)
             }

@@ -31,7 +31,7 @@ fn entry(key: &FlowKey, flow: &Flow, now: u64) -> Entry {
     let flags = flags(flow.flags);
     Entry {
         row: vec![
-            protocol_name(key.protocol),
+            protocol_name(key.protocol).into_owned(),
             state(flow.state).to_owned(),
             format!("{} ({})", socket(from.0, from.1), identity(flow.source_identity)),
             format!("{} ({})", socket(to.0, to.1), identity(flow.destination_identity)),

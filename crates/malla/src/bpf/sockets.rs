@@ -21,12 +21,12 @@ fn listing(mut sockets: Vec<(SocketReverseKey, SocketReverse)>, mut namespaces: 
             row: vec![
                 "translated".to_owned(),
                 key.cookie.to_string(),
-                protocol_name(key.protocol),
+                protocol_name(key.protocol).into_owned(),
                 from.clone(),
                 to.clone(),
             ],
             object: json!({
-                "kind": "translated", "cookie": key.cookie, "protocol": protocol_name(key.protocol),
+                "kind": "translated", "cookie": key.cookie, "protocol": protocol_name(key.protocol).into_owned(),
                 "service": from, "backend": to,
             }),
         }

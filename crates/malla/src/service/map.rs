@@ -55,6 +55,9 @@ pub fn run(args: &MapArgs) -> anyhow::Result<()> {
     for missing in &told.missing {
         eprintln!("WARNING: {missing}: what only this node has seen may not be in the map");
     }
+    if told.left_out > 0 {
+        eprintln!("WARNING: {} flows were left out by sampling: numbers are too small", told.left_out);
+    }
     if told.lost > 0 {
         eprintln!("WARNING: {} events were lost: numbers are too small", told.lost);
     }

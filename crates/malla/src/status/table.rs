@@ -2,7 +2,7 @@
 
 use super::{Node, Report};
 use crate::units::{bytes, count, duration};
-use agent::status::{Packets, State, Status};
+use agent::status::{Flows, Packets, State, Status};
 use comfy_table::{Table, presets::NOTHING};
 use model::NodeName;
 use std::collections::BTreeMap;
@@ -125,6 +125,7 @@ fn details(out: &mut String, node: &Node, status: &Status) {
         out,
         &format!("  events       {written} written, {lost} lost, {} listening, {missed} missed", events.listeners),
     );
+    push(out, &format!("  flows        {}", flows(&status.flows)));
     let collected = status.collected;
     push(
         out,
@@ -216,4 +217,25 @@ pub fn trimmed(table: &Table) -> String {
 pub fn push(out: &mut String, line: &str) {
     // Writing to a string can't fail.
     let _ = writeln!(out, "{line}");
+}
+
+/// What is observed, and what of it is kept.
+fn flows(flows: &Flows) -> String {
+    let observed = match flows.observed.as_str() {
+        "drops" => "not observed, drops are",
+        "packets" => "observed, and each packet (somebody traces)",
+        _ => "observed",
+    };
+    let Some(log) = &flows.log else { return format!("{observed}; none are kept on disk") };
+    let since = jiff::Timestamp::from_second(log.oldest_seconds).ok().filter(|_| log.oldest_seconds > 0);
+    let since = since.map_or_else(String::new, |since| format!(" since {since}"));
+    let lost = count(log.behind + log.refused);
+    let mut text = format!("{observed}; on disk {} in {}{since}, {lost} lost", count(log.rows), bytes(log.bytes));
+    if flows.sampling > 1 {
+        text += &format!("; of forwarded connections one of {}, {} left out", flows.sampling, count(flows.left_out));
+    }
+    if log.damaged > 0 {
+        text += &format!("; {} parts can't be read", log.damaged);
+    }
+    text
 }

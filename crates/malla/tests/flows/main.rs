@@ -8,6 +8,7 @@
 mod cluster;
 mod endings;
 mod kept;
+mod part;
 mod pods;
 mod relay;
 
@@ -214,6 +215,16 @@ fn every_end_is_told_as_what_it_was() {
 #[test]
 fn a_relay_merges_three_nodes_and_tells_which_is_missing() {
     relay::all(&up());
+}
+
+#[test]
+fn a_sample_says_that_it_is_one() {
+    part::of_a_sample(&up_with(&[part::SAMPLE]));
+}
+
+#[test]
+fn who_observes_no_flows_pays_for_none() {
+    part::of_nobody(&up_with(&[part::UNOBSERVED]));
 }
 
 #[test]

@@ -50,6 +50,26 @@ pub fn kill(signal: &str, pid: &str) {
     assert!(Command::new("kill").args([signal, pid]).status().unwrap().success());
 }
 
+/// Hubble's own command, where somebody has it, is the last judge.
+fn by_hubble(server: &str) {
+    let hubble = |words: &[&str]| Command::new("hubble").args(words).args(["--server", server]).output();
+    let Ok(version) = Command::new("hubble").arg("version").output() else {
+        println!("there is no `hubble` on the PATH: {server} is asked by `malla observe` alone");
+        return;
+    };
+    println!("{server} is asked by {}", String::from_utf8_lossy(&version.stdout).trim());
+    for words in [&["status"][..], &["list", "nodes"], &["observe", "--last", "20", "-o", "jsonpb"]] {
+        let output = hubble(words).unwrap();
+        let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && !said.is_empty(), "hubble {words:?}: {said}{complained}");
+        if words[0] == "observe" {
+            let read =
+                |line: &str| serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            assert!(said.lines().map(read).any(|answer| answer["flow"]["node_name"].is_string()), "{said}");
+        }
+    }
+}
+
 pub fn all(cluster: &Cluster) {
     let (_relays, socket) = start(cluster);
     let mut told = Vec::new();
@@ -58,6 +78,7 @@ pub fn all(cluster: &Cluster) {
         told = flows(cluster, &["--server", &socket]);
         told.iter().map(|flow| flow["node_name"].to_string()).collect::<BTreeSet<_>>().len() == 3
     });
+    by_hubble(&socket);
     let times: Vec<&str> = told.iter().map(|flow| flow["time"].as_str().unwrap()).collect();
     // All have microseconds, so that text sorts as time does; but for those that end in zeros.
     let padded = |time: &str| format!("{:0<30}", time.trim_end_matches('Z'));
