@@ -356,15 +356,14 @@ pub const CLUSTER: &str = "default";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::names::{Here, Names, Who};
+    use crate::events::names::{Names, Who};
     use crate::events::sight::tests::{node, pod, seen};
     use datapath_layouts::{Address, DropReason, Event};
     use model::Labels;
     use std::collections::BTreeMap;
 
     fn names() -> Names {
-        let mut names = Names::default();
-        names.here = Here { name: "worker-1".into(), labels: Vec::new() }.into();
+        let mut names = Names::of_node("worker-1".into());
         names.who.insert(Address::from_v4([10, 244, 1, 2]), pod("shop", "client"));
         names.who.insert(Address::from_v4([172, 18, 0, 2]), node("control-plane"));
         let service = Address::from_v4([10, 96, 0, 7]);

@@ -55,7 +55,9 @@ pub fn of_a_sample(cluster: &Cluster) {
     killed.iter().for_each(|(_, pid)| kill("-KILL", pid));
     let mut told = String::new();
     wait_until("the sample alone, from agents that have seen nothing else", PATIENCE, || {
-        let is_next = |(node, pid): &(&str, String)| status(cluster, node)["pid"].to_string() != *pid;
+        let is_next = |(node, pid): &(&str, String)| {
+            status(cluster, node)["pid"].as_u64().is_some_and(|next| pid.parse() != Ok(next))
+        };
         told = observe(cluster, &[&["--all"], &asked[..]].concat());
         killed.iter().all(is_next) && told.contains("EVENTS LOST: MALLA_SAMPLING") && told.contains("DROPPED")
     });
