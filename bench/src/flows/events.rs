@@ -40,7 +40,7 @@ enum Step {
     Decoded,
     /// And everything looked up that is known, except from sockets.
     Named,
-    /// And sockets asked what they knew of connections that ended, a system call each.
+    /// And sockets asked what they knew of connections that ended.
     WithSockets,
     /// And kept for who asks: all that an agent does.
     Kept,
@@ -56,8 +56,8 @@ impl Step {
             Self::Decoded => "decoded",
             Self::Named => "+ names looked up",
             Self::WithSockets => "+ sockets asked",
-            Self::Kept => "+ kept for who asks (an agent's whole work)",
-            Self::Told => "named, sockets asked, told in Hubble's words (on demand)",
+            Self::Kept => "+ kept for who asks (the reader's whole work)",
+            Self::Told => "named, sockets asked, told in Hubble's words (by who reads)",
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::collector::Totals;
 use crate::loaded::Loaded;
 use crate::run::{drops, forwarded};
 use crate::status::{MapUsage, Packets, TableUse};
-use datapath_layouts::stats;
+use datapath_layouts::{StatsValue, stats};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
@@ -76,25 +76,16 @@ impl NodeMetrics {
 
     /// Puts all of it beside others.
     pub fn register(&self, registry: &mut Registry) {
-        let help = "From the moment at which the agent heard of a change to the maps that hold it";
+        let help = "From the moment at which the agent heard of something to the maps that hold what follows from it, if anything does";
         registry.register("malla_update_latency_seconds", help, self.0.updates.0.clone());
         let Some(source) = self.0.source.get() else { return };
         // Who can't be asked now is asked at the next look.
         let usages = source.loaded.usages().unwrap_or_default();
         let planned = self.0.planned.lock().unwrap_or_else(PoisonError::into_inner).clone();
         maps(registry, &usages, &[planned, source.collected.entries()].concat());
-        let counters = source.loaded.stats().unwrap_or_default();
-        packets(registry, "malla_drop", "reason", "that were dropped, and why", drops(&counters));
-        let help = "that were passed on, by where they were seen last";
-        packets(registry, "malla_forward", "point", help, forwarded(&counters));
-        let slot = |number| counters.iter().find(|(slot, _)| *slot == number).map_or(0, |(_, value)| value.packets);
-        for (name, help, number) in [
-            ("malla_conntrack_flows", "Flows that were begun to be tracked", stats::FLOWS_CREATED),
-            ("malla_nat_exhausted", "Searches for a port to masquerade with that found none", stats::NAT_EXHAUSTED),
-            ("malla_events_written", "Events that the programs have told", stats::EVENTS_WRITTEN),
-            ("malla_events_lost", "Events for which the ring had no room", stats::EVENTS_LOST),
-        ] {
-            registry.register(name, help, ConstCounter::new(slot(number)));
+        // A counter that can't be read now is left out: one that is 0 for once would be taken for a new one.
+        if let Ok(counters) = source.loaded.stats() {
+            counted(registry, &counters);
         }
         let removed = Counters::default();
         let collected = source.collected.now();
@@ -104,6 +95,22 @@ impl NodeMetrics {
         }
         registry.register("malla_conntrack_gc_removed", "Entries that were collected when they were over", removed);
         watches(registry, &source.watches);
+    }
+}
+
+/// By the programs.
+fn counted(registry: &mut Registry, counters: &[(u32, StatsValue)]) {
+    packets(registry, "malla_drop", "reason", "that were dropped, and why", drops(counters));
+    let help = "that were passed on, by where they were seen last";
+    packets(registry, "malla_forward", "point", help, forwarded(counters));
+    let slot = |number| counters.iter().find(|(slot, _)| *slot == number).map_or(0, |(_, value)| value.packets);
+    for (name, help, number) in [
+        ("malla_conntrack_flows", "Flows that were begun to be tracked", stats::FLOWS_CREATED),
+        ("malla_nat_exhausted", "Searches for a port to masquerade with that found none", stats::NAT_EXHAUSTED),
+        ("malla_events_written", "Events that the programs have told", stats::EVENTS_WRITTEN),
+        ("malla_events_lost", "Events for which the ring had no room", stats::EVENTS_LOST),
+    ] {
+        registry.register(name, help, ConstCounter::new(slot(number)));
     }
 }
 
@@ -168,7 +175,7 @@ const LATENCIES: [f64; 12] = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5
 mod tests {
     use super::*;
     use crate::error::Error;
-    use datapath_layouts::{NodeConfig, StatsValue};
+    use datapath_layouts::NodeConfig;
     use prometheus_client::encoding::text::encode;
 
     struct Fake;

@@ -39,7 +39,8 @@ pub struct Settings {
     pub nat_ports: String,
     /// Own cluster id.
     pub cluster: u8,
-    /// What is told of packets: `drops`, `flows` too, or all `packets`.
+    /// What is told of packets: `drops`, `flows` too, or all `packets`; empty: an agent that did not say.
+    #[serde(default)]
     pub observation: String,
 }
 

@@ -250,6 +250,20 @@ pub struct Flows {
     pub left_out: u64,
     /// The log on disk; `None`: there is none, or it is not open yet.
     pub log: Option<FlowLog>,
+    /// What the file of the export has not got.
+    pub export: FlowExport,
+    /// What the receiver of OTLP has not got.
+    pub otlp: FlowExport,
+}
+
+/// Flows that were to leave the node, since the agent started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FlowExport {
+    /// That came faster than they could be exported.
+    pub missed: u64,
+    /// That were refused, or could not be written.
+    pub lost: u64,
 }
 
 /// The log of flows on disk. Numbers of flows are since the agent started.

@@ -1,7 +1,8 @@
 //! A flow that is told in Hubble's words when somebody looks at it first.
 //!
-//! Most flows that a node sees leave the ring unread. Who saw one keeps what it knows of it in its own, cheaper form, and everything
-//! that is known is known from the beginning: a name that changes later changes nothing.
+//! Who sees flows must not be held up by their words. He keeps what he knows of one in his own, cheaper form, and everything that is
+//! known is known from the beginning: a name that changes later changes nothing. Where nobody reads (no log, no metrics), most flows
+//! leave the ring untold.
 
 use crate::flow::Flow;
 use std::fmt;

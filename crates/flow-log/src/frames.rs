@@ -2,7 +2,7 @@
 //! (`flow.LostEvent`), as in Hubble's `ExportEvent`.
 
 use crate::moment::{NO_TIME, nanoseconds};
-use flow_api::flow::{Flow, LostEvent};
+use flow_api::flow::{Flow, LostEvent, LostEventSource};
 use flow_api::wire::{Body, Field, fields};
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint};
@@ -48,7 +48,10 @@ impl Frames {
     pub fn lost(&mut self, lost: &LostEvent) {
         self.put(LOST, lost);
         self.rows += 1;
-        self.lost = self.lost.saturating_add(lost.num_events_lost);
+        // What was left out on purpose is not lost, also where nobody will be told of it.
+        if lost.source() != LostEventSource::MallaSampling {
+            self.lost = self.lost.saturating_add(lost.num_events_lost);
+        }
         self.span.include(lost.last.as_ref().map_or(NO_TIME, nanoseconds));
     }
 

@@ -107,9 +107,10 @@ impl Writer {
         lost
     }
 
-    /// Notes at this place that events were lost before they came here.
-    pub fn append_loss(&mut self, lost: &LostEvent) {
-        self.shared.queue.lost(lost);
+    /// Notes at this place that events were lost before they came here. False: they were left out on purpose, and there is no room
+    /// to say so now.
+    pub fn append_loss(&mut self, lost: &LostEvent) -> bool {
+        self.shared.queue.lost(lost)
     }
 
     /// See [`Watcher::sync`]; however long it takes.

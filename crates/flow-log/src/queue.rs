@@ -68,15 +68,19 @@ impl Queue {
         lost
     }
 
-    /// Counts what was lost elsewhere; where there is no room for the event itself, together with what is lost here.
-    pub fn lost(&self, event: &LostEvent) {
+    /// Counts what was lost elsewhere; where there is no room for the event itself, together with what is lost here. What was left out on
+    /// purpose is no loss: answers with false where there is no room for it.
+    pub fn lost(&self, event: &LostEvent) -> bool {
         let mut inner = self.lock();
         if inner.bytes < self.room {
             inner.tell_loss();
             inner.with_block(|block| block.lost(event));
+        } else if event.source() == LostEventSource::MallaSampling {
+            return false;
         } else {
             inner.loss.add(event.num_events_lost, event.first.or(event.last), event.last);
         }
+        true
     }
 
     /// Counts what the disk did not take, and what it would have told of losses.

@@ -175,7 +175,7 @@ fn losses_that_are_told_take_no_more_room_than_there_is() {
     let settings = Settings { queue_bytes: 20_000, sync_interval: hour, ..Settings::new(folder.path().join("flows")) };
     let mut writer = Writer::open(settings).unwrap().0;
     let lost = LostEvent { num_events_lost: 3, ..LostEvent::default() };
-    (0..100_000).for_each(|_| writer.append_loss(&lost));
+    (0..100_000).for_each(|_| assert!(writer.append_loss(&lost)));
     writer.sync().unwrap();
     let told: Vec<u64> = writer
         .reader()

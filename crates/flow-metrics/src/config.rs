@@ -22,6 +22,12 @@ pub enum Kind {
     FlowsToWorld,
     /// `ended`: Malla's own.
     Ended,
+    /// `dns`. Nothing speaks layer 7 yet: there is nothing to count, as in a cluster of Cilium's without a proxy.
+    Dns,
+    /// `http` and `httpV2`. As `dns`.
+    Http,
+    /// `kafka`. As `dns`.
+    Kafka,
 }
 
 /// Which of the flows to the world, by the options of that metric.
@@ -77,7 +83,7 @@ impl FromStr for MetricConfig {
         let kind = find(&Kind::NAMES, name).ok_or_else(|| wrong(format!("there is no {name:?}")))?;
         let mut config = Self::new(kind);
         for option in options.split(';').filter(|option| !option.is_empty()) {
-            if kind == Kind::FlowsToWorld && config.to_world.set(option) {
+            if kind == Kind::FlowsToWorld && config.to_world.set(option) || kind.has_option(option) {
                 continue;
             }
             let (key, values) = option.split_once('=').ok_or_else(|| wrong(format!("{option:?} has no value")))?;
@@ -121,7 +127,7 @@ impl ToWorld {
 
 impl Kind {
     /// As in the configuration; all that there are.
-    pub const NAMES: [(&str, Self); 8] = [
+    pub const NAMES: [(&str, Self); 12] = [
         ("flow", Self::Flow),
         ("drop", Self::Drop),
         ("tcp", Self::Tcp),
@@ -130,7 +136,24 @@ impl Kind {
         ("policy", Self::Policy),
         ("flows-to-world", Self::FlowsToWorld),
         ("ended", Self::Ended),
+        ("dns", Self::Dns),
+        ("http", Self::Http),
+        ("httpV2", Self::Http),
+        ("kafka", Self::Kafka),
     ];
+
+    /// What is counted where nobody says what.
+    pub const DEFAULT: [&str; 8] =
+        ["flow", "drop", "tcp", "icmp", "port-distribution", "policy", "flows-to-world", "ended"];
+
+    /// Options of metrics of layer 7, which choose among what is not counted.
+    fn has_option(self, option: &str) -> bool {
+        match self {
+            Self::Dns => ["query", "ignoreAAAA"].contains(&option),
+            Self::Http => ["exemplars", "exemplars=true", "exemplars=false"].contains(&option),
+            _ => false,
+        }
+    }
 }
 
 fn find<T: Copy>(names: &[(&str, T)], wanted: &str) -> Option<T> {

@@ -178,5 +178,5 @@ impl Label {
     }
 }
 
-/// Labels that tell the application, the best known first.
-const APP: [&str; 3] = ["k8s:app", "k8s:app.kubernetes.io/name", "k8s:k8s-app"];
+/// Labels that tell the application, in Hubble's order.
+const APP: [&str; 3] = ["k8s:app.kubernetes.io/name", "k8s:k8s-app", "k8s:app"];

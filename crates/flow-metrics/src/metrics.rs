@@ -5,7 +5,7 @@ use crate::context::{Context, End, Label};
 use crate::series::{Budget, Labels, Series};
 use crate::words;
 use flow_api::flow::layer4::Protocol;
-use flow_api::flow::{DropReason, Flow, LostEvent, LostEventSource, TcpFlags, TrafficDirection, Verdict};
+use flow_api::flow::{DropReason, Flow, LostEvent, LostEventSource, TcpFlags, TraceReason, TrafficDirection, Verdict};
 use flow_api::malla::Way;
 use flow_api::{extension, numbers};
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
@@ -37,7 +37,8 @@ impl Settings {
     /// happy with.
     #[must_use]
     pub fn new() -> Self {
-        Self { metrics: Kind::NAMES.map(|(_, kind)| MetricConfig::new(kind)).into(), budget: BUDGET }
+        let default = Kind::NAMES.iter().filter(|(name, _)| Kind::DEFAULT.contains(name));
+        Self { metrics: default.map(|(_, kind)| MetricConfig::new(*kind)).collect(), budget: BUDGET }
     }
 }
 
@@ -71,6 +72,12 @@ impl Metrics {
         let over = "Counts that went to the series overflow of their metric, for want of room";
         registry.register("malla_flow_metrics_over_budget", over, budget.over.clone());
         Self { registry, metrics, lost, budget: Arc::new(budget) }
+    }
+
+    /// Whether flows make a difference.
+    #[must_use]
+    pub fn counts_flows(&self) -> bool {
+        !self.metrics.is_empty()
     }
 
     /// Counts a flow.
@@ -157,6 +164,9 @@ fn name(kind: Kind) -> (&'static str, &'static str) {
         Kind::Policy => ("hubble_policy_verdicts", "What policy said"),
         Kind::FlowsToWorld => ("hubble_flows_to_world", "Flows to the world outside the cluster"),
         Kind::Ended => ("malla_flows_ended", "Flows that ended, and how"),
+        Kind::Dns => ("hubble_dns_queries", "Queries of DNS; nothing speaks layer 7 yet"),
+        Kind::Http => ("hubble_http_requests", "Requests of HTTP; nothing speaks layer 7 yet"),
+        Kind::Kafka => ("hubble_kafka_requests", "Requests of Kafka; nothing speaks layer 7 yet"),
     }
 }
 
@@ -223,7 +233,32 @@ fn own_labels(config: &MetricConfig, flow: &Flow) -> Vec<Labels> {
             };
             way.map(labels).into_iter().collect()
         }
-        Kind::Drop | Kind::Tcp | Kind::PortDistribution | Kind::Policy | Kind::FlowsToWorld => Vec::new(),
+        Kind::Policy => verdicts(flow, verdict),
+        Kind::Drop | Kind::Tcp | Kind::PortDistribution | Kind::FlowsToWorld => Vec::new(),
+        Kind::Dns | Kind::Http | Kind::Kafka => Vec::new(),
+    }
+}
+
+/// What policy said where that is no event of its own: of a flow that begins, by whose rules it may, and of a packet that policy
+/// dropped.
+fn verdicts(flow: &Flow, verdict: Verdict) -> Vec<Labels> {
+    let labels = |direction: &str, action: &str| {
+        let matched = words::policy_match(flow.policy_match_type);
+        vec![("direction", direction.to_owned()), ("match", matched), ("action", action.to_owned())]
+    };
+    let dropped = [DropReason::PolicyDenied as i32, DropReason::PolicyDeny as i32].contains(&flow.drop_reason_desc);
+    let begins = flow.trace_reason == TraceReason::New as i32;
+    match verdict {
+        Verdict::Dropped if dropped => {
+            let direction = TrafficDirection::try_from(flow.traffic_direction).unwrap_or(TrafficDirection::Unknown);
+            vec![labels(&direction.as_str_name().to_ascii_lowercase(), "dropped")]
+        }
+        Verdict::Forwarded if begins => {
+            let ends = [("egress", &flow.egress_allowed_by), ("ingress", &flow.ingress_allowed_by)];
+            let allowed = ends.into_iter().filter(|(_, by)| !by.is_empty());
+            allowed.map(|(direction, _)| labels(direction, "forwarded")).collect()
+        }
+        _ => Vec::new(),
     }
 }
 

@@ -371,3 +371,43 @@ fn a_workload_of_the_same_name_is_no_pod() {
     assert!(!samples(&metrics).iter().any(|line| line.starts_with("hubble_drop")));
     assert_eq!(own(&metrics)[0], "series 2");
 }
+
+#[test]
+fn what_policy_said_is_counted_also_where_it_is_no_event_of_its_own() {
+    let by = || vec![flow_api::flow::Policy { name: "p".into(), ..Default::default() }];
+    let begins = Flow { trace_reason: 1, policy_match_type: 1, is_reply: Some(false), ..flow() };
+    let dropped = |reason, direction| Flow {
+        verdict: 2,
+        drop_reason_desc: reason,
+        traffic_direction: direction,
+        event_type: Some(CiliumEventType { r#type: 1, sub_type: reason }),
+        ..flow()
+    };
+    check(
+        "policy",
+        &[
+            Flow { egress_allowed_by: by(), ingress_allowed_by: by(), ..begins.clone() },
+            Flow { ingress_allowed_by: by(), ..begins.clone() },
+            // By no rule, not at its beginning, and dropped for another reason: policy has said nothing.
+            begins.clone(),
+            Flow { ingress_allowed_by: by(), trace_reason: 2, ..begins },
+            dropped(133, 1),
+            dropped(181, 2),
+            dropped(241, 1),
+        ],
+        &[
+            r#"hubble_policy_verdicts_total{direction="egress",match="l3-only",action="forwarded"} 1"#,
+            r#"hubble_policy_verdicts_total{direction="egress",match="none",action="dropped"} 1"#,
+            r#"hubble_policy_verdicts_total{direction="ingress",match="l3-only",action="forwarded"} 2"#,
+            r#"hubble_policy_verdicts_total{direction="ingress",match="none",action="dropped"} 1"#,
+        ],
+    );
+}
+
+#[test]
+fn metrics_of_layer_7_may_be_asked_for_and_count_nothing() {
+    for text in ["dns:query;ignoreAAAA", "http", "httpV2:exemplars=true;labelsContext=source_pod", "kafka"] {
+        check(text, &[flow()], &[]);
+    }
+    assert!("http:query".parse::<MetricConfig>().is_err() && "dns:exemplars=true".parse::<MetricConfig>().is_err());
+}

@@ -145,6 +145,10 @@ impl Watches {
 
     /// The newest time that an object tells of itself is that of the change, if somebody has changed it at all.
     fn lagged(&self, kind: &'static str, object: &impl ResourceExt) {
+        // A deletion that waits for somebody is in no manager's fields.
+        if object.meta().deletion_timestamp.is_some() {
+            return;
+        }
         let times = object.managed_fields().iter().filter_map(|entry| entry.time.as_ref()).map(|time| time.0);
         let Some(changed) = times.chain(object.creation_timestamp().map(|time| time.0)).max() else { return };
         let lag = jiff::Timestamp::now().duration_since(changed);

@@ -20,10 +20,13 @@ pub struct Hub {
     node: NodeName,
     listeners: Mutex<Vec<Outlet>>,
     number: AtomicUsize,
+    /// Of these, who wants to know of all flows.
+    plain: AtomicUsize,
     tracing: AtomicUsize,
     seen: AtomicU64,
     missed: AtomicU64,
     recent: Option<Arc<Node>>,
+    of_packets: bool,
 }
 
 #[derive(Debug)]
@@ -56,6 +59,7 @@ pub struct Listener {
     /// Lines of JSON, each ended by a newline.
     pub lines: mpsc::Receiver<Bytes>,
     traces: bool,
+    is_plain: bool,
 }
 
 impl Hub {
@@ -66,10 +70,12 @@ impl Hub {
             node,
             listeners: Mutex::default(),
             number: AtomicUsize::new(0),
+            plain: AtomicUsize::new(0),
             tracing: AtomicUsize::new(0),
             seen: AtomicU64::new(0),
             missed: AtomicU64::new(0),
             recent: None,
+            of_packets: false,
         }
     }
 
@@ -77,6 +83,12 @@ impl Hub {
     #[must_use]
     pub fn keeping(self, recent: Arc<Node>) -> Self {
         Self { recent: Some(recent), ..self }
+    }
+
+    /// One that keeps each packet, and not only how flows begin and end.
+    #[must_use]
+    pub fn of_packets(self, of_packets: bool) -> Self {
+        Self { of_packets, ..self }
     }
 
     /// Where the last flows are kept.
@@ -107,9 +119,11 @@ impl Hub {
     fn outlet(self: &Arc<Self>, traces: bool, follows: Option<(End, u16)>) -> Listener {
         let (sender, lines) = mpsc::channel(BUFFER);
         self.lock().push(Outlet { sender, missed: 0, traces, follows });
+        let is_plain = follows.is_none();
         self.number.fetch_add(1, Relaxed);
+        self.plain.fetch_add(usize::from(is_plain), Relaxed);
         self.tracing.fetch_add(usize::from(traces), Relaxed);
-        Listener { hub: self.clone(), lines, traces }
+        Listener { hub: self.clone(), lines, traces, is_plain }
     }
 
     /// Listeners now.
@@ -124,13 +138,16 @@ impl Hub {
         self.tracing.load(Relaxed)
     }
 
-    /// What the programs have to tell.
+    /// What the programs have to tell. Of whom somebody follows they tell in any case.
     #[must_use]
     pub fn observation(&self) -> Observation {
-        match (self.tracers(), self.is_heard()) {
-            (1.., _) => Observation::Packets,
-            (0, true) => Observation::Flows,
-            (0, false) => Observation::Drops,
+        let (is_kept, is_told) = (self.recent.is_some(), self.plain.load(Relaxed) > 0);
+        if self.tracers() > 0 || is_kept && self.of_packets {
+            Observation::Packets
+        } else if is_kept || is_told {
+            Observation::Flows
+        } else {
+            Observation::Drops
         }
     }
 
@@ -206,6 +223,7 @@ impl Drop for Listener {
     fn drop(&mut self) {
         self.lines.close();
         self.hub.number.fetch_sub(1, Relaxed);
+        self.hub.plain.fetch_sub(usize::from(self.is_plain), Relaxed);
         self.hub.tracing.fetch_sub(usize::from(self.traces), Relaxed);
     }
 }
@@ -274,7 +292,18 @@ mod tests {
         assert_eq!((seen(&mut one), seen(&mut two)), (1, 1), "one packet may be both's");
         hub.tell(record(EventKind::Trace));
         assert_eq!((seen(&mut one), seen(&mut two), seen(&mut plain)), (0, 0, 2));
-        assert_eq!(hub.tracers(), 0, "no program is replaced for it");
+        assert_eq!((hub.tracers(), hub.observation()), (0, Observation::Flows), "for the plain one");
+        drop(plain);
+        assert_eq!((hub.listeners(), hub.observation()), (2, Observation::Drops), "no program is replaced for it");
+    }
+
+    #[test]
+    fn who_keeps_each_packet_is_told_of_it() {
+        let recent = || Arc::new(Node::new(flow_api::server::About::default(), 1));
+        let hub = |of_packets: bool| Hub::new("n".into()).of_packets(of_packets);
+        assert_eq!(hub(true).observation(), Observation::Drops, "it keeps nothing");
+        assert_eq!(hub(true).keeping(recent()).observation(), Observation::Packets);
+        assert_eq!(hub(false).keeping(recent()).observation(), Observation::Flows);
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub struct Pace(Duration);
 impl Pace {
     const SHORTEST: Duration = Duration::from_millis(1);
     const LONGEST: Duration = Duration::from_millis(50);
+    const BUSY: Duration = Duration::from_millis(5);
     /// The ring must not fill up while nobody listens, or the loss counter would cry wolf.
     const UNHEARD: Duration = Duration::from_millis(100);
 
@@ -39,7 +40,9 @@ impl Pace {
         Self(match (found, listeners) {
             (0, 0) => Self::UNHEARD,
             (0, _) => (self.0 * 2).clamp(Self::SHORTEST, Self::LONGEST),
-            (1..=4096, 0) => Self::LONGEST,
+            (1..=64, 0) => Self::LONGEST,
+            // What closing sockets knew has its place only until somebody else takes it.
+            (65..=4096, 0) => Self::BUSY,
             _ => Self::SHORTEST,
         })
     }
@@ -127,7 +130,7 @@ impl<'a> Seeing<'a> {
     }
 
     fn keep(&mut self) {
-        if let Some(recent) = self.hub.recent() {
+        if let Some(recent) = self.hub.recent().filter(|_| !self.seen.is_empty()) {
             recent.saw_all(self.seen.drain(..));
         }
     }
@@ -154,6 +157,7 @@ mod tests {
         assert_eq!(pace.duration(), Duration::from_millis(50));
         assert_eq!(pace.next(0, 0).duration(), Duration::from_millis(100));
         assert_eq!(pace.next(5000, 0).duration(), Duration::from_millis(1), "never behind a busy ring");
+        assert_eq!([64, 65].map(|found| pace.next(found, 0).duration().as_millis()), [50, 5]);
     }
 
     struct Fake(Vec<Event>, u64, Arc<AtomicBool>);

@@ -216,7 +216,10 @@ fn tunnel(other: IpAddr, sight: &Sight) -> flow::Tunnel {
     } else {
         ip.destination = other.to_string();
     }
-    flow::Tunnel { protocol: flow::tunnel::Protocol::Vxlan as i32, ip: Some(ip), l4: None, vni: 0 }
+    // It says who sends. What nodes say of themselves is not told in an event.
+    let sender = sight.event.source_identity;
+    let vni = if sender >= identity::FIRST_ALLOCATED { identity::to_vni(0, sender) } else { 0 };
+    flow::Tunnel { protocol: flow::tunnel::Protocol::Vxlan as i32, ip: Some(ip), l4: None, vni }
 }
 
 /// The policies that denied, at the initiator's end and at the responder's: the one whose rule did, or those with default
@@ -421,7 +424,8 @@ mod tests {
         assert_eq!(flow.traffic_direction(), flow::TrafficDirection::Ingress);
         assert_eq!((flow.node_name.as_str(), flow.summary.as_str()), ("worker-1", "TCP Flags: SYN"));
         assert_eq!(flow.interface.clone().unwrap().index, 7);
-        assert_eq!(flow.tunnel.clone().unwrap().ip.unwrap().source, "172.18.0.3");
+        let tunnel = flow.tunnel.clone().unwrap();
+        assert_eq!((tunnel.ip.unwrap().source.as_str(), tunnel.vni), ("172.18.0.3", 4711));
         let ip = flow.ip.clone().unwrap();
         assert_eq!(
             (ip.source.as_str(), ip.destination.as_str(), ip.ip_version()),

@@ -1,7 +1,7 @@
 //! `malla agent --flow-log-… --hubble-metrics… --hubble-export-…`
 
 use super::sampling::Sampling;
-use clap::{ArgAction, Args};
+use clap::{ArgAction, Args, ValueEnum};
 use flow_api::Invalid;
 use flow_api::filter::{Filters, from_json};
 use flow_api::flow::FlowFilter;
@@ -14,9 +14,13 @@ use std::time::Duration;
 #[derive(Args, Clone, Debug)]
 pub struct FlowArgs {
     /// Observe flows. Without it they are neither served, kept, exported nor counted, and the programs don't tell of them; drops,
-    /// `malla monitor` and `malla trace` go on
+    /// `malla monitor` and `malla trace` go on. What was kept before stays in `flows` of the state folder until somebody removes it
     #[arg(long, env = "MALLA_ENABLE_HUBBLE", action = ArgAction::Set, default_value_t = true, value_name = "true|false")]
     pub enable_hubble: bool,
+    /// What is observed of flows: their beginnings and ends (medium), or each packet (none), which costs a busy node half of its
+    /// connections per second
+    #[arg(long, env = "MALLA_MONITOR_AGGREGATION", value_enum, default_value_t, value_name = "LEVEL")]
+    pub monitor_aggregation: Aggregated,
     /// Megabytes of flows that are kept in the state folder, and answer `malla observe --since`; 0: none are
     #[arg(long, default_value_t = flow_log::MOST_MB, value_name = "MB")]
     pub flow_log_size_mb: u64,
@@ -40,7 +44,7 @@ pub struct FlowArgs {
     #[arg(
         long,
         value_delimiter = ' ',
-        default_values = Kind::NAMES.map(|(name, _)| name),
+        default_values = Kind::DEFAULT,
         value_name = "METRIC METRIC…"
     )]
     pub hubble_metrics: Vec<MetricConfig>,
@@ -112,6 +116,17 @@ pub struct FlowArgs {
     /// The values of labels with these keys
     #[arg(long, value_delimiter = ',', requires = "hubble_redact_enabled", value_name = "KEY,…")]
     pub hubble_redact_labels: Vec<String>,
+}
+
+/// Cilium's levels, as far as they differ here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Aggregated {
+    /// Each packet
+    None,
+    /// Beginnings and ends
+    #[default]
+    #[value(aliases = ["lowest", "low", "maximum"])]
+    Medium,
 }
 
 /// Filters of one flag.

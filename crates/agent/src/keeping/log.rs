@@ -88,7 +88,8 @@ pub fn append(writer: &mut Writer, events: &[Arc<Event>]) -> u64 {
         for event in run {
             if let What::Lost(lost) = &event.what {
                 // The kernel does not say when; the ring says when it was told.
-                writer.append_loss(&LostEvent { last: lost.last.or(Some(event.time)), ..*lost });
+                // Of what the ring tells none was left out on purpose.
+                let _ = writer.append_loss(&LostEvent { last: lost.last.or(Some(event.time)), ..*lost });
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::events::Names;
 use crate::node_metrics::NodeMetrics;
 use crate::probes::Probes;
-use crate::status::{FlowLog, Flows};
+use crate::status::{FlowExport, FlowLog, Flows};
 use crate::trouble::Trouble;
 use crate::{own_thread, small_http};
 use datapath_layouts::Observation;
@@ -142,7 +142,7 @@ impl Told {
 
     /// For `malla status`.
     #[must_use]
-    pub fn status(&self, observation: Observation) -> Flows {
+    pub fn status(&self, observation: u32) -> Flows {
         let log = self.log.as_ref().and_then(|log| log.status()).map(|(status, summary)| FlowLog {
             bytes: summary.bytes,
             rows: summary.rows,
@@ -152,10 +152,15 @@ impl Told {
             damaged: summary.damaged.len() as u64,
         });
         Flows {
-            observed: Observation::name(observation as u32).to_owned(),
+            observed: Observation::name(observation).to_owned(),
             sampling: self.sample.number(),
             left_out: self.log_sampled_out.get(),
             log,
+            export: FlowExport { missed: self.export.missed.get(), lost: self.export.lost.get() },
+            otlp: FlowExport {
+                missed: self.otlp.missed.get(),
+                lost: self.otlp.rejected.get().saturating_add(self.otlp.failed.get()),
+            },
         }
     }
 
@@ -212,10 +217,8 @@ impl Counted {
 impl Counted {
     /// Whoever asks the log is to know that it has a part alone.
     fn tell_left_out(&mut self, now: Instant) {
-        if self.left_out.due().is_some_and(|due| due <= now)
-            && let (Some(log), Some(left_out)) = (&mut self.log, self.left_out.take())
-        {
-            log.append_loss(&left_out);
+        if let Some(log) = self.log.as_mut().filter(|_| self.left_out.due().is_some_and(|due| due <= now)) {
+            self.left_out.tell(|left_out| log.append_loss(left_out));
         }
     }
 }
@@ -225,7 +228,9 @@ impl Keeper for Counted {
         self.forget_gone();
         for event in events {
             match &event.what {
-                What::Flow(flow) => self.told.flows.observe(flow),
+                // Only here it is put into words.
+                What::Flow(flow) if self.told.flows.counts_flows() => self.told.flows.observe(flow),
+                What::Flow(_) => {}
                 What::Lost(lost) => self.told.flows.lost(lost),
                 What::Agent(_) | What::Debug(_) => {}
             }

@@ -18,7 +18,7 @@ mod metrics;
 mod otlp;
 mod sampling;
 
-pub use args::FlowArgs;
+pub use args::{Aggregated, FlowArgs};
 pub use log::Log;
 pub use metrics::Told;
 

@@ -45,9 +45,12 @@ impl Sampling {
 
 /// What a sample has left out and nobody was told of yet: told now and then, as what was lost is.
 #[derive(Debug, Default)]
-pub struct LeftOut(Option<Untold>);
+pub struct LeftOut {
+    untold: Option<Untold>,
+    has_told: bool,
+}
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Untold {
     number: u64,
     /// Times of the first and the last event among which they were.
@@ -61,29 +64,61 @@ impl LeftOut {
     pub fn add(&mut self, number: u64, events: &[Arc<Event>]) {
         let (Some(first), Some(last), 1..) = (events.first(), events.last(), number) else { return };
         let untold = || Untold { number: 0, first: first.time, last: last.time, since: Instant::now() };
-        let untold = self.0.get_or_insert_with(untold);
+        let untold = self.untold.get_or_insert_with(untold);
         untold.number += number;
         untold.last = last.time;
     }
 
     /// When it is to be told; `None`: there is nothing.
     pub fn due(&self) -> Option<Instant> {
-        self.0.as_ref().map(|untold| untold.since + INTERVAL)
+        let interval = if self.has_told { INTERVAL } else { FIRST };
+        self.untold.map(|untold| untold.since + interval)
     }
 
-    /// In the words of a loss.
-    pub fn take(&mut self) -> Option<LostEvent> {
-        let Untold { number, first, last, .. } = self.0.take()?;
+    /// Tells it, in the words of a loss; where `tell` has no room for it, it waits.
+    pub fn tell(&mut self, tell: impl FnOnce(&LostEvent) -> bool) {
+        let Some(Untold { number, first, last, .. }) = self.untold else { return };
         let source = LostEventSource::MallaSampling as i32;
-        Some(LostEvent {
-            source,
-            num_events_lost: number,
-            first: Some(first),
-            last: Some(last),
-            ..LostEvent::default()
-        })
+        let (first, last) = (Some(first), Some(last));
+        if tell(&LostEvent { source, num_events_lost: number, first, last, ..LostEvent::default() }) {
+            *self = Self { untold: None, has_told: true };
+        }
     }
 }
 
-/// A row in the log for each, where there are thousands of flows.
-const INTERVAL: Duration = Duration::from_secs(1);
+/// That it is a sample is told soon after the start, and then not so often that nothing else is left to read.
+const FIRST: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flow_api::flow::Flow;
+
+    #[test]
+    fn what_finds_no_room_is_told_with_the_next() {
+        let event = |seconds| {
+            let time = Timestamp { seconds, nanos: 0 };
+            Arc::new(Event { time, what: What::flow(Flow::default()) })
+        };
+        let mut left_out = LeftOut::default();
+        left_out.add(0, &[event(1)]);
+        assert_eq!(left_out.due(), None);
+        left_out.add(2, &[event(1), event(2)]);
+        let soon = left_out.due().unwrap();
+        left_out.tell(|_| false);
+        assert_eq!(left_out.due(), Some(soon), "it waits");
+        left_out.add(3, &[event(3), event(4), event(5)]);
+        let mut told = Vec::new();
+        left_out.tell(|lost| {
+            told.push(*lost);
+            true
+        });
+        let [lost] = told[..] else { panic!("{told:?}") };
+        let seconds = |time: Option<Timestamp>| time.unwrap().seconds;
+        assert_eq!((lost.num_events_lost, seconds(lost.first), seconds(lost.last)), (5, 1, 5));
+        assert_eq!((lost.source(), left_out.due()), (LostEventSource::MallaSampling, None));
+        left_out.add(1, &[event(6)]);
+        assert!(left_out.due().unwrap() > soon + FIRST * 10, "then not so often");
+    }
+}

@@ -55,7 +55,7 @@ impl State {
             drops: drops(&counters),
             forwarded: forwarded(&counters),
             events: self.events(&counters),
-            flows: self.parts.keeping.status(self.parts.hub.observation()),
+            flows: self.parts.keeping.status(config.observation),
             collected: parts.collected.now(),
         }
     }

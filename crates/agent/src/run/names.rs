@@ -53,10 +53,14 @@ impl State {
         self.policies.name_rules(&mut names);
         names.labels = self.identities.objects().map(|(number, labels)| (number, labels.clone())).collect();
         let told = self.parts.names.read().unwrap_or_else(PoisonError::into_inner).clone();
-        depart(&mut self.departed, &told.who, &mut who, since);
+        // Who went while nobody wanted names has not just gone.
+        let is_old = since.duration_since(self.names_made) > REMEMBERED && self.names_are_old;
+        let nobody = Table::default();
+        depart(&mut self.departed, if is_old { &nobody } else { &told.who }, &mut who, since);
         names.who = shared(who, &told.who);
         *self.parts.names.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(names);
         self.names_are_old = false;
+        self.names_made = since;
         self.names_due = since + NAMES.max(since.elapsed() * 100);
     }
 
@@ -109,7 +113,7 @@ fn depart(
     departed.retain(|address, (_, since)| is_left(now, address) && at.duration_since(*since) <= REMEMBERED);
     for (address, (was, _)) in departed {
         let who = now.entry(*address).or_default();
-        (who.pod, who.workload, who.endpoint) = (was.pod.clone(), was.workload.clone(), was.endpoint);
+        (who.pod, who.workload, who.endpoint) = (was.pod.clone(), was.workload.clone(), who.endpoint.or(was.endpoint));
     }
 }
 

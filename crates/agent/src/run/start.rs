@@ -10,7 +10,7 @@ use crate::events::{self, Followers, Hub};
 use crate::facts::{self, Facts};
 use crate::health_checks;
 use crate::identities::LocalIdentities;
-use crate::keeping::{self, Keeping};
+use crate::keeping::{self, Aggregated, Keeping};
 use crate::kernel_datapath::{
     ClosedSockets, Kernel, Ring, collected_maps, endpoints, failed, followed, loop_maps, policy_maps, untranslated,
 };
@@ -94,6 +94,7 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     let recent = flow_server::Node::new(serving_flows::about(&own, args), flow_api::ring::DEFAULT_CAPACITY);
     let recent = Arc::new(recent.reaching_back(log.clone().map(|log| log as Arc<dyn flow_server::Archive>)));
     let hub = Hub::new(node.clone());
+    let hub = hub.of_packets(args.flows.monitor_aggregation == Aggregated::None);
     let hub = Arc::new(if observes { hub.keeping(recent.clone()) } else { hub });
     let names = Arc::new(RwLock::new(Arc::new(Names::of_node(node.clone()))));
     let probes = probes::start(&args.probes, &client, &own, troubles.matter())?;
@@ -164,7 +165,11 @@ fn choices(args: &AgentArgs) -> anyhow::Result<Choices> {
 
 /// Verifies or makes the maps, loads the programs, and puts them where they belong.
 fn load(args: &AgentArgs, own: &Node, facts: &Facts, choices: &Choices) -> Result<Arc<Datapath>, Error> {
-    let observation = if args.flows.enable_hubble { Observation::Flows } else { Observation::Drops };
+    let observation = match (args.flows.enable_hubble, args.flows.monitor_aggregation) {
+        (false, _) => Observation::Drops,
+        (true, Aggregated::Medium) => Observation::Flows,
+        (true, Aggregated::None) => Observation::Packets,
+    };
     let settings = Settings {
         bpf_dir: args.bpf_dir.clone(),
         config: NodeConfig { observation: observation as u32, ..node_config(own, facts, choices) },

@@ -143,10 +143,17 @@ pub struct State {
     pub(super) workloads: Watched<ObjectName, Workload>,
     /// Pods that have gone a moment ago: what still happens to their addresses is about them.
     pub(super) departed: HashMap<Address, (Arc<Who>, Instant)>,
+    /// When names were made last.
+    pub(super) names_made: Instant,
+    /// When that was heard of which is not in the maps yet.
+    unsettled: Vec<Instant>,
     pub(super) started: Instant,
     /// What failed and is tried again, by what it is.
     pub(super) failures: BTreeMap<&'static str, String>,
 }
+
+/// Inputs whose time is kept while something fails.
+const WAITING: usize = 4096;
 
 /// Names are made anew at most this often.
 pub(super) const NAMES: Duration = Duration::from_millis(500);
@@ -185,6 +192,8 @@ impl State {
             names_due: Instant::now() + NAMES,
             workloads: Watched::default(),
             departed: HashMap::new(),
+            names_made: Instant::now(),
+            unsettled: Vec::new(),
             started: Instant::now(),
             failures: BTreeMap::new(),
             parts,
@@ -272,9 +281,12 @@ impl State {
     }
 
     /// What was heard of at these times is in the maps, unless something failed.
-    pub fn has_settled(&self, heard: &[Instant]) {
+    pub fn has_settled(&mut self, heard: &[Instant]) {
+        // What failed is not in the maps, and is tried again; of very much that waits the first is enough.
+        let room = WAITING.saturating_sub(self.unsettled.len());
+        self.unsettled.extend(heard.iter().take(room));
         if self.failures.is_empty() {
-            heard.iter().for_each(|at| self.parts.node_metrics.updated(at.elapsed()));
+            self.unsettled.drain(..).for_each(|at| self.parts.node_metrics.updated(at.elapsed()));
         }
         self.tell_entries();
     }
@@ -305,7 +317,7 @@ impl State {
         self.attempt("tracing", Self::adjust_tracing);
         self.attempt("policies", Self::sweep_policies);
         self.settle();
-        self.tell_entries();
+        self.has_settled(&[]);
     }
 
     fn attempt(&mut self, what: &'static str, action: fn(&mut Self) -> Result<(), Error>) {

@@ -9,6 +9,7 @@ use flow_api::flow::{
     EventTypeFilter, FlowFilter, HttpHeader, IpVersion, NetworkInterface, TcpFlags, TrafficDirection, Verdict, Workload,
 };
 use flow_api::numbers::{self, EVENT_TYPES, OBSERVATION_POINTS, event};
+use std::ops::{Deref, DerefMut};
 
 /// What was asked for.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -18,7 +19,58 @@ pub struct Filters {
 }
 
 /// Puts a value into a filter.
-type Add = fn(&mut FlowFilter, &str) -> Result<(), String>;
+type Add = fn(&mut Asked, &str) -> Result<(), String>;
+
+/// A filter, and the namespaces that its names are in where they name none.
+#[derive(Default, PartialEq)]
+struct Asked {
+    filter: FlowFilter,
+    source_namespaces: Vec<String>,
+    destination_namespaces: Vec<String>,
+}
+
+impl Deref for Asked {
+    type Target = FlowFilter;
+
+    fn deref(&self) -> &FlowFilter {
+        &self.filter
+    }
+}
+
+impl DerefMut for Asked {
+    fn deref_mut(&mut self) -> &mut FlowFilter {
+        &mut self.filter
+    }
+}
+
+impl Asked {
+    fn finish(self) -> FlowFilter {
+        let Self { mut filter, source_namespaces, destination_namespaces } = self;
+        within(&source_namespaces, [&mut filter.source_pod, &mut filter.source_service]);
+        within(&destination_namespaces, [&mut filter.destination_pod, &mut filter.destination_service]);
+        filter
+    }
+}
+
+/// As `hubble` has it: a namespace without a name means its Pods, and with names those names in it.
+fn within(namespaces: &[String], names: [&mut Vec<String>; 2]) {
+    if namespaces.is_empty() {
+        return;
+    }
+    let [pods, services] = names;
+    if pods.is_empty() && services.is_empty() {
+        pods.push(String::new());
+    }
+    for names in [pods, services] {
+        let full = |name: &String| -> Vec<String> {
+            if name.contains('/') {
+                return vec![name.clone()];
+            }
+            namespaces.iter().map(|namespace| format!("{namespace}/{name}")).collect()
+        };
+        *names = names.iter().flat_map(full).collect();
+    }
+}
 
 struct Flag {
     name: &'static str,
@@ -78,8 +130,8 @@ fn flags() -> Vec<Flag> {
             "namespace",
             Some('n'),
             "Pods of this namespace",
-            |f, v| namespace(&mut f.source_pod, v),
-            |f, v| namespace(&mut f.destination_pod, v)
+            text!(source_namespaces),
+            text!(destination_namespaces)
         ),
         ends!(
             "from-service",
@@ -175,6 +227,14 @@ fn flags() -> Vec<Flag> {
         one("http-method", "Only requests with this method", text!(http_method)),
         one("http-path", "Only requests whose path fits this expression", text!(http_path)),
         one("http-url", "Only requests whose URL fits this expression", text!(http_url)),
+        one("ip-version", "Only this version of IP: 4 or 6", |f, v| {
+            f.ip_version.push(match v.trim_start_matches("IPv").trim_start_matches('v') {
+                "4" => IpVersion::IPv4 as i32,
+                "6" => IpVersion::IPv6 as i32,
+                _ => return Err("is neither 4 nor 6".to_owned()),
+            });
+            Ok(())
+        }),
         one("cel-expression", "Only what is true in CEL: '_flow.verdict == Verdict.DROPPED'", |f, v| {
             f.experimental.get_or_insert_default().cel_expression.push(v.to_owned());
             Ok(())
@@ -189,14 +249,23 @@ fn flags() -> Vec<Flag> {
 }
 
 /// Flags that ask by standing there.
-fn bare() -> [Flag; 3] {
+fn bare() -> [Flag; 6] {
     let ipv4 = one("ipv4", "Only IPv4", |f, v| add_if(v, &mut f.ip_version, IpVersion::IPv4 as i32));
     let ipv6 = one("ipv6", "Only IPv6", |f, v| add_if(v, &mut f.ip_version, IpVersion::IPv6 as i32));
     let reply = one("reply", "Only replies (=false: only what is none)", |f, v| {
         f.reply.push(yes(v)?);
         Ok(())
     });
-    [Flag { short: Some('4'), ..ipv4 }, Flag { short: Some('6'), ..ipv6 }, reply]
+    // What is asked for without a namespace is of all of them already.
+    let all = |name| one(name, "Of Pods of all namespaces, as without it", |_, v| yes(v).map(drop));
+    [
+        Flag { short: Some('4'), ..ipv4 },
+        Flag { short: Some('6'), ..ipv6 },
+        reply,
+        Flag { short: Some('A'), ..all("all-namespaces") },
+        all("from-all-namespaces"),
+        all("to-all-namespaces"),
+    ]
 }
 
 /// As Go's flags have it, and as it reads in words.
@@ -306,8 +375,8 @@ fn read(matches: &ArgMatches) -> Result<Filters, String> {
 /// One filter, or two when an end was left open.
 #[derive(Default)]
 struct Ends {
-    source: FlowFilter,
-    destination: FlowFilter,
+    source: Asked,
+    destination: Asked,
     is_either: bool,
 }
 
@@ -326,17 +395,12 @@ impl Ends {
 
     fn finish(self) -> Vec<FlowFilter> {
         match self.is_either {
-            true => vec![self.source, self.destination],
+            true => vec![self.source.finish(), self.destination.finish()],
             // What asks for nothing is no filter: in the list of what is left out it would be everything.
-            false if self.source == FlowFilter::default() => Vec::new(),
-            false => vec![self.source],
+            false if self.source == Asked::default() => Vec::new(),
+            false => vec![self.source.finish()],
         }
     }
-}
-
-fn namespace(pods: &mut Vec<String>, value: &str) -> Result<(), String> {
-    pods.push(format!("{value}/"));
-    Ok(())
 }
 
 fn identity(identities: &mut Vec<u32>, value: &str) -> Result<(), String> {
@@ -357,7 +421,7 @@ fn named(numbers: &mut Vec<i32>, value: &str, number: fn(&str) -> Option<i32>) -
     Ok(())
 }
 
-fn event_type(filter: &mut FlowFilter, value: &str) -> Result<(), String> {
+fn event_type(filter: &mut Asked, value: &str) -> Result<(), String> {
     let (kind, sub) = value.split_once(':').map_or((value, None), |(kind, sub)| (kind, Some(sub)));
     let named = EVENT_TYPES.iter().find(|(name, _)| *name == kind).map(|(_, number)| *number);
     let number = named.or_else(|| kind.parse().ok()).ok_or("no such type of event")?;
@@ -377,7 +441,7 @@ fn event_type(filter: &mut FlowFilter, value: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn tcp_flags(filter: &mut FlowFilter, value: &str) -> Result<(), String> {
+fn tcp_flags(filter: &mut Asked, value: &str) -> Result<(), String> {
     let mut flags = TcpFlags::default();
     for name in value.split(',') {
         match name.to_uppercase().as_str() {
@@ -397,7 +461,7 @@ fn tcp_flags(filter: &mut FlowFilter, value: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn interface(filter: &mut FlowFilter, value: &str) -> Result<(), String> {
+fn interface(filter: &mut Asked, value: &str) -> Result<(), String> {
     filter.interface.push(match value.parse() {
         Ok(index) => NetworkInterface { index, name: String::new() },
         Err(_) => NetworkInterface { index: 0, name: value.to_owned() },

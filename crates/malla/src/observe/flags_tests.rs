@@ -104,3 +104,27 @@ fn mistakes_name_the_flag() {
         assert!(error.contains(part), "{line}: {error}");
     }
 }
+
+#[test]
+fn names_are_in_the_namespaces_that_are_named_beside_them() {
+    let one = |line: &str| filters(line).unwrap().white.remove(0);
+    assert_eq!(
+        one("-n shop --to-pod web").destination_pod,
+        ["web"],
+        "the sender's namespace says nothing of the receiver"
+    );
+    let either = filters("--pod web -n shop").unwrap().white;
+    assert_eq!(
+        (&either[0].source_pod[..], &either[1].destination_pod[..]),
+        (&text("shop/web")[..], &text("shop/web")[..])
+    );
+    let both = one("--from-namespace a --from-namespace b --from-pod web --from-pod c/db --from-service s");
+    assert_eq!(both.source_pod, ["a/web", "b/web", "c/db"]);
+    assert_eq!(both.source_service, ["a/s", "b/s"]);
+    let service = one("--to-namespace shop --to-service web");
+    assert_eq!((service.destination_service, service.destination_pod.len()), (text("shop/web"), 0));
+    assert_eq!(one("--to-namespace shop").destination_pod, ["shop/"]);
+    assert_eq!(filters("-A --from-all-namespaces").unwrap(), Filters::default());
+    assert_eq!((one("--ip-version v6").ip_version, one("--ip-version 4").ip_version), (vec![2], vec![1]));
+    assert!(filters("--ip-version 5").unwrap_err().contains("neither 4 nor 6"));
+}

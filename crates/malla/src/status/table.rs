@@ -2,7 +2,7 @@
 
 use super::{Node, Report};
 use crate::units::{bytes, count, duration};
-use agent::status::{Flows, Packets, State, Status};
+use agent::status::{FlowExport, Flows, Packets, State, Status};
 use comfy_table::{Table, presets::NOTHING};
 use model::NodeName;
 use std::collections::BTreeMap;
@@ -226,16 +226,50 @@ fn flows(flows: &Flows) -> String {
         "packets" => "observed, and each packet (somebody traces)",
         _ => "observed",
     };
-    let Some(log) = &flows.log else { return format!("{observed}; none are kept on disk") };
+    let mut left = String::new();
+    for (name, export) in [("export", &flows.export), ("OTLP", &flows.otlp)] {
+        if *export != FlowExport::default() {
+            let (missed, lost) = (count(export.missed), count(export.lost));
+            left += &format!("; {name}: {missed} came too fast, {lost} refused");
+        }
+    }
+    let Some(log) = &flows.log else { return format!("{observed}; none are kept on disk{left}") };
     let since = jiff::Timestamp::from_second(log.oldest_seconds).ok().filter(|_| log.oldest_seconds > 0);
     let since = since.map_or_else(String::new, |since| format!(" since {since}"));
-    let lost = count(log.behind + log.refused);
-    let mut text = format!("{observed}; on disk {} in {}{since}, {lost} lost", count(log.rows), bytes(log.bytes));
+    let mut text = format!("{observed}; on disk {} in {}{since}", count(log.rows), bytes(log.bytes));
+    for (number, why) in [(log.behind, "came too fast for it"), (log.refused, "were refused by the disk")] {
+        if number > 0 {
+            text += &format!(", {} {why}", count(number));
+        }
+    }
     if flows.sampling > 1 {
         text += &format!("; of forwarded connections one of {}, {} left out", flows.sampling, count(flows.left_out));
     }
     if log.damaged > 0 {
         text += &format!("; {} parts can't be read", log.damaged);
     }
-    text
+    text + &left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use agent::status::FlowLog;
+
+    #[test]
+    fn what_is_kept_and_lost_is_told_by_its_reason() {
+        let mut told = Flows { observed: "drops".into(), sampling: 1, ..Flows::default() };
+        assert_eq!(flows(&told), "not observed, drops are; none are kept on disk");
+        told.observed = "flows".into();
+        told.log = Some(FlowLog { bytes: 1 << 20, rows: 7, oldest_seconds: 1_780_000_000, ..FlowLog::default() });
+        assert_eq!(flows(&told), "observed; on disk 7 in 1.0 MiB since 2026-05-28T20:26:40Z");
+        let log = FlowLog { behind: 3, refused: 4, damaged: 1, ..told.log.unwrap() };
+        (told.log, told.sampling, told.left_out) = (Some(log), 10, 90);
+        told.otlp = FlowExport { missed: 5, lost: 6 };
+        assert_eq!(
+            flows(&told),
+            "observed; on disk 7 in 1.0 MiB since 2026-05-28T20:26:40Z, 3 came too fast for it, 4 were refused by the disk; \
+             of forwarded connections one of 10, 90 left out; 1 parts can't be read; OTLP: 5 came too fast, 6 refused"
+        );
+    }
 }

@@ -49,7 +49,7 @@ pub fn of_a_sample(cluster: &Cluster) {
     let said = String::from_utf8(malla(cluster, &["status"], &["--node", "worker-1", "--verbose"]).stdout).unwrap();
     assert!(said.contains("of forwarded connections one of 1000000"), "{said}");
 
-    // What is left out is told once a second.
+    // That something is left out is told a second after it was for the first time.
     std::thread::sleep(Duration::from_secs(2));
     let killed = NODES.map(|node| (node, agent(cluster, node)));
     killed.iter().for_each(|(_, pid)| kill("-KILL", pid));
