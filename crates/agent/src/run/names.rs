@@ -16,6 +16,9 @@ impl State {
     pub(super) fn freshen_names(&mut self) {
         let since = Instant::now();
         self.names_are_old |= self.departed.values().any(|(_, at)| since.duration_since(*at) > REMEMBERED);
+        if self.names_are_old && !self.parts.hub.is_heard() {
+            self.unwanted_since.get_or_insert(since);
+        }
         if !self.names_are_old || !self.parts.hub.is_heard() || since < self.names_due {
             return;
         }
@@ -54,13 +57,12 @@ impl State {
         names.labels = self.identities.objects().map(|(number, labels)| (number, labels.clone())).collect();
         let told = self.parts.names.read().unwrap_or_else(PoisonError::into_inner).clone();
         // Who went while nobody wanted names has not just gone.
-        let is_old = since.duration_since(self.names_made) > REMEMBERED && self.names_are_old;
+        let unwanted = self.unwanted_since.take().is_some_and(|at| since.duration_since(at) > REMEMBERED);
         let nobody = Table::default();
-        depart(&mut self.departed, if is_old { &nobody } else { &told.who }, &mut who, since);
+        depart(&mut self.departed, if unwanted { &nobody } else { &told.who }, &mut who, since);
         names.who = shared(who, &told.who);
         *self.parts.names.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(names);
         self.names_are_old = false;
-        self.names_made = since;
         self.names_due = since + NAMES.max(since.elapsed() * 100);
     }
 
@@ -127,7 +129,7 @@ fn shared(now: Table<Address, Who>, before: &Table<Address, Arc<Who>>) -> Table<
 const FAR: Duration = Duration::from_secs(3600);
 
 /// Longer than a flow of one voice lives, so that its end is told with the name.
-const REMEMBERED: Duration = Duration::from_secs(90);
+pub(super) const REMEMBERED: Duration = Duration::from_secs(90);
 
 #[cfg(test)]
 mod tests {

@@ -143,8 +143,8 @@ pub struct State {
     pub(super) workloads: Watched<ObjectName, Workload>,
     /// Pods that have gone a moment ago: what still happens to their addresses is about them.
     pub(super) departed: HashMap<Address, (Arc<Who>, Instant)>,
-    /// When names were made last.
-    pub(super) names_made: Instant,
+    /// Since when something has changed that nobody wanted to know by its name.
+    pub(super) unwanted_since: Option<Instant>,
     /// When that was heard of which is not in the maps yet.
     unsettled: Vec<Instant>,
     pub(super) started: Instant,
@@ -192,7 +192,7 @@ impl State {
             names_due: Instant::now() + NAMES,
             workloads: Watched::default(),
             departed: HashMap::new(),
-            names_made: Instant::now(),
+            unwanted_since: None,
             unsettled: Vec::new(),
             started: Instant::now(),
             failures: BTreeMap::new(),

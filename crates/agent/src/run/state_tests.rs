@@ -469,6 +469,30 @@ fn the_programs_tell_what_somebody_wants_to_know() {
     assert_eq!(*fixture.fake.swaps.lock().unwrap(), swaps, "nothing to change, nothing swapped");
 }
 
+/// However long nothing else has changed; but not who went long before somebody wanted names.
+#[test]
+fn who_has_just_gone_is_named_for_those_who_listen() {
+    let gone = Address::from_v4([10, 244, 2, 2]);
+    for (unwanted_since, is_named) in
+        [(None, true), (Instant::now().checked_sub(super::super::names::REMEMBERED * 2), false)]
+    {
+        let mut fixture = fixture(99);
+        let listener = fixture.hub.listen(false);
+        tell(&mut fixture.state, &[node(1)], &["10.244.2.2"]);
+        fixture.state.answer(Question::Listening);
+        assert!(fixture.names.read().unwrap().who[&gone].pod.is_some());
+        drop(listener);
+        fixture.state.take(Input::Slice(Told::Set(slice(&[]).name, Some(slice(&["10.244.2.3"])))));
+        fixture.state.settle();
+        assert!(fixture.state.unwanted_since.is_some(), "nobody listens");
+        fixture.state.unwanted_since = unwanted_since;
+        let _listener = fixture.hub.listen(false);
+        fixture.state.answer(Question::Listening);
+        assert_eq!(fixture.names.read().unwrap().who.contains_key(&gone), is_named, "{unwanted_since:?}");
+        assert_eq!(fixture.state.unwanted_since, None);
+    }
+}
+
 #[test]
 fn names_are_made_for_a_listener() {
     let mut fixture = fixture(99);
