@@ -6,6 +6,7 @@ mod cgroup;
 mod flows;
 mod packets;
 mod policy;
+mod rounds;
 mod services;
 mod updates;
 mod worker;

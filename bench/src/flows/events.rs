@@ -7,6 +7,7 @@
 use super::FlowsArgs;
 use super::measure::{memory, timed};
 use crate::packets::{IFINDEX, segment};
+use crate::rounds::{middle, spread};
 use crate::services::node::{CLIENT, NODE, Node, SERVER};
 use crate::services::rules::{PORT, Services};
 use crate::services::system;
@@ -248,10 +249,7 @@ impl fmt::Display for Report {
         let mut table = Table::new();
         table.load_style(NOTHING).set_header(["an event is …", "events/s per core", "CPU ns", "A/A"]);
         for row in &self.rows {
-            let mut ns = row.ns.clone();
-            ns.sort_by(f64::total_cmp);
-            let middle = ns.get(ns.len() / 2).copied().unwrap_or(f64::NAN);
-            let spread = ns.last().zip(ns.first()).map_or(f64::NAN, |(most, least)| most / least - 1.0);
+            let (middle, spread) = (middle(row.ns.iter().copied()), spread(&row.ns));
             table.add_row([
                 row.step.name().to_owned(),
                 format!("{:.0}", 1e9 / middle),

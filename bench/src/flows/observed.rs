@@ -7,6 +7,7 @@
 
 use super::FlowsArgs;
 use crate::policy::setup::{Measured, SINK, stream, swallow};
+use crate::rounds::{middle, order, spread};
 use crate::services::load::{self, CLIENT_CPU, Place, SERVER_CPU, Sample, percentile, pin};
 use crate::services::node::{self, Node, TARGET_PORTS};
 use crate::services::rules::Services;
@@ -98,11 +99,7 @@ pub fn run(args: &FlowsArgs) -> Result<Report> {
     }
     let progress = indicatif::ProgressBar::new(u64::from(args.rounds) * rows.len() as u64);
     for round in 0..args.rounds {
-        let mut order: Vec<usize> = (0..rows.len()).collect();
-        if round % 2 == 1 {
-            order.reverse();
-        }
-        for at in order {
+        for at in order(round, rows.len()) {
             let Answer { measured, told, lost } = setups[at].ask(Duration::from_millis(args.milliseconds))?;
             rows[at].samples.push(measured.sample);
             rows[at].throughput.push(measured.throughput);
@@ -306,15 +303,4 @@ impl fmt::Display for Report {
         }
         write!(f, "{table}")
     }
-}
-
-fn middle(values: impl Iterator<Item = f64>) -> f64 {
-    let mut all: Vec<f64> = values.collect();
-    all.sort_by(f64::total_cmp);
-    all.get(all.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-fn spread(values: &[f64]) -> f64 {
-    let (least, most) = values.iter().fold((f64::MAX, 0_f64), |(least, most), v| (least.min(*v), most.max(*v)));
-    if least > 0.0 { most / least - 1.0 } else { f64::NAN }
 }

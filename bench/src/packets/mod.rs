@@ -4,6 +4,7 @@
 //! figure holds the kernel's two clock readings: differences between figures are the datapath's, the figures
 //! themselves are not. Rounds alternate between all set-ups.
 
+use crate::rounds::order;
 use crate::services::load::percentile;
 use crate::services::node::{CLIENT, Node, SERVER, TARGET_PORTS, WORLD};
 use crate::services::rules::{PORT, Services};
@@ -128,11 +129,7 @@ pub fn run(args: &PacketsArgs) -> Result<()> {
     }
     let progress = indicatif::ProgressBar::new(u64::from(args.rounds) * rows.len() as u64);
     for round in 0..args.rounds {
-        let mut order: Vec<usize> = (0..rows.len()).collect();
-        if round % 2 == 1 {
-            order.reverse();
-        }
-        for at in order {
+        for at in order(round, rows.len()) {
             let median = setups[at / WAYS.len()].ask((rows[at].way, args.packets))?;
             rows[at].medians.push(median);
             progress.inc(1);

@@ -8,6 +8,7 @@ mod changes;
 mod rows;
 pub mod setup;
 
+use crate::rounds::{middle, order, spread};
 use crate::services::load::{Sample, percentile};
 use crate::written;
 use anyhow::{Context, Result};
@@ -88,11 +89,7 @@ fn packets(args: &PolicyArgs) -> Result<Vec<Row>> {
     }
     let progress = indicatif::ProgressBar::new(u64::from(args.rounds) * rows.len() as u64);
     for round in 0..args.rounds {
-        let mut order: Vec<usize> = (0..rows.len()).collect();
-        if round % 2 == 1 {
-            order.reverse();
-        }
-        for at in order {
+        for at in order(round, rows.len()) {
             let Measured { sample, throughput } = setups[at].measure(Duration::from_millis(args.milliseconds))?;
             rows[at].samples.push(sample);
             rows[at].throughput.push(throughput);
@@ -119,15 +116,6 @@ fn table(rows: &[Row]) -> Table {
         "to none",
         "A/A",
     ]);
-    let middle = |values: &mut dyn Iterator<Item = f64>| {
-        let mut all: Vec<f64> = values.collect();
-        all.sort_by(f64::total_cmp);
-        all.get(all.len() / 2).copied().unwrap_or(f64::NAN)
-    };
-    let spread = |values: &[f64]| {
-        let (low, high) = values.iter().fold((f64::MAX, 0f64), |(low, high), v| (low.min(*v), high.max(*v)));
-        if low > 0.0 { high / low - 1.0 } else { f64::NAN }
-    };
     let micro = |row: &Row, what: fn(&Sample) -> u64| {
         let mut all: Vec<u64> = row.samples.iter().map(what).collect();
         format!("{:.1}", percentile(&mut all, 50) as f64 / 1000.0)
@@ -136,19 +124,19 @@ fn table(rows: &[Row]) -> Table {
         let rates: Vec<f64> = row.samples.iter().map(|s| s.connections_per_second).collect();
         // Round by round beside the first way, which has no policy.
         let base = &rows[0];
-        let of_rate = middle(&mut rates.iter().zip(&base.samples).map(|(a, b)| a / b.connections_per_second));
-        let of_bytes = middle(&mut row.throughput.iter().zip(&base.throughput).map(|(a, b)| a / b));
+        let of_rate = middle(rates.iter().zip(&base.samples).map(|(a, b)| a / b.connections_per_second));
+        let of_bytes = middle(row.throughput.iter().zip(&base.throughput).map(|(a, b)| a / b));
         table.add_row([
             row.way.clone(),
             row.rows.to_string(),
-            format!("{:.0}", middle(&mut rates.iter().copied())),
+            format!("{:.0}", middle(rates.iter().copied())),
             format!("{of_rate:.3}"),
             format!("{:.3}", spread(&rates)),
             micro(row, |s| s.connection_p50),
             micro(row, |s| s.connection_p99),
             micro(row, |s| s.request_p50),
             micro(row, |s| s.request_p99),
-            format!("{:.1}", middle(&mut row.throughput.iter().copied()) * 8.0 / 1e9),
+            format!("{:.1}", middle(row.throughput.iter().copied()) * 8.0 / 1e9),
             format!("{of_bytes:.3}"),
             format!("{:.3}", spread(&row.throughput)),
         ]);
