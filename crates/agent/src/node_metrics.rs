@@ -22,12 +22,11 @@ use std::time::Duration;
 #[derive(Clone, Default)]
 pub struct NodeMetrics(Arc<Inner>);
 
-#[derive(Default)]
 struct Inner {
     source: OnceLock<Source>,
     /// Entries of the maps that the agent fills, as it counts them.
     planned: Mutex<Vec<TableUse>>,
-    updates: Updates,
+    updates: Histogram,
 }
 
 /// Whom it asks when somebody looks.
@@ -40,11 +39,10 @@ pub struct Source {
     pub collected: Arc<Totals>,
 }
 
-struct Updates(Histogram);
-
-impl Default for Updates {
+impl Default for Inner {
     fn default() -> Self {
-        Self(Histogram::new(LATENCIES))
+        let updates = Histogram::new(LATENCIES);
+        Self { source: OnceLock::new(), planned: Mutex::default(), updates }
     }
 }
 
@@ -71,13 +69,13 @@ impl NodeMetrics {
 
     /// A change that was heard of so long ago is in the maps.
     pub fn updated(&self, after: Duration) {
-        self.0.updates.0.observe(after.as_secs_f64());
+        self.0.updates.observe(after.as_secs_f64());
     }
 
     /// Puts all of it beside others.
     pub fn register(&self, registry: &mut Registry) {
         let help = "From the moment at which the agent heard of something to the maps that hold what follows from it, if anything does";
-        registry.register("malla_update_latency_seconds", help, self.0.updates.0.clone());
+        registry.register("malla_update_latency_seconds", help, self.0.updates.clone());
         let Some(source) = self.0.source.get() else { return };
         // Who can't be asked now is asked at the next look.
         let usages = source.loaded.usages().unwrap_or_default();
@@ -152,7 +150,9 @@ fn packets(registry: &mut Registry, name: &str, by: &'static str, what: &str, al
 fn watches(registry: &mut Registry, watches: &Watches) {
     let (connected, synced, errors) = (Gauges::default(), Gauges::default(), Counters::default());
     let number = |is: bool| f64::from(u8::from(is));
-    for watch in watches.now() {
+    let all = watches.now();
+    let behind = all.iter().filter(|watch| !watch.connected || !watch.synced).count();
+    for watch in all {
         let kind = label("kind", watch.kind);
         connected.get_or_create(&kind).set(number(watch.connected));
         synced.get_or_create(&kind).set(number(watch.synced));
@@ -164,8 +164,8 @@ fn watches(registry: &mut Registry, watches: &Watches) {
     let help =
         "From a change's time, as its object tells it in whole seconds, to the moment at which the agent heard of it";
     registry.register("malla_api_watch_lag_seconds", help, watches.lags());
-    let all = ConstGauge::new(watches.now().iter().filter(|watch| !watch.connected || !watch.synced).count() as i64);
-    registry.register("malla_api_watches_behind", "Watches that are away, or have not had a whole list", all);
+    let help = "Watches that are away, or have not had a whole list";
+    registry.register("malla_api_watches_behind", help, ConstGauge::new(behind as i64));
 }
 
 /// Seconds: from a map's entry to a cluster's first list.

@@ -1,7 +1,7 @@
 //! The last events of a node, in a ring of fixed size.
 //!
-//! One writes, many read. Every event has a number, from 0 on; the ring holds the newest. Writing takes the lock for one
-//! store, reading for at most [`BATCH`] clones of a pointer, so nobody's slowness reaches the writer: who falls behind
+//! One writes, many read. Every event has a number, from 0 on; the ring holds the newest. Writing takes the lock for the
+//! stores of what came together, reading for at most [`BATCH`] clones of a pointer, so nobody's slowness reaches the writer: who falls behind
 //! by more than the ring's size is told how many events it will never see.
 
 use crate::flow::{AgentEvent, DebugEvent, Flow, LostEvent, LostEventSource};

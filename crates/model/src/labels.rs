@@ -122,7 +122,7 @@ impl fmt::Debug for Labels {
 /// A list of texts, as Cilium's own tools have it.
 impl Serialize for Labels {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.iter().map(|label| label.to_string()))
+        serializer.collect_seq(self.texts())
     }
 }
 

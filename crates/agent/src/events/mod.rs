@@ -15,6 +15,7 @@ mod names;
 mod reader;
 mod record;
 pub(crate) mod sight;
+mod summary;
 mod tcp_ends;
 mod to_flow;
 mod to_record;

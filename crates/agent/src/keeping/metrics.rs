@@ -212,9 +212,7 @@ impl Counted {
         self.told.flows.forget_pods(gone.map(|pod| (&*pod.namespace, &*pod.name)));
         self.pods = now;
     }
-}
 
-impl Counted {
     /// Whoever asks the log is to know that it has a part alone.
     fn tell_left_out(&mut self, now: Instant) {
         if let Some(log) = self.log.as_mut().filter(|_| self.left_out.due().is_some_and(|due| due <= now)) {
@@ -228,7 +226,7 @@ impl Keeper for Counted {
         self.forget_gone();
         for event in events {
             match &event.what {
-                // Only here it is put into words.
+                // Where nothing is counted it need not be put into words.
                 What::Flow(flow) if self.told.flows.counts_flows() => self.told.flows.observe(flow),
                 What::Flow(_) => {}
                 What::Lost(lost) => self.told.flows.lost(lost),

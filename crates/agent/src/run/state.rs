@@ -19,7 +19,7 @@ use crate::server::Question;
 use crate::service_events::Complaint;
 use crate::services::{self, HealthChecks, Services};
 use crate::sockets::PodSockets;
-use crate::status::{Adoption, Datapath, TableUse};
+use crate::status::{Adoption, Datapath};
 use crate::table::Table;
 use crate::topology::{self, Desired};
 use crate::trouble::Troubles;
@@ -27,7 +27,7 @@ use crate::watched::{Told, Watched};
 use crate::workload::Workload;
 use datapath_layouts::endpoint::FLAG_HOST;
 use datapath_layouts::identity::{KUBE_APISERVER, NODE_OF_API_SERVER};
-use datapath_layouts::{Address, AddressKey, Endpoint, Neighbour, PrefixKey, Route, maps};
+use datapath_layouts::{Address, AddressKey, Endpoint, Neighbour, PrefixKey, Route};
 use ipnet::IpNet;
 use load_balancer::condition::{self, Report};
 use load_balancer::{Capacity, Wanted, host_ports};
@@ -146,14 +146,11 @@ pub struct State {
     /// Since when something has changed that nobody wanted to know by its name.
     pub(super) unwanted_since: Option<Instant>,
     /// When that was heard of which is not in the maps yet.
-    unsettled: Vec<Instant>,
+    pub(super) unsettled: Vec<Instant>,
     pub(super) started: Instant,
     /// What failed and is tried again, by what it is.
     pub(super) failures: BTreeMap<&'static str, String>,
 }
-
-/// Inputs whose time is kept while something fails.
-const WAITING: usize = 4096;
 
 /// Names are made anew at most this often.
 pub(super) const NAMES: Duration = Duration::from_millis(500);
@@ -278,36 +275,6 @@ impl State {
         self.attempt("services", Self::settle_services);
         self.attempt("socket translation", |state| Ok(state.parts.sockets.settle()?));
         self.freshen_names();
-    }
-
-    /// What was heard of at these times is in the maps, unless something failed.
-    pub fn has_settled(&mut self, heard: &[Instant]) {
-        // What failed is not in the maps, and is tried again; of very much that waits the first is enough.
-        let room = WAITING.saturating_sub(self.unsettled.len());
-        self.unsettled.extend(heard.iter().take(room));
-        if self.failures.is_empty() {
-            self.unsettled.drain(..).for_each(|at| self.parts.node_metrics.updated(at.elapsed()));
-        }
-        self.tell_entries();
-    }
-
-    /// How full the maps are that this loop fills.
-    fn tell_entries(&self) {
-        let used = self.services.balancer().tables().usage();
-        let ipcache = self.applied.as_ref().map_or(0, |(desired, _)| desired.ipcache.len());
-        let room = &self.parts.capacity;
-        let mut tables: Vec<TableUse> = [
-            (maps::FRONTENDS, used.frontends, room.frontends),
-            (maps::BACKENDS, used.backends, room.backends),
-            (maps::MAGLEV, used.maglev, room.maglev),
-            (maps::AFFINITY_MEMBER, used.members, room.members),
-            (maps::SOURCE_RANGES, used.ranges, room.ranges),
-            (maps::IPCACHE, ipcache + self.identities.peers.written(), self.parts.ipcache_room),
-        ]
-        .map(|(map, used, room)| TableUse { name: map.name.to_owned(), used, room })
-        .into();
-        tables.extend(self.policies.table_uses());
-        self.parts.node_metrics.planned(tables);
     }
 
     /// Looks at what nobody tells: the node's own network, who listens, what failed before.
