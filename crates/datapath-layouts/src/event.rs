@@ -89,6 +89,8 @@ pub mod event_flags {
     pub const FRAGMENT: u8 = 16;
     /// The program's direction: into a Pod (ingress at the endpoint).
     pub const INGRESS: u8 = 32;
+    /// `original_*` hold the service that the initiator's socket asked for: its call was translated, not its packets.
+    pub const ASKED: u8 = 64;
 }
 
 /// How an end of a flow is known: [`Event::reason`] of [`EventKind::EndOfFlow`].
@@ -110,7 +112,7 @@ layout! {
         pub source: Address,
         /// Destination as the packet has it when reported.
         pub destination: Address,
-        /// What the initiator addressed before translation (with [`event_flags::TRANSLATED`]).
+        /// What the initiator addressed before translation (with [`event_flags::TRANSLATED`] or [`event_flags::ASKED`]).
         pub original: Address,
         /// Other end of the tunnel, where one was used; zero = none.
         pub tunnel: Address,

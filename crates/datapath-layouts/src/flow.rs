@@ -102,6 +102,8 @@ pub mod flow_flags {
     pub const MIDSTREAM: u16 = 128;
     /// The client has another port here than it uses itself (with [`VIA_ENTRY`]).
     pub const ALIASED: u16 = 256;
+    /// `service_address`/`service_port` hold what the initiator's socket asked for: its call was translated, its packets are not.
+    pub const ASKED: u16 = 512;
 }
 
 layout! {
@@ -119,7 +121,7 @@ layout! {
         pub source: Half,
         /// The responder's end.
         pub destination: Half,
-        /// What the initiator addressed, when that was a service and packets are translated.
+        /// What the initiator addressed, when that was a service ([`flow_flags::SERVICE`], [`flow_flags::ASKED`]).
         pub service_address: Address,
         /// Underlay address of the node through which the client came in.
         pub entry_node: Address,

@@ -13,6 +13,7 @@
 
 mod alias;
 mod answer;
+mod asked;
 mod backends;
 mod code;
 mod config;

@@ -220,7 +220,7 @@ fn move_entry(s: &mut Scratch) -> u32 {
     if s.original_port != 0 {
         flow.service_address = s.original;
         flow.service_port = s.original_port;
-        flow.flags = flow.flags & !flow_flags::VIA_ENTRY | flow_flags::SERVICE;
+        flow.flags = flow.flags & !(flow_flags::VIA_ENTRY | flow_flags::ASKED) | flow_flags::SERVICE;
     }
     1
 }
@@ -263,6 +263,10 @@ fn open(s: &mut Scratch) -> Result<(), DropReason> {
     }
     // Field by field: the whole as a value would take a third of the stack.
     let (source, destination) = (s.source_identity, s.destination_identity);
+    let asked = s.event_flags & event_flags::ASKED != 0;
+    if asked {
+        state_flags |= flow_flags::ASKED;
+    }
     let flow = &mut s.flow;
     flow.created_ns = s.now;
     clear(&mut flow.forward);
@@ -273,11 +277,11 @@ fn open(s: &mut Scratch) -> Result<(), DropReason> {
     // Where policy was not asked, the peer is remembered all the same.
     flow.source.peer_identity = destination;
     flow.destination.peer_identity = source;
-    flow.service_address = s.opening.service_address;
+    flow.service_address = if asked { s.known.service_address } else { s.opening.service_address };
     flow.entry_node = s.opening.entry_node;
     flow.source_identity = source;
     flow.destination_identity = destination;
-    flow.service_port = s.opening.service_port;
+    flow.service_port = if asked { s.known.service_port } else { s.opening.service_port };
     flow.flags = state_flags;
     flow.state = flow_state::NEW;
     flow.tcp_flags_forward = 0;

@@ -62,6 +62,8 @@ pub fn forgotten(key: &FlowKey, flow: &Flow, now_ns: u64, why: u8) -> Option<Eve
     let mut flags = if flow.source.state == half_state::UNJUDGED { event_flags::INGRESS } else { 0 };
     if flow.flags & flow_flags::SERVICE != 0 {
         flags |= event_flags::TRANSLATED;
+    } else if flow.flags & flow_flags::ASKED != 0 {
+        flags |= event_flags::ASKED;
     }
     Some(Event {
         time_ns: now_ns,
@@ -216,6 +218,13 @@ mod tests {
         }
         let denied = Half { state: half_state::DENIED, ..Half::ZERO };
         assert_eq!(forgotten(&key, &Flow { destination: denied, ..flow }, 105, end::SILENT), None, "never was one");
+        let asked = Flow { flags: flow.flags | flow_flags::ASKED, service_port: 53, ..flow };
+        let told = forgotten(&key, &asked, 105, end::SILENT).unwrap();
+        assert_eq!(
+            (told.flags, told.original_port),
+            (event_flags::ASKED, 53),
+            "its service is named, and was never in a packet"
+        );
         let elsewhere = Flow { source: Half::ZERO, ..flow };
         assert_eq!(forgotten(&key, &elsewhere, 105, end::GONE).unwrap().flags, event_flags::INGRESS);
     }

@@ -33,7 +33,7 @@ pub struct Sight {
     pub source: Known,
     /// Who gets it.
     pub destination: Known,
-    /// The Service that was asked before translation.
+    /// The Service that was asked before translation, of its packets or at its socket.
     pub addressed: Option<Arc<ObjectName>>,
     /// Name of the device.
     pub device: Option<Arc<str>>,
@@ -96,7 +96,7 @@ impl Sight {
                 service: names.service_of(who.map(|who| &**who), address, port, event.protocol).cloned(),
             }
         };
-        let is_translated = event.flags & event_flags::TRANSLATED != 0;
+        let asks_service = event.flags & (event_flags::TRANSLATED | event_flags::ASKED) != 0;
         // 0 is no rule, and most events have none.
         let rule = |number: u32| (number != 0).then(|| names.rules.get(&number).cloned()).flatten();
         Some(Box::new(Self {
@@ -106,7 +106,7 @@ impl Sight {
             here: names.here.clone(),
             source: end(event.source, event.source_port, event.source_identity),
             destination: end(event.destination, event.destination_port, event.destination_identity),
-            addressed: is_translated
+            addressed: asks_service
                 .then(|| names.service(event.original, event.original_port, event.protocol).cloned())
                 .flatten(),
             device: (event.ifindex != 0).then(|| names.devices.get(&event.ifindex).cloned()).flatten(),

@@ -378,6 +378,20 @@ mod tests {
     }
 
     #[test]
+    fn what_a_socket_asked_for_is_named_both_ways() {
+        let there = flow_of(Event { flags: event_flags::ASKED, ..event() });
+        assert_eq!((there.destination_service.unwrap().name.as_str(), there.source_service), ("spink", None));
+        let back = flow_of(Event { flags: event_flags::ASKED | event_flags::REPLY, ..event() });
+        assert_eq!((back.source_service.unwrap().name.as_str(), back.destination_service), ("spink", None));
+        let neither = flow_of(Event { flags: 0, ..event() });
+        assert_eq!(
+            (neither.source_service, neither.destination_service),
+            (None, None),
+            "what is left there says nothing"
+        );
+    }
+
+    #[test]
     fn drops_have_hubbles_number_and_no_direction_that_nobody_knows() {
         let drop = Event { kind: EventKind::Drop as u8, reason: DropReason::PolicyDenied as u8, ..event() };
         let flow = flow_of(drop);

@@ -16,7 +16,7 @@ use crate::code::{self, Code};
 use crate::scratch::{Scratch, endpoint_of, route_of};
 use crate::skb::Skb;
 use crate::enforce::{self, Here};
-use crate::{alias, deliver, events, fragments, masquerade, refusal};
+use crate::{alias, asked, deliver, events, fragments, masquerade, refusal};
 
 #[classifier]
 pub fn from_pod(ctx: TcContext) -> i32 {
@@ -76,7 +76,7 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
             Served::No if s.headers.is(flags::ICMP_ERROR) => return Err(DropReason::StaleOrUnroutable),
             // Only what comes by the node's device is passed on.
             Served::Direct => return Err(DropReason::StaleOrUnroutable),
-            Served::No => {}
+            Served::No => asked::look(skb, s),
         }
     }
     let reply = found && s.known.reply;

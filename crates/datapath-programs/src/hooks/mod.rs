@@ -81,6 +81,9 @@ fn find_flow(skb: Skb, s: &mut Scratch) -> Result<bool, DropReason> {
     if !track::find(skb, s) {
         return Ok(false);
     }
+    if s.known.is(flow_flags::ASKED) {
+        s.event_flags |= event_flags::ASKED;
+    }
     if s.known.reply {
         s.event_flags |= event_flags::REPLY;
         if s.known.is(flow_flags::SERVICE) && !s.known.is(flow_flags::VIA_ENTRY) {

@@ -13,7 +13,7 @@ use crate::code::{self, Code};
 use crate::scratch::{Scratch, endpoint_of, route_of};
 use crate::enforce::{self, Here};
 use crate::skb::Skb;
-use crate::{deliver, events, fragments, refusal, services};
+use crate::{asked, deliver, events, fragments, refusal, services};
 
 #[classifier]
 pub fn to_network(ctx: TcContext) -> i32 {
@@ -63,6 +63,7 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
         s.destination_identity = route.map_or(identity::WORLD, |r| r.identity);
         if !found {
             s.opening.plain(true, false);
+            asked::look(skb, s);
         }
         if let (Some(route), false) = (route, found) {
             services::refuse_unused_of_host(s)?;

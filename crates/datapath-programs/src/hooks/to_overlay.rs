@@ -11,7 +11,7 @@ use crate::code::{self, Code};
 use crate::scratch::{Scratch, endpoint_of, route_of};
 use crate::enforce::{self, Here};
 use crate::skb::Skb;
-use crate::{deliver, events, fragments};
+use crate::{asked, deliver, events, fragments};
 
 #[classifier]
 pub fn to_overlay(ctx: TcContext) -> i32 {
@@ -65,6 +65,7 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
     let opens = !found && !s.headers.is(flags::ICMP_ERROR);
     if opens {
         s.opening.plain(true, false);
+        asked::look(skb, s);
     }
     if found || opens {
         let tracked = enforce::host(skb, s, Here::Sender, own.policy_id, found)?;

@@ -12,7 +12,7 @@ use crate::code::{self, Code};
 use crate::scratch::{Scratch, endpoint_of, route_of};
 use crate::skb::Skb;
 use crate::enforce::{self, Here};
-use crate::{deliver, events, fragments};
+use crate::{asked, deliver, events, fragments};
 
 #[classifier]
 pub fn to_pod(ctx: TcContext) -> i32 {
@@ -59,6 +59,7 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
     let mut opens = !found && !s.headers.is(flags::ICMP_ERROR);
     if opens {
         s.opening.plain(true, true);
+        asked::look(skb, s);
     }
     if found || opens {
         let tracked = enforce::host(skb, s, Here::Sender, policy_of_node, found)?;

@@ -1,5 +1,6 @@
 //! The socket hooks with real sockets: in a cgroup and a network namespace of the test's own.
 
+mod asked;
 #[path = "../bench/mod.rs"]
 mod bench;
 mod cgroup;

@@ -25,7 +25,8 @@ fn listing(mut flows: Vec<(FlowKey, Flow)>, now: u64) -> Listing {
 fn entry(key: &FlowKey, flow: &Flow, now: u64) -> Entry {
     let (low, high) = ((key.low, key.low_port), (key.high, key.high_port));
     let (from, to) = if flow.flags & flow_flags::INITIATOR_HIGH != 0 { (high, low) } else { (low, high) };
-    let service = (flow.flags & flow_flags::SERVICE != 0).then(|| socket(flow.service_address, flow.service_port));
+    let service = (flow.flags & (flow_flags::SERVICE | flow_flags::ASKED) != 0)
+        .then(|| socket(flow.service_address, flow.service_port));
     let last_seen = flow.forward.last_seen_ns.max(flow.reply.last_seen_ns);
     let (age, idle) = (age_seconds(now, flow.created_ns), age_seconds(now, last_seen));
     let flags = flags(flow.flags);
@@ -83,6 +84,7 @@ fn flags(bits: u16) -> Vec<&'static str> {
         (flow_flags::VIA_ENTRY, "via-entry-node"),
         (flow_flags::FORWARDED, "forwarded"),
         (flow_flags::MIDSTREAM, "midstream"),
+        (flow_flags::ASKED, "translated-at-socket"),
         (flow_flags::END_REPORTED, "end-reported"),
     ];
     names.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| *name).collect()

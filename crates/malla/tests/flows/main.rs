@@ -95,6 +95,12 @@ fn everything_that_is_known_of_a_flow_is_told() {
     // What begins at the monolith is told where it is, with what it belongs to.
     assert_eq!(begun["source"]["workloads"], json!([{"name": "monolith", "kind": "Pod"}]), "{begun:#}");
     assert_eq!((&begun["traffic_direction"], &begun["egress_allowed_by"]), (&json!("EGRESS"), &Value::Null));
+    // Its socket was given a Pod for the Service: who asked knows that, and the other node does not.
+    let asked_for = json!({"name": "user-service", "namespace": "default"});
+    assert_eq!((&begun["destination_service"], &found["destination_service"]), (&asked_for, &Value::Null), "{begun:#}");
+    let by_service = flows(&cluster, &["--from-pod", "default/monolith", "--to-service", "default/user-service"]);
+    assert!(by_service.iter().any(|flow| flow["uuid"] == begun["uuid"]), "{by_service:#?}");
+    assert!(by_service.iter().all(|flow| flow["node_name"] == "worker-2"), "{by_service:#?}");
 
     denied(&cluster);
     mapped(&cluster);
