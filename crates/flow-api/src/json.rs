@@ -1,6 +1,10 @@
 //! Messages as Hubble prints them in JSON: the canonical JSON of Protocol Buffers with the fields' own names, in the
 //! order of the `.proto`, on one line, and with the characters that HTML minds escaped (as Go's encoder does).
 
+mod read;
+
+pub use read::answer_from_json;
+
 use crate::{Invalid, pool};
 use prost::Message;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, ReflectMessage, Value};

@@ -1,6 +1,9 @@
 //! Answers as `hubble observe` prints them: compact, dict, tab, json and jsonpb, in colour or not. Text in, text out.
+//! Flows here, what agents and datapaths tell of themselves in `events`.
 
 mod colour;
+mod events;
+mod lists;
 mod table;
 mod time;
 mod words;
@@ -16,6 +19,7 @@ use crate::observer::get_flows_response::ResponseTypes;
 use crate::relay::{NodeState, NodeStatusEvent};
 
 pub use colour::Colour;
+pub use lists::{Columns, namespaces, nodes};
 pub use time::TimeFormat;
 
 /// In which form.
@@ -64,6 +68,16 @@ impl Default for Options {
             policy_names: false,
             debug: false,
         }
+    }
+}
+
+impl Options {
+    /// The fields of a `flow.Flow` of which something is printed in a form for people: a mask for a request that need not
+    /// bring more.
+    #[must_use]
+    pub fn fields(&self) -> Vec<&'static str> {
+        let policies: &[&str] = if self.policy_names { &POLICIES } else { &[] };
+        [&PRINTED[..], policies].concat()
     }
 }
 
@@ -154,7 +168,7 @@ impl Printer {
             }
             Form::Tab => {
                 let row = vec![source, destination, kind, self.verdict(flow), self.summary(flow)];
-                self.row(first, time, node, row);
+                self.row(&HEAD, (first, time, node), row);
                 String::new()
             }
             Form::LegacyJson => line(to_json("flow.Flow", flow)),
@@ -180,7 +194,7 @@ impl Printer {
             Form::Tab => {
                 let summary = format!("CPU({cpu}) - {number}");
                 let row = [source, "", "EVENTS LOST", "", &summary].map(str::to_owned).to_vec();
-                self.row(first, String::new(), String::new(), row);
+                self.row(&HEAD, (first, String::new(), String::new()), row);
                 String::new()
             }
             Form::LegacyJson => line(to_json("flow.LostEvent", lost)),
@@ -188,12 +202,12 @@ impl Printer {
         }
     }
 
-    fn row(&mut self, first: bool, time: String, node: String, cells: Vec<String>) {
+    fn row(&mut self, head: &[&str], (first, time, node): (bool, String, String), cells: Vec<String>) {
         let whole = |time: String, node: String, cells: Vec<String>| {
             let node = self.options.node_name.then_some(node);
             std::iter::once(time).chain(node).chain(cells).collect::<Vec<_>>()
         };
-        let head = ["SOURCE", "DESTINATION", "TYPE", "VERDICT", "SUMMARY"].map(str::to_owned).to_vec();
+        let head = head.iter().map(|&name| name.to_owned()).collect();
         let head = whole("TIMESTAMP".to_owned(), "NODE".to_owned(), head);
         let row = whole(time, node, cells);
         if first {
@@ -317,3 +331,40 @@ fn escape_lines(text: &str) -> String {
 }
 
 const SEPARATOR: &str = "------------\n";
+
+/// Of a table of flows.
+const HEAD: [&str; 5] = ["SOURCE", "DESTINATION", "TYPE", "VERDICT", "SUMMARY"];
+
+/// What is printed of any flow.
+const PRINTED: [&str; 27] = [
+    "time",
+    "Summary",
+    "verdict",
+    "auth_type",
+    "ethernet",
+    "IP",
+    "l4",
+    "source.identity",
+    "source.namespace",
+    "source.pod_name",
+    "destination.identity",
+    "destination.namespace",
+    "destination.pod_name",
+    "Type",
+    "node_name",
+    "source_names",
+    "destination_names",
+    "l7",
+    "event_type",
+    "source_service",
+    "destination_service",
+    "traffic_direction",
+    "policy_match_type",
+    "is_reply",
+    "debug_capture_point",
+    "sock_xlate_point",
+    "ip_trace_id",
+];
+
+/// And with the policies that decided.
+const POLICIES: [&str; 4] = ["egress_allowed_by", "ingress_allowed_by", "egress_denied_by", "ingress_denied_by"];

@@ -214,19 +214,27 @@ fn losses_and_nodes_are_told() {
 
 #[test]
 fn times_are_gos() {
-    let time = Timestamp { seconds: 1_136_214_245, nanos: 120_000_000 };
-    let written: Vec<String> = TimeFormat::ALL.iter().map(|(_, format)| format.write(Some(&time))).collect();
+    let written = |nanos| -> Vec<String> {
+        let time = Timestamp { seconds: 1_136_214_245, nanos };
+        TimeFormat::ALL.iter().map(|(_, format)| format.write(Some(&time))).collect()
+    };
     assert_eq!(
-        written,
+        written(123_456_789),
         [
-            "Jan  2 15:04:05.120",
+            "Jan  2 15:04:05.123",
+            "2006-01-02",
+            "2006-01-02T15Z",
+            "2006-01-02T15:04Z",
             "2006-01-02T15:04:05Z",
-            "2006-01-02T15:04:05.120Z",
-            "2006-01-02T15:04:05.120000Z",
-            "2006-01-02T15:04:05.12Z",
+            "2006-01-02T15:04:05.123Z",
+            "2006-01-02T15:04:05.123456Z",
+            "2006-01-02T15:04:05.123456789Z",
             "Mon, 02 Jan 2006 15:04:05 +0000",
         ]
     );
+    // Nines in a layout are digits without zeros at their end.
+    assert_eq!(written(120_000_999)[5..7], ["2006-01-02T15:04:05.12Z"; 2]);
+    assert_eq!((written(0)[0].as_str(), written(0)[5].as_str()), ("Jan  2 15:04:05.000", "2006-01-02T15:04:05Z"));
     for wrong in [None, Some(Timestamp { seconds: 0, nanos: -1 }), Some(Timestamp { seconds: i64::MAX, nanos: 0 })] {
         assert_eq!(TimeFormat::StampMilli.write(wrong.as_ref()), "N/A");
     }
@@ -257,6 +265,48 @@ proptest! {
         let allowed = if form == Form::Tab { 2 } else { 1 };
         prop_assert_eq!(text.lines().count(), allowed);
         prop_assert!(!text.contains(['\x1b', '\r']));
+    }
+
+    /// A flow of which only the printed fields were sent is printed as the whole one.
+    #[test]
+    fn what_is_not_asked_for_is_not_missed(
+        (verdict, kind, sub, direction, auth) in (0..8, 0..10, 0..250, 0..3, 0..3), names: bool, is_reply: Option<bool>,
+        what in 0..4, form in proptest::sample::select(vec![Form::Compact, Form::Dict, Form::Tab]),
+    ) {
+        use crate::flow::layer7::Record;
+        let endpoint = |name: &str| Some(Endpoint {
+            identity: 300, namespace: "shop".to_owned(), pod_name: name.to_owned(), labels: vec!["a".to_owned()],
+            ..Endpoint::default()
+        });
+        let dns = Dns { observation_source: "agent".to_owned(), ..Dns::default() };
+        let flow = Flow {
+            verdict,
+            event_type: Some(CiliumEventType { r#type: kind, sub_type: sub }),
+            traffic_direction: direction,
+            auth_type: auth,
+            is_reply,
+            source: if what == 0 { None } else { endpoint("web") },
+            destination: if what == 1 { endpoint("") } else { endpoint("db") },
+            destination_names: vec!["db.example".to_owned()],
+            destination_service: (what == 2).then(|| Service { name: "db".to_owned(), namespace: "data".to_owned() }),
+            ip: if what == 3 { None } else { flow().ip },
+            ethernet: Some(Ethernet { source: "02::1".to_owned(), destination: "02::2".to_owned() }),
+            l7: (what == 1).then(|| Layer7 { record: Some(Record::Dns(dns)), ..Layer7::default() }),
+            policy_match_type: 1,
+            debug_capture_point: 4,
+            sock_xlate_point: 2,
+            ip_trace_id: Some(IpTraceId { trace_id: 7, ip_option_type: 136 }),
+            egress_denied_by: vec![policy("a", "NetworkPolicy")],
+            ingress_allowed_by: vec![policy("b", "NetworkPolicy")],
+            socket_cookie: 9,
+            uuid: "u".to_owned(),
+            ..flow()
+        };
+        let options = Options { form, node_name: true, policy_names: names, ..Options::default() };
+        let fields = options.fields();
+        let part = crate::mask::Mask::new(fields.iter().copied()).unwrap().apply(&flow);
+        prop_assert!(part != flow && part.uuid.is_empty());
+        prop_assert_eq!(printed(options, &[answer(part)]), printed(options, &[answer(flow)]));
     }
 
     /// A reader of JSON gets back what was there.

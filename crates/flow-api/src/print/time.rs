@@ -8,13 +8,19 @@ pub enum TimeFormat {
     /// `Jan  2 15:04:05.000`.
     #[default]
     StampMilli,
+    /// `2006-01-02`.
+    YearMonthDay,
+    /// `2006-01-02T15Z`.
+    YearMonthDayHour,
+    /// `2006-01-02T15:04Z`.
+    YearMonthDayHourMinute,
     /// `2006-01-02T15:04:05Z`.
     Rfc3339,
-    /// With three digits of the second.
+    /// With up to three digits of the second, without the zeros at their end.
     Rfc3339Milli,
-    /// With six.
+    /// With up to six.
     Rfc3339Micro,
-    /// With as many as there are, up to nine.
+    /// With up to nine.
     Rfc3339Nano,
     /// `Mon, 02 Jan 2006 15:04:05 +0000`.
     Rfc1123Z,
@@ -22,8 +28,11 @@ pub enum TimeFormat {
 
 impl TimeFormat {
     /// All, with the names that `hubble` gives them.
-    pub const ALL: [(&'static str, Self); 6] = [
+    pub const ALL: [(&'static str, Self); 9] = [
         ("StampMilli", Self::StampMilli),
+        ("YearMonthDay", Self::YearMonthDay),
+        ("YearMonthDayHour", Self::YearMonthDayHour),
+        ("YearMonthDayHourMinute", Self::YearMonthDayHourMinute),
         ("RFC3339", Self::Rfc3339),
         ("RFC3339Milli", Self::Rfc3339Milli),
         ("RFC3339Micro", Self::Rfc3339Micro),
@@ -34,18 +43,28 @@ impl TimeFormat {
     /// `N/A` for what is no time.
     pub(super) fn write(self, time: Option<&Timestamp>) -> String {
         let time = time.filter(|time| (0..1_000_000_000).contains(&time.nanos));
-        let Some(time) = time.and_then(|time| jiff::Timestamp::new(time.seconds, time.nanos).ok()) else {
+        let cut = |time: &Timestamp| time.nanos - time.nanos % self.unit();
+        let Some(time) = time.and_then(|time| jiff::Timestamp::new(time.seconds, cut(time)).ok()) else {
             return "N/A".to_owned();
         };
         let layout = match self {
             Self::StampMilli => "%b %e %H:%M:%S.%3f",
+            Self::YearMonthDay => "%Y-%m-%d",
+            Self::YearMonthDayHour => "%Y-%m-%dT%HZ",
+            Self::YearMonthDayHourMinute => "%Y-%m-%dT%H:%MZ",
             Self::Rfc3339 => "%Y-%m-%dT%H:%M:%SZ",
-            Self::Rfc3339Milli => "%Y-%m-%dT%H:%M:%S.%3fZ",
-            Self::Rfc3339Micro => "%Y-%m-%dT%H:%M:%S.%6fZ",
             // `%.f`: as many digits as are needed, and no dot without them.
-            Self::Rfc3339Nano => "%Y-%m-%dT%H:%M:%S%.fZ",
+            Self::Rfc3339Milli | Self::Rfc3339Micro | Self::Rfc3339Nano => "%Y-%m-%dT%H:%M:%S%.fZ",
             Self::Rfc1123Z => "%a, %d %b %Y %H:%M:%S +0000",
         };
         time.strftime(layout).to_string()
+    }
+    /// What is smaller is cut off; in nanoseconds.
+    fn unit(self) -> i32 {
+        match self {
+            Self::Rfc3339Milli => 1_000_000,
+            Self::Rfc3339Micro => 1_000,
+            _ => 1,
+        }
     }
 }
