@@ -1,5 +1,7 @@
 //! The ways to a node or a relay, for those who ask.
 
+mod anybody;
+
 pub use crate::words;
 
 use crate::secret_file;
@@ -12,10 +14,19 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Error, I
 /// Who asks, and whom it believes. All PEM.
 #[derive(Clone)]
 pub struct Credentials {
-    /// Certificates of authorities.
-    pub authorities: Vec<u8>,
+    /// Whose word is taken for who answers.
+    pub believed: Believed,
     /// The own certificate and its key; without one only those are asked who answer anybody.
     pub own: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Whose certificates prove who a server is.
+#[derive(Clone)]
+pub enum Believed {
+    /// Those that these authorities have signed, for the name that is asked for. PEM.
+    Authorities(Vec<u8>),
+    /// Everybody's, for any name: what is said can't be read on the way, but it may be said to somebody else.
+    Anybody,
 }
 
 impl Credentials {
@@ -25,7 +36,7 @@ impl Credentials {
     /// When one of them can't be read; the error names it.
     pub fn read(folder: &Path) -> std::io::Result<Self> {
         let own = Some((secret_file(folder, "tls.crt")?, secret_file(folder, "tls.key")?));
-        Ok(Self { authorities: secret_file(folder, "ca.crt")?, own })
+        Ok(Self { believed: Believed::Authorities(secret_file(folder, "ca.crt")?), own })
     }
 }
 
@@ -55,8 +66,12 @@ pub async fn connect(path: &Path) -> Result<Channel, Error> {
 /// # Errors
 /// When nobody answers there, or somebody else; when the certificates can't be read.
 pub async fn connect_tls(address: &str, server_name: &str, credentials: &Credentials) -> Result<Channel, Error> {
-    let mut tls =
-        ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&credentials.authorities)).domain_name(server_name);
+    let Believed::Authorities(authorities) = &credentials.believed else {
+        // To `tonic` it is in clear: what is between is TLS already.
+        let endpoint = watched(Endpoint::from_shared(format!("http://{address}"))?);
+        return anybody::connect(endpoint, address, server_name, credentials.own.as_ref()).await;
+    };
+    let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authorities)).domain_name(server_name);
     if let Some((certificate, key)) = &credentials.own {
         tls = tls.identity(Identity::from_pem(certificate, key));
     }

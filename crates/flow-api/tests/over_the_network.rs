@@ -1,6 +1,6 @@
 //! Served over the network, with certificates that come late, are renewed, and are not everybody's.
 
-use flow_api::client::{self, Credentials};
+use flow_api::client::{self, Believed, Credentials};
 use flow_api::observer::ServerStatusRequest;
 use flow_api::observer::observer_client::ObserverClient;
 use flow_api::server::{About, Node, serve_at};
@@ -47,7 +47,7 @@ impl Authority {
     fn client(&self) -> Credentials {
         let (certificate, key) = self.issue();
         Credentials {
-            authorities: self.certificate.clone().into_bytes(),
+            believed: Believed::Authorities(self.certificate.clone().into_bytes()),
             own: Some((certificate.into_bytes(), key.into_bytes())),
         }
     }
@@ -96,6 +96,11 @@ async fn certificates_may_come_late_and_are_renewed_and_nobody_else_is_answered(
     assert!(!answers(address, &nobody).await);
     let strange = Credentials { own: other.client().own, ..client.clone() };
     assert!(!answers(address, &strange).await);
+    // Nor is one taken for another, unless anybody is good enough; who asks has to show who it is all the same.
+    let wary = Credentials { believed: other.client().believed, ..client.clone() };
+    assert!(!answers(address, &wary).await);
+    assert!(answers(address, &Credentials { believed: Believed::Anybody, ..client.clone() }).await);
+    assert!(!answers(address, &Credentials { believed: Believed::Anybody, ..nobody }).await);
     // Who says nothing is let go.
     let mut silent = TcpStream::connect(address).await.unwrap();
     let end = tokio::time::timeout(PATIENCE, silent.read(&mut [0; 16])).await.expect("an end");

@@ -17,3 +17,4 @@ mod trim;
 
 pub use observer::Relay;
 pub use target::{Target, Targets, follow_peers};
+pub use trim::Trim;

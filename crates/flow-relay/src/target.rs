@@ -32,6 +32,14 @@ impl Target {
     /// # Errors
     /// In words: nobody answers in time, or not as who it should be.
     pub async fn connect(&self, credentials: Option<&Credentials>) -> Result<Channel, String> {
+        self.connect_within(LIMIT, credentials).await
+    }
+
+    /// The same, for who is more or less patient.
+    ///
+    /// # Errors
+    /// As of [`Self::connect`].
+    pub async fn connect_within(&self, limit: Duration, credentials: Option<&Credentials>) -> Result<Channel, String> {
         let connect = async {
             match self {
                 Self::Socket(path) => client::connect(path).await,
@@ -43,7 +51,7 @@ impl Target {
             }
             .map_err(|error| client::words(&error))
         };
-        tokio::time::timeout(LIMIT, connect).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
+        tokio::time::timeout(limit, connect).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
     }
 
     /// As people write it.

@@ -43,6 +43,13 @@ impl FromStr for Server {
 }
 
 impl Server {
+    /// The machine that is named, as a certificate has it; of a socket none.
+    pub fn host(&self) -> Option<&str> {
+        let Self::Network { address, .. } = self else { return None };
+        let (host, _) = address.rsplit_once(':')?;
+        Some(host.trim_start_matches('[').trim_end_matches(']'))
+    }
+
     /// The way there for who has certificates or none, with the name that its certificate must have. One that has a star is
     /// that of any node.
     ///
@@ -65,6 +72,7 @@ impl Server {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use flow_api::client::Believed;
 
     #[test]
     fn servers_are_written_as_hubble_has_them() {
@@ -73,6 +81,12 @@ mod tests {
         assert_eq!("unix:///run/x.sock".parse::<Server>(), socket("/run/x.sock"));
         assert_eq!("10.0.0.1:4244".parse::<Server>(), network("10.0.0.1:4244", None));
         assert_eq!("tls://[fd00::1]:443".parse::<Server>(), network("[fd00::1]:443", Some(true)));
+        let host = |text: &str| text.parse::<Server>().unwrap().host().map(str::to_owned);
+        assert_eq!(
+            (host("tls://[fd00::1]:443"), host("relay:80")),
+            (Some("fd00::1".to_owned()), Some("relay".to_owned()))
+        );
+        assert_eq!(host("unix:///run/x.sock"), None);
         for wrong in ["unix://x.sock", "relay", "relay:", "relay:0", ":4244", "relay:http"] {
             assert!(wrong.parse::<Server>().is_err(), "{wrong}");
         }
@@ -80,7 +94,7 @@ mod tests {
 
     #[test]
     fn what_is_secret_is_never_spoken_in_clear_and_nothing_is_ignored() {
-        let credentials = Credentials { authorities: Vec::new(), own: None };
+        let credentials = Credentials { believed: Believed::Authorities(Vec::new()), own: None };
         let target = |text: &str, with: bool| {
             let target = text.parse::<Server>().unwrap().target(with.then_some(&credentials), "*.x");
             target.map(|target| target.server_name().map(str::to_owned)).map_err(|error| error.to_string())
