@@ -16,7 +16,7 @@ use tokio::net::UnixStream;
 #[derive(Args, Clone, Debug)]
 pub struct Selection {
     /// The lab whose agents are asked
-    #[arg(long, env = "MALLA_LAB", default_value = "malla", value_name = "NAME")]
+    #[arg(long, env = "MALLA_LAB", default_value = DEFAULT_LAB, value_name = "NAME")]
     pub lab: String,
     /// Only this node (can be given several times)
     #[arg(long, value_name = "NODE")]
@@ -62,10 +62,18 @@ pub struct Agent {
     pub socket: PathBuf,
 }
 
+/// Of a lab that was given none.
+const DEFAULT_LAB: &str = "malla";
+
 /// Where labs keep their state.
 pub const LABS: &str = "/run/malla";
 
 impl Selection {
+    /// Whether anything of it was said.
+    pub fn is_named(&self) -> bool {
+        self.lab != DEFAULT_LAB || !self.node.is_empty() || !self.socket.is_empty()
+    }
+
     /// The agents that are meant, by name.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ mod bpf;
 mod completion;
 mod endpoint;
 mod identity;
+mod list;
 mod monitor;
 mod observe;
 mod policy;
@@ -44,7 +45,10 @@ enum Command {
     Trace(trace::TraceArgs),
     /// Flows that were seen: by name, from all nodes, with the flags of `hubble observe`
     #[command(after_help = observe::EXAMPLES)]
-    Observe(observe::ObserveArgs),
+    Observe(Box<observe::ObserveArgs>),
+    /// Which nodes tell flows, and of which namespaces
+    #[command(after_help = list::EXAMPLES)]
+    List(list::ListArgs),
     /// The flows of all nodes at one place, for `hubble`, its UI and `malla observe --server`
     #[command(after_help = relay::EXAMPLES)]
     Relay(relay::RelayArgs),
@@ -100,6 +104,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Trace(args) => return trace::run(&args),
         Command::Monitor(args) => monitor::run(&args),
         Command::Observe(args) => observe::run(&args),
+        Command::List(args) => list::run(&args),
         Command::Relay(args) => relay::run(&args),
         Command::Agent(args) => agent::cli::run(*args),
         Command::Bpf(args) => bpf::run(&args),

@@ -3,11 +3,13 @@
 //! All flags together are one filter. A flag that means either end (`--pod`) makes it two, one for each. What follows
 //! `--not` goes to the list of what is left out.
 
+use super::switches::yes;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use flow_api::filter::from_json;
 use flow_api::flow::{
     EventTypeFilter, FlowFilter, HttpHeader, IpVersion, NetworkInterface, TcpFlags, TrafficDirection, Verdict, Workload,
 };
+use flow_api::json::to_json;
 use flow_api::numbers::{self, EVENT_TYPES, OBSERVATION_POINTS, event};
 use std::ops::{Deref, DerefMut};
 
@@ -16,6 +18,27 @@ use std::ops::{Deref, DerefMut};
 pub struct Filters {
     pub white: Vec<FlowFilter>,
     pub black: Vec<FlowFilter>,
+}
+
+impl Filters {
+    /// As `hubble --print-raw-filters` has them: YAML of two lists, of which every line is what `--allowlist` or `--denylist`
+    /// takes.
+    ///
+    /// # Errors
+    /// Never of what was read from flags.
+    pub fn raw(&self) -> anyhow::Result<String> {
+        let mut out = String::new();
+        for (name, filters) in [("allowlist", &self.white), ("denylist", &self.black)] {
+            for (index, filter) in filters.iter().enumerate() {
+                if index == 0 {
+                    out.push_str(&format!("{name}:\n"));
+                }
+                let json = to_json("flow.FlowFilter", filter)?;
+                out.push_str(&format!("    - '{}'\n", json.replace('\'', "''")));
+            }
+        }
+        Ok(if out.is_empty() { "{}\n".to_owned() } else { out })
+    }
 }
 
 /// Puts a value into a filter.
@@ -227,11 +250,17 @@ fn flags() -> Vec<Flag> {
         one("http-method", "Only requests with this method", text!(http_method)),
         one("http-path", "Only requests whose path fits this expression", text!(http_path)),
         one("http-url", "Only requests whose URL fits this expression", text!(http_url)),
-        one("ip-version", "Only this version of IP: 4 or 6", |f, v| {
-            f.ip_version.push(match v.trim_start_matches("IPv").trim_start_matches('v') {
+        one("ip-trace-id", "Only packets with this trace in an option of IP: a number above 0", |f, v| {
+            let number = v.parse().ok().filter(|number: &u64| *number > 0);
+            f.ip_trace_id.push(number.ok_or("is no number above 0")?);
+            Ok(())
+        }),
+        one("ip-version", "Only this version of IP: 4, 6, or none", |f, v| {
+            f.ip_version.push(match v.to_lowercase().trim_start_matches("ip").trim_start_matches('v') {
                 "4" => IpVersion::IPv4 as i32,
                 "6" => IpVersion::IPv6 as i32,
-                _ => return Err("is neither 4 nor 6".to_owned()),
+                "none" => IpVersion::IpNotUsed as i32,
+                _ => return Err("is neither 4 nor 6 nor none".to_owned()),
             });
             Ok(())
         }),
@@ -249,7 +278,7 @@ fn flags() -> Vec<Flag> {
 }
 
 /// Flags that ask by standing there.
-fn bare() -> [Flag; 6] {
+fn bare() -> [Flag; 8] {
     let ipv4 = one("ipv4", "Only IPv4", |f, v| add_if(v, &mut f.ip_version, IpVersion::IPv4 as i32));
     let ipv6 = one("ipv6", "Only IPv6", |f, v| add_if(v, &mut f.ip_version, IpVersion::IPv6 as i32));
     let reply = one("reply", "Only replies (=false: only what is none)", |f, v| {
@@ -262,19 +291,12 @@ fn bare() -> [Flag; 6] {
         Flag { short: Some('4'), ..ipv4 },
         Flag { short: Some('6'), ..ipv6 },
         reply,
+        one("encrypted", "Only what is encrypted between nodes", |f, v| add_if(v, &mut f.encrypted, true)),
+        one("unencrypted", "Only what is not encrypted between nodes", |f, v| add_if(v, &mut f.encrypted, false)),
         Flag { short: Some('A'), ..all("all-namespaces") },
         all("from-all-namespaces"),
         all("to-all-namespaces"),
     ]
-}
-
-/// As Go's flags have it, and as it reads in words.
-fn yes(value: &str) -> Result<bool, String> {
-    match value {
-        "yes" | "true" | "1" => Ok(true),
-        "no" | "false" | "0" => Ok(false),
-        _ => Err("is neither true nor false".to_owned()),
-    }
 }
 
 /// `--ipv4=false` asks for nothing.

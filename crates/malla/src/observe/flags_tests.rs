@@ -98,6 +98,9 @@ fn mistakes_name_the_flag() {
         ("--type trace:to-nowhere", "--type"),
         ("--tcp-flags FYN", "FYN"),
         ("--from-pod a --not", "--not"),
+        ("--ip-trace-id 0", "--ip-trace-id 0: is no number above 0"),
+        ("--ip-trace-id x", "--ip-trace-id x"),
+        ("--encrypted=perhaps", "--encrypted perhaps"),
         ("--nonsense", "nonsense"),
     ] {
         let error = filters(line).unwrap_err();
@@ -126,5 +129,31 @@ fn names_are_in_the_namespaces_that_are_named_beside_them() {
     assert_eq!(one("--to-namespace shop").destination_pod, ["shop/"]);
     assert_eq!(filters("-A --from-all-namespaces").unwrap(), Filters::default());
     assert_eq!((one("--ip-version v6").ip_version, one("--ip-version 4").ip_version), (vec![2], vec![1]));
+    assert_eq!((one("--ip-version none").ip_version, one("--ip-version IPv6").ip_version), (vec![0], vec![2]));
     assert!(filters("--ip-version 5").unwrap_err().contains("neither 4 nor 6"));
+}
+
+#[test]
+fn what_is_encrypted_and_what_is_traced_by_ip_is_asked_for() {
+    let one = |line: &str| filters(line).unwrap().white.remove(0);
+    assert_eq!((one("--encrypted").encrypted, one("--unencrypted").encrypted), (vec![true], vec![false]));
+    assert_eq!(filters("--not --encrypted").unwrap().black[0].encrypted, [true]);
+    assert_eq!(filters("--encrypted=false --unencrypted=false").unwrap(), Filters::default());
+    assert_eq!(one("--ip-trace-id 7 --ip-trace-id 18446744073709551615").ip_trace_id, [7, u64::MAX]);
+}
+
+#[test]
+fn raw_filters_are_yaml_of_what_the_flags_for_json_take() {
+    let found = filters("--pod shop/web --not --to-fqdn it's.example --verdict dropped").unwrap();
+    let raw = found.raw().unwrap();
+    assert_eq!(
+        raw,
+        "allowlist:\n    - '{\"source_pod\":[\"shop/web\"],\"verdict\":[\"DROPPED\"]}'\n    - \
+         '{\"destination_pod\":[\"shop/web\"],\"verdict\":[\"DROPPED\"]}'\ndenylist:\n    - \
+         '{\"destination_fqdn\":[\"it''s.example\"]}'\n"
+    );
+    let read: std::collections::BTreeMap<String, Vec<String>> = serde_saphyr::from_str(&raw).unwrap();
+    let back = |name: &str| from_json(&read[name].concat()).unwrap();
+    assert_eq!(Filters { white: back("allowlist"), black: back("denylist") }, found);
+    assert_eq!(filters("").unwrap().raw().unwrap(), "{}\n");
 }

@@ -243,6 +243,97 @@ fn flows_are_asked_for_afterwards_with_hubbles_flags() {
     use std::os::unix::fs::PermissionsExt;
     let socket = lab.folder().join("nodes/worker-1/hubble.sock");
     assert_eq!(std::fs::metadata(socket).unwrap().permissions().mode() & 0o777, 0o600);
+
+    flows_go_into_a_file_and_come_back(&lab);
+    a_server_is_named_as_hubble_names_it(&lab);
+    nodes_and_namespaces_are_listed(&lab);
+}
+
+/// With its filters and its output; and nodes send no more of a flow than is asked for.
+fn flows_go_into_a_file_and_come_back(lab: &Lab) {
+    let observe =
+        |arguments: &[&str]| malla(&[&["observe", "--lab", &lab.name, "--node", "worker-2"], arguments].concat());
+    let (told, file) = (observe(&["--all", "-o", "jsonpb"]), lab.folder().join("flows.json"));
+    std::fs::write(&file, &told.stdout).unwrap();
+    let read = |arguments: &[&str]| observe(&[&["--input-file", file.to_str().unwrap()], arguments].concat());
+    let lines = |output: &Output| String::from_utf8(output.stdout.clone()).unwrap();
+    assert_eq!(lines(&read(&["-o", "jsonpb"])), lines(&told));
+    let dropped = lines(&read(&["--verdict", "dropped", "--to-ip", "10.244.2.250", "--time-format", "RFC3339Nano"]));
+    assert!(dropped.lines().count() > 0 && dropped.lines().all(|line| line.contains(" DROPPED (ICMPv4 EchoRequest)")));
+    assert_eq!(lines(&read(&["--to-ip", "10.244.2.251"])), "");
+    let last = ["--verdict", "dropped", "--to-ip", "10.244.2.250", "--last", "1", "--time-format", "RFC3339Nano"];
+    assert_eq!(lines(&read(&last)).lines().last(), dropped.lines().last());
+    std::fs::write(&file, [&told.stdout[..], b"no JSON\n"].concat()).unwrap();
+    let refused = read(&["-o", "jsonpb"]);
+    let place = format!("flows.json: line {}:", lines(&told).lines().count() + 1);
+    assert!(code(&refused) == 1 && text(&refused).contains(&place), "{}", text(&refused));
+
+    let masked = lines(&observe(&["--all", "-o", "json", "--field-mask", "IP.destination,verdict"]));
+    let flows: Vec<Value> =
+        masked.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["flow"].clone()).collect();
+    assert!(flows.iter().any(|flow| flow["IP"]["destination"] == "10.244.2.250" && flow["verdict"] == "DROPPED"));
+    for flow in flows.iter().filter_map(Value::as_object) {
+        assert!(flow.keys().all(|key| key == "IP" || key == "verdict"), "{flow:?}");
+        assert!(flow.get("IP").is_none_or(|ip| ip.get("source").is_none()), "{flow:?}");
+    }
+    let compact = ["--all", "--verdict", "dropped", "--to-ip", "10.244.2.250"];
+    let part = lines(&observe(&[&compact[..], &["--use-default-field-masks"]].concat()));
+    assert!(
+        part.lines().count() > 0 && part.lines().all(|line| line.contains(" DROPPED (ICMPv4 EchoRequest)")),
+        "{part}"
+    );
+    let refused = observe(&["--field-mask", "verdict"]);
+    assert!(code(&refused) == 1 && text(&refused).contains("--output jsonpb"), "{}", text(&refused));
+
+    let raw = observe(&["--print-raw-filters", "--to-pod", "default/spink", "--not", "--to-port", "53"]);
+    assert_eq!(
+        lines(&raw),
+        "allowlist:\n    - '{\"destination_pod\":[\"default/spink\"]}'\ndenylist:\n    - '{\"destination_port\":[\"53\"]}'\n"
+    );
+}
+
+/// A node, over the network: who asks and whom it believes is in files.
+fn a_server_is_named_as_hubble_names_it(lab: &Lab) {
+    let file = |name: &str| lab.folder().join("pki/hubble-relay").join(name).to_str().unwrap().to_owned();
+    let (own, key, authority) = (file("tls.crt"), file("tls.key"), file("ca.crt"));
+    let binary = malla_path();
+    let ask = |arguments: &[&str]| {
+        let command = [binary.to_str().unwrap(), "observe", "--server", "172.18.0.3:4244", "--tls", "--last", "1"];
+        in_namespace(lab, "worker-2", &[&command, arguments].concat())
+    };
+    let mine = ["--tls-client-cert-file", &own, "--tls-client-key-file", &key];
+    let believed = ["--tls-ca-cert-files", &authority];
+    let name = ["--tls-server-name", "worker-1.default.hubble-grpc.cilium.io"];
+    for answered in
+        [[&mine[..], &believed, &name].concat(), [&mine[..], &["--tls-allow-insecure", "--timeout", "4s"]].concat()]
+    {
+        let output = ask(&answered);
+        assert!(code(&output) == 0 && !output.stdout.is_empty(), "{answered:?}: {}", text(&output));
+    }
+    let nobody = [&believed[..], &name].concat();
+    let other = [&mine[..], &believed, &["--tls-server-name", "kubernetes"]].concat();
+    let of_the_machine = [&mine[..], &name].concat();
+    let half = [&mine[..2], &believed, &name].concat();
+    for refused in [nobody, other, of_the_machine, half] {
+        let output = ask(&refused);
+        assert_eq!((code(&output), output.stdout.as_slice()), (1, &b""[..]), "{refused:?}: {}", text(&output));
+    }
+    let elsewhere = malla(&["observe", "-P"]);
+    assert!(code(&elsewhere) == 2 && text(&elsewhere).contains("--server"), "{}", text(&elsewhere));
+}
+
+fn nodes_and_namespaces_are_listed(lab: &Lab) {
+    let list = |what: &str, output: &str| malla(&["list", what, "--lab", &lab.name, "-o", output]);
+    let nodes = json(&list("nodes", "json"));
+    let names: Vec<&str> = nodes.as_array().unwrap().iter().map(|node| node["name"].as_str().unwrap()).collect();
+    assert_eq!(names, NODES);
+    assert!(nodes.as_array().unwrap().iter().all(|node| node["state"] == "NODE_CONNECTED"), "{nodes}");
+    let table = text(&list("nodes", "wide"));
+    assert!(table.starts_with("NAME  ") && table.contains("worker-1        Connected   "), "{table}");
+    let namespaces = text(&list("namespaces", "table"));
+    assert!(namespaces.lines().any(|line| line == "default"), "{namespaces}");
+    let events = malla(&["observe", "agent-events", "--lab", &lab.name, "--all", "-o", "json"]);
+    assert_eq!(code(&events), 0, "{}", text(&events));
 }
 
 #[test]
@@ -257,7 +348,7 @@ fn scripts_complete_and_mistakes_end_with_their_codes() {
     assert_eq!(code(&nowhere), 1);
     assert!(text(&nowhere).contains("malla lab up"), "{}", text(&nowhere));
     assert_eq!(code(&malla(&["bpf", "services", "--bpf-dir", "/nonexistent"])), 1);
-    for command in ["status", "monitor", "observe", "trace", "bpf", "completion"] {
+    for command in ["status", "monitor", "observe", "list", "trace", "bpf", "completion"] {
         let help = text(&malla(&[command, "--help"]));
         assert!(help.contains("Examples:"), "{command}: {help}");
     }
