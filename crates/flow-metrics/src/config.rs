@@ -1,6 +1,7 @@
 //! What is counted, written as for Hubble: `drop:sourceContext=pod|ip;destinationContext=pod;labelsContext=source_ip,source_pod`.
 
 use crate::context::{Context, Label};
+use crate::side::Side;
 use std::str::FromStr;
 
 /// Which metric.
@@ -12,6 +13,8 @@ pub enum Kind {
     Drop,
     /// `tcp`
     Tcp,
+    /// `sctp`. Programs don't tell the type of a chunk yet.
+    Sctp,
     /// `icmp`
     Icmp,
     /// `port-distribution`
@@ -46,10 +49,10 @@ pub struct ToWorld {
 pub struct MetricConfig {
     /// Which.
     pub kind: Kind,
-    /// Label `source`; none: there is no such label.
-    pub source: Vec<Context>,
-    /// Label `destination`; none: there is no such label.
-    pub destination: Vec<Context>,
+    /// Label `source`.
+    pub source: Side,
+    /// Label `destination`.
+    pub destination: Side,
     /// Labels of their own.
     pub labels: Vec<Label>,
     /// Of `flows-to-world`.
@@ -70,7 +73,8 @@ impl MetricConfig {
     /// With its own labels only.
     #[must_use]
     pub fn new(kind: Kind) -> Self {
-        Self { kind, source: Vec::new(), destination: Vec::new(), labels: Vec::new(), to_world: ToWorld::default() }
+        let (source, destination) = (Side::default(), Side::default());
+        Self { kind, source, destination, labels: Vec::new(), to_world: ToWorld::default() }
     }
 }
 
@@ -93,8 +97,12 @@ impl FromStr for MetricConfig {
                 all.collect::<Result<Vec<_>, _>>()
             };
             match key {
-                "sourceContext" => config.source = contexts()?,
-                "destinationContext" => config.destination = contexts()?,
+                "sourceContext" => config.source.any = contexts()?,
+                "sourceEgressContext" => config.source.egress = contexts()?,
+                "sourceIngressContext" => config.source.ingress = contexts()?,
+                "destinationContext" => config.destination.any = contexts()?,
+                "destinationEgressContext" => config.destination.egress = contexts()?,
+                "destinationIngressContext" => config.destination.ingress = contexts()?,
                 "labelsContext" => {
                     let all = values.split(',').map(|value| find(&Label::NAMES, value).ok_or_else(|| unknown(value)));
                     config.labels = all.collect::<Result<_, _>>()?;
@@ -127,10 +135,11 @@ impl ToWorld {
 
 impl Kind {
     /// As in the configuration; all that there are.
-    pub const NAMES: [(&str, Self); 12] = [
+    pub const NAMES: [(&str, Self); 13] = [
         ("flow", Self::Flow),
         ("drop", Self::Drop),
         ("tcp", Self::Tcp),
+        ("sctp", Self::Sctp),
         ("icmp", Self::Icmp),
         ("port-distribution", Self::PortDistribution),
         ("policy", Self::Policy),

@@ -8,6 +8,7 @@
 //! | `hubble_flows_processed_total` | flows | `protocol`, `type`, `subtype`, `verdict` |
 //! | `hubble_drop_total` | drops | `reason`, `protocol` |
 //! | `hubble_tcp_flags_total` | TCP flags of what passed | `flag`, `family` |
+//! | `hubble_sctp_chunk_types_total` | chunks of SCTP that passed, by their type where it is told | `chunk_type`, `family` |
 //! | `hubble_icmp_total` | ICMP messages | `family`, `type` |
 //! | `hubble_port_distribution_total` | requests by port | `protocol`, `port` |
 //! | `hubble_policy_verdicts_total` | what policy said | `direction`, `match`, `action` |
@@ -27,8 +28,10 @@ mod config;
 mod context;
 mod metrics;
 mod series;
+mod side;
 mod words;
 
 pub use config::{Kind, MetricConfig, ToWorld, Wrong};
 pub use context::{Context, Label};
 pub use metrics::{BUDGET, Metrics, Settings};
+pub use side::Side;

@@ -3,9 +3,12 @@
 use crate::config::{Kind, MetricConfig, ToWorld};
 use crate::context::{Context, End, Label};
 use crate::series::{Budget, Labels, Series};
+use crate::side::Side;
 use crate::words;
 use flow_api::flow::layer4::Protocol;
-use flow_api::flow::{DropReason, Flow, LostEvent, LostEventSource, TcpFlags, TraceReason, TrafficDirection, Verdict};
+use flow_api::flow::{
+    DropReason, Flow, LostEvent, LostEventSource, SctpChunkType, TcpFlags, TraceReason, TrafficDirection, Verdict,
+};
 use flow_api::malla::Way;
 use flow_api::{extension, numbers};
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
@@ -107,23 +110,23 @@ impl Metrics {
         let names_one = |config: &MetricConfig, labels: &Labels| {
             let value = |wanted: &str| labels.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_str());
             // Where the namespace is told as well, it has to be the Pod's.
-            let side = |pod_label: &str, namespace_label: &str| {
+            let labels_of_their_own = |pod_label: &str, namespace_label: &str| {
                 value(pod_label).is_some_and(|pod| match value(namespace_label) {
                     Some(namespace) => gone.contains(&(namespace, pod)),
                     None => names.contains(pod),
                 })
             };
             // A workload may have the name of a Pod.
-            let end = |options: &[Context], name: &str| {
+            let end = |side: &Side, name: &str| {
                 value(name).is_some_and(|value| {
-                    options.contains(&Context::Pod) && value.split_once('/').is_some_and(|pod| gone.contains(&pod))
-                        || options.contains(&Context::PodName) && names.contains(value)
+                    side.has(Context::Pod) && value.split_once('/').is_some_and(|pod| gone.contains(&pod))
+                        || side.has(Context::PodName) && names.contains(value)
                 })
             };
             end(&config.source, "source")
                 || end(&config.destination, "destination")
-                || side("source_pod", "source_namespace")
-                || side("destination_pod", "destination_namespace")
+                || labels_of_their_own("source_pod", "source_namespace")
+                || labels_of_their_own("destination_pod", "destination_namespace")
         };
         for (config, series) in &self.metrics {
             series.remove(|labels| !names_one(config, labels), &self.budget);
@@ -159,6 +162,7 @@ fn name(kind: Kind) -> (&'static str, &'static str) {
         Kind::Flow => ("hubble_flows_processed", "Flows that were seen"),
         Kind::Drop => ("hubble_drop", "Packets that were dropped"),
         Kind::Tcp => ("hubble_tcp_flags", "TCP flags of packets that passed"),
+        Kind::Sctp => ("hubble_sctp_chunk_types", "Chunks of SCTP that passed, by their type"),
         Kind::Icmp => ("hubble_icmp", "ICMP messages"),
         Kind::PortDistribution => ("hubble_port_distribution", "Requests by the port that they are for"),
         Kind::Policy => ("hubble_policy_verdicts", "What policy said"),
@@ -192,6 +196,13 @@ fn own_labels(config: &MetricConfig, flow: &Flow) -> Vec<Labels> {
             Some(Protocol::Tcp(tcp)) => {
                 let flags = tcp.flags.iter().flat_map(told_flags);
                 flags.map(|flag| vec![("flag", flag.to_owned()), ("family", words::family(flow).to_owned())]).collect()
+            }
+            _ => Vec::new(),
+        },
+        Kind::Sctp if has_passed => match words::layer4(flow) {
+            Some(Protocol::Sctp(sctp)) if sctp.chunk_type() != SctpChunkType::Unsupported => {
+                let chunk = sctp.chunk_type().as_str_name().to_owned();
+                vec![vec![("chunk_type", chunk), ("family", words::family(flow).to_owned())]]
             }
             _ => Vec::new(),
         },
@@ -234,7 +245,7 @@ fn own_labels(config: &MetricConfig, flow: &Flow) -> Vec<Labels> {
             way.map(labels).into_iter().collect()
         }
         Kind::Policy => verdicts(flow, verdict),
-        Kind::Drop | Kind::Tcp | Kind::PortDistribution | Kind::FlowsToWorld => Vec::new(),
+        Kind::Drop | Kind::Tcp | Kind::Sctp | Kind::PortDistribution | Kind::FlowsToWorld => Vec::new(),
         Kind::Dns | Kind::Http | Kind::Kafka => Vec::new(),
     }
 }
@@ -283,11 +294,11 @@ fn told_flags(flags: &TcpFlags) -> impl Iterator<Item = &'static str> {
 }
 
 fn with_context(mut labels: Labels, config: &MetricConfig, flow: &Flow) -> Labels {
-    if !config.source.is_empty() {
-        labels.push(("source", End::source(flow).named(&config.source)));
+    if config.source.is_told() {
+        labels.push(("source", config.source.value(End::source(flow), flow)));
     }
-    if !config.destination.is_empty() {
-        labels.push(("destination", End::destination(flow).named(&config.destination)));
+    if config.destination.is_told() {
+        labels.push(("destination", config.destination.value(End::destination(flow), flow)));
     }
     for (name, label) in Label::NAMES.iter().filter(|(_, label)| config.labels.contains(label)) {
         labels.push((name, label.value(flow)));

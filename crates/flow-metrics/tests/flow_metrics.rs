@@ -2,7 +2,7 @@
 
 use flow_api::flow::layer4::Protocol;
 use flow_api::flow::{
-    CiliumEventType, Endpoint, Flow, IcmPv4, IcmPv6, Ip, Layer4, LostEvent, Tcp, TcpFlags, Udp, Workload,
+    CiliumEventType, Endpoint, Flow, IcmPv4, IcmPv6, Ip, Layer4, LostEvent, Sctp, Tcp, TcpFlags, Udp, Workload,
 };
 use flow_metrics::{MetricConfig, Metrics, Settings};
 
@@ -271,6 +271,72 @@ fn context_options_name_the_ends() {
 }
 
 #[test]
+fn what_leaves_and_what_comes_may_be_named_by_other_options() {
+    let drop = |traffic_direction| Flow { verdict: 2, traffic_direction, ..flow() };
+    let (unknown, ingress, egress) = (drop(0), drop(1), drop(2));
+    let told = |source: &str, destination: &str| {
+        let source = if source.is_empty() { String::new() } else { format!(",source=\"{source}\"") };
+        let destination =
+            if destination.is_empty() { String::new() } else { format!(",destination=\"{destination}\"") };
+        format!("hubble_drop_total{{reason=\"DROP_REASON_UNKNOWN\",protocol=\"TCP\"{source}{destination}}} 1")
+    };
+    for (options, of_unknown, of_ingress, of_egress) in [
+        (
+            "sourceContext=namespace;sourceEgressContext=workload|pod;sourceIngressContext=ip",
+            told("shop", ""),
+            told("10.0.0.1", ""),
+            told("shop/carts", ""),
+        ),
+        (
+            "destinationEgressContext=dns;destinationContext=app|pod-name;destinationIngressContext=app|reserved-identity",
+            told("", "api"),
+            told("", "reserved:kube-apiserver"),
+            told("", "api.shop,api"),
+        ),
+        // The other direction goes by what both have.
+        (
+            "sourceContext=pod;sourceIngressContext=ip",
+            told("shop/cart", ""),
+            told("10.0.0.1", ""),
+            told("shop/cart", ""),
+        ),
+    ] {
+        let config = format!("drop:{options}");
+        check(&config, std::slice::from_ref(&unknown), &[&of_unknown]);
+        check(&config, std::slice::from_ref(&ingress), &[&of_ingress]);
+        check(&config, std::slice::from_ref(&egress), &[&of_egress]);
+    }
+    // Where nothing is said of a direction, it is nobody.
+    check(
+        "drop:sourceEgressContext=ip",
+        &[ingress],
+        &[r#"hubble_drop_total{reason="DROP_REASON_UNKNOWN",protocol="TCP",source=""} 1"#],
+    );
+    // A Pod that goes takes those with it that name it in one direction alone.
+    let metrics = metrics(&["drop:destinationContext=ip;destinationEgressContext=pod"], 9);
+    metrics.observe(&egress);
+    metrics.observe(&unknown);
+    metrics.forget_pods([("shop", "api")]);
+    assert_eq!(samples(&metrics), [told("", "10.0.0.2")]);
+}
+
+#[test]
+fn chunks_of_sctp_are_counted_by_their_type_where_it_is_told() {
+    let chunk = |chunk_type, verdict| Flow {
+        verdict,
+        ..layer4(Protocol::Sctp(Sctp { source_port: 1, destination_port: 2, chunk_type }))
+    };
+    check(
+        "sctp",
+        &[chunk(1, 1), chunk(2, 1), chunk(2, 1), chunk(0, 1), chunk(6, 2), flow()],
+        &[
+            r#"hubble_sctp_chunk_types_total{chunk_type="INIT",family="IPv4"} 1"#,
+            r#"hubble_sctp_chunk_types_total{chunk_type="INIT_ACK",family="IPv4"} 2"#,
+        ],
+    );
+}
+
+#[test]
 fn configurations_that_make_no_sense_are_refused_by_name() {
     for (text, reason) in [
         ("", "there is no \"\""),
@@ -278,6 +344,7 @@ fn configurations_that_make_no_sense_are_refused_by_name() {
         ("drop:sourceContext", "\"sourceContext\" has no value"),
         ("drop:sourceContext=", "sourceContext can't be \"\""),
         ("drop:sourceContext=pod|moon", "sourceContext can't be \"moon\""),
+        ("drop:sourceEgressContext=pod|moon", "sourceEgressContext can't be \"moon\""),
         ("drop:any-drop", "\"any-drop\" has no value"),
         ("flows-to-world:syn", "\"syn\" has no value"),
         ("drop:colour=red", "there is no option \"colour\""),
