@@ -1,13 +1,18 @@
 //! From text to what can be run, with every name and type looked at.
 
-use super::operation::{self, Operation};
+use super::operation::{self, Operation, Part};
 use super::value::{self, Value};
+use super::{pattern, zone};
 use crate::pool;
-use cel::common::ast::{CallExpr, ComprehensionExpr, Expr, IdedExpr, LiteralValue, SelectExpr, operators};
+use cel::common::ast::{
+    CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedEntryExpr, IdedExpr, LiteralValue, SelectExpr, operators,
+};
 use cel::parser::PrattParser;
+use jiff::tz::TimeZone;
 use prost_reflect::{Cardinality, FieldDescriptor, Kind, MessageDescriptor};
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 use std::fmt;
+use std::sync::Arc;
 
 /// What a value is, as far as it can be told beforehand.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,10 +25,15 @@ pub enum Type {
     Uint,
     Double,
     Text,
+    Bytes,
     Time,
     Duration,
+    /// What `type()` tells.
+    Kind,
     Message(MessageDescriptor),
     List(Box<Type>),
+    /// Of its keys, and of what they stand for.
+    Map(Box<Type>, Box<Type>),
 }
 
 /// A step of an expression.
@@ -42,6 +52,11 @@ pub enum Node {
     /// Whether it is anything but false, an error too.
     NotFalse(Box<Node>),
     List(Vec<Node>),
+    Map(Vec<(Node, Node)>),
+    /// `type()`; of messages it is known beforehand, for one that is not there has none.
+    Kind(Box<Node>, Option<Arc<str>>),
+    /// Of a time, as a clock there has it.
+    Part(Part, Box<Node>, TimeZone),
     /// With the steps that sixteen bytes of text cost.
     Matches(Box<Node>, Regex, u32),
     Call(Operation, Vec<Node>),
@@ -151,7 +166,7 @@ impl Check {
             }
             Expr::Call(call) => self.call(call)?,
             Expr::Comprehension(fold) => self.fold(fold)?,
-            Expr::Map(_) => return Err("maps can't be made here".to_owned()),
+            Expr::Map(map) => self.map(&map.entries)?,
             Expr::Struct(made) => return Err(format!("{}: messages can't be made here", made.type_name)),
             Expr::Unspecified => return Err("no expression".to_owned()),
         };
@@ -162,16 +177,22 @@ impl Check {
         if let Some(place) = self.locals.iter().rposition(|(local, _)| local == name) {
             return Ok((Node::Local(place), self.locals[place].1.clone(), None));
         }
+        if let Some(kind) = kind_called(name) {
+            return Ok((Node::Value(Value::Kind(kind)), Type::Kind, None));
+        }
         let flow = pool().get_message_by_name("flow.Flow").filter(|_| name == FLOW);
         let flow = flow.ok_or_else(|| format!("nothing is called {name}; the flow is {FLOW}"))?;
         Ok((Node::Flow, Type::Message(flow), Some(String::new())))
     }
 
     fn select(&mut self, select: &SelectExpr) -> Result<Selected, String> {
-        if let Some(number) = self.constant_of_enum(select) {
-            return Ok((Node::Value(Value::Int(number.into())), Type::Int, None));
+        if let Some(constant) = self.constant(select) {
+            return Ok(constant);
         }
         let (node, kind, path) = self.selected(&select.operand)?;
+        if let Type::Map(key, value) = &kind {
+            return self.of_map(select, node, key, value).map(|(node, kind)| (node, kind, None));
+        }
         let Type::Message(message) = &kind else {
             return Err(format!(".{}: {kind} has no fields", select.field));
         };
@@ -193,16 +214,53 @@ impl Check {
         Ok((Node::Field(Box::new(node), field), kind, path))
     }
 
-    /// `Verdict.DROPPED`, `flow.Verdict.DROPPED`, `malla.Way.CLOSED`.
-    fn constant_of_enum(&self, select: &SelectExpr) -> Option<i32> {
+    /// `map.key` is `map['key']`.
+    fn of_map(&self, select: &SelectExpr, map: Node, key: &Type, value: &Type) -> Result<(Node, Type), String> {
+        if !key.may_be(&Type::Text) {
+            return Err(format!(".{}: the keys of that map are {key}", select.field));
+        }
+        let named = Node::Text(select.field.clone());
+        Ok(match select.test {
+            true => (Node::Call(Operation::In, vec![named, map]), Type::Bool),
+            false => (Node::Call(Operation::Index, vec![map, named]), value.clone()),
+        })
+    }
+
+    fn map(&mut self, entries: &[IdedEntryExpr]) -> Result<(Node, Type), String> {
+        let (mut nodes, mut of) = (Vec::new(), None);
+        for entry in entries {
+            let EntryExpr::MapEntry(entry) = &entry.expr else { return Err("a map has keys".to_owned()) };
+            let ((key, its), (value, whose)) = (self.node(&entry.key)?, self.node(&entry.value)?);
+            if !its.is_key() {
+                return Err(format!("{its} is no key of a map"));
+            }
+            if entry.optional {
+                return Err("what is optional can't be asked".to_owned());
+            }
+            of = Some(match of {
+                None => (its, whose),
+                Some((key, value)) => (its.join(&key), whose.join(&value)),
+            });
+            nodes.push((key, value));
+        }
+        let (key, value) = of.unwrap_or((Type::Any, Type::Any));
+        Ok((Node::Map(nodes), Type::Map(Box::new(key), Box::new(value))))
+    }
+
+    /// `Verdict.DROPPED`, `flow.Verdict.DROPPED`, `malla.Way.CLOSED`; or the name of a type, as `google.protobuf.Timestamp`.
+    fn constant(&self, select: &SelectExpr) -> Option<Selected> {
         let (root, holder) = qualified(&select.operand.expr)?;
         if select.test || root == FLOW || self.locals.iter().any(|(local, _)| local == root) {
             return None;
         }
         let holder = holder.trim_start_matches('.');
+        if let Some(kind) = kind_called(&format!("{holder}.{}", select.field)) {
+            return Some((Node::Value(Value::Kind(kind)), Type::Kind, None));
+        }
         let found = [format!("flow.{holder}"), holder.to_owned()];
         let found = found.iter().find_map(|name| pool().get_enum_by_name(name))?;
-        Some(found.get_value_by_name(&select.field)?.number())
+        let number = found.get_value_by_name(&select.field)?.number();
+        Some((Node::Value(Value::Int(number.into())), Type::Int, None))
     }
 
     fn call(&mut self, call: &CallExpr) -> Result<(Node, Type), String> {
@@ -228,19 +286,27 @@ impl Check {
             (operators::NOT_STRICTLY_FALSE, [_]) if are_bool(&kinds) => {
                 Ok((Node::NotFalse(Box::new(nodes.pop().ok_or_else(wrong)?)), Type::Bool))
             }
-            ("matches", [text, _]) if text.may_be(&Type::Text) => {
-                let Some(Node::Text(pattern)) = nodes.pop() else {
-                    return Err("matches: its pattern is to be written out".to_owned());
-                };
+            ("matches", [Type::Text | Type::Any, _]) if let [_, Node::Text(pattern)] = nodes.as_slice() => {
                 self.patterns += 1;
                 if self.patterns > MOST_PATTERNS {
                     return Err(format!("more than {MOST_PATTERNS} patterns"));
                 }
-                let (pattern, steps) = regex(&pattern)?;
-                Ok((Node::Matches(Box::new(nodes.pop().ok_or_else(wrong)?), pattern, steps), Type::Bool))
+                let (pattern, steps) = pattern::written(pattern)?;
+                Ok((Node::Matches(Box::new(nodes.swap_remove(0)), pattern, steps), Type::Bool))
+            }
+            ("type", [kind]) if call.target.is_none() => {
+                let name = match kind {
+                    Type::Message(message) => Some(message.full_name().into()),
+                    _ => None,
+                };
+                Ok((Node::Kind(Box::new(nodes.swap_remove(0)), name), Type::Kind))
             }
             _ => {
                 let (operation, kind) = operation::find(name, call.target.is_some(), &kinds).ok_or_else(wrong)?;
+                if let (Operation::Part(part), [_, Node::Text(name)]) = (operation, nodes.as_slice()) {
+                    let zone = zone::named(name).ok_or_else(|| format!("there is no time zone {name:?}"))?;
+                    return Ok((Node::Part(part, Box::new(nodes.swap_remove(0)), zone), kind));
+                }
                 Ok((Node::Call(operation, nodes), kind))
             }
         }
@@ -249,9 +315,9 @@ impl Check {
     fn fold(&mut self, fold: &ComprehensionExpr) -> Result<(Node, Type), String> {
         let (range, of) = self.node(&fold.iter_range)?;
         let item = match of {
-            Type::List(item) => *item,
+            Type::List(item) | Type::Map(item, _) => *item,
             Type::Any => Type::Any,
-            other => return Err(format!("{other} is no list to go through")),
+            other => return Err(format!("{other} is no list, nor a map, to go through")),
         };
         if fold.iter_var2.is_some() || fold.iter_var == FLOW {
             return Err(format!("{}: not a name for the items of a list", fold.iter_var));
@@ -277,6 +343,7 @@ impl Type {
         match (self, other) {
             (Self::Any, _) | (_, Self::Any) => true,
             (Self::List(a), Self::List(b)) => a.may_be(b),
+            (Self::Map(key, value), Self::Map(other, its)) => key.may_be(other) && value.may_be(its),
             _ => self == other,
         }
     }
@@ -289,6 +356,11 @@ impl Type {
             (a, b) if a == b => a.clone(),
             _ => Self::Any,
         }
+    }
+
+    /// Whether a map may have it as a key.
+    pub fn is_key(&self) -> bool {
+        matches!(self, Self::Any | Self::Bool | Self::Int | Self::Uint | Self::Text)
     }
 
     pub fn is_number(&self) -> bool {
@@ -306,10 +378,13 @@ impl fmt::Display for Type {
             Self::Uint => "uint",
             Self::Double => "double",
             Self::Text => "string",
+            Self::Bytes => "bytes",
             Self::Time => "timestamp",
             Self::Duration => "duration",
+            Self::Kind => "type",
             Self::Message(message) => message.full_name(),
             Self::List(item) => return write!(f, "list({item})"),
+            Self::Map(key, value) => return write!(f, "map({key}, {value})"),
         };
         f.write_str(name)
     }
@@ -323,7 +398,7 @@ fn constant(literal: &LiteralValue) -> Result<(Node, Type), String> {
         LiteralValue::Double(number) => (Value::Double(*number.inner()), Type::Double),
         LiteralValue::Null => (Value::Null, Type::Null),
         LiteralValue::String(text) => return Ok((Node::Text(text.inner().to_owned()), Type::Text)),
-        LiteralValue::Bytes(_) => return Err("bytes can't be made here".to_owned()),
+        LiteralValue::Bytes(bytes) => (Value::Bytes(bytes.inner().into()), Type::Bytes),
     };
     Ok((Node::Value(value), kind))
 }
@@ -361,18 +436,30 @@ fn qualified(expression: &Expr) -> Option<(&str, String)> {
     }
 }
 
-/// RE2's syntax, and the steps that sixteen bytes of text cost: an automaton that is large may have to look at all of itself for each byte.
-fn regex(pattern: &str) -> Result<(Regex, u32), String> {
-    let within = |bytes| RegexBuilder::new(pattern).size_limit(bytes).dfa_size_limit(LARGEST).build();
-    for (bytes, steps) in [(LARGEST / 16, 16), (LARGEST / 4, 64)] {
-        if let Ok(small) = within(bytes) {
-            return Ok((small, steps));
-        }
-    }
-    let large = within(LARGEST).map_err(|error| format!("{pattern:?} is no regular expression: {error}"))?;
-    Ok((large, 512))
+/// What `type()` says of values of the type that is called so in an expression.
+fn kind_called(name: &str) -> Option<Arc<str>> {
+    let message = || {
+        let found = [format!("flow.{name}"), name.to_owned()];
+        found.iter().find_map(|name| pool().get_message_by_name(name)).map(|message| message.full_name().into())
+    };
+    if KINDS.contains(&name) { Some(name.into()) } else { message() }
 }
 
+/// Names of types; those of messages are the messages' own.
+const KINDS: [&str; 12] = [
+    "null_type",
+    "bool",
+    "int",
+    "uint",
+    "double",
+    "string",
+    "bytes",
+    "list",
+    "map",
+    "type",
+    value::TIMESTAMP,
+    value::DURATION,
+];
 /// As Hubble calls it; `flow` is the package.
 const FLOW: &str = "_flow";
 const ENDED: &str = "malla.Ended";
@@ -383,9 +470,7 @@ const MOST_NESTED: u16 = 32;
 const MOST_DEPTH: usize = 96;
 const MOST_NODES: usize = 2048;
 const MOST_METHODS: usize = 128;
-/// Each takes up to two times [`LARGEST`] and its cache.
+/// Each takes up to half a megabyte and its cache.
 const MOST_PATTERNS: usize = 4;
-/// Bytes of a pattern's automaton.
-const LARGEST: usize = 1 << 18;
 /// For a text of 4 kB, each byte of which may be a level, a level being some frames of some hundred bytes. What is not used is not had.
 const STACK: usize = 64 << 20;

@@ -4,16 +4,17 @@
 //! As in Hubble: messages, fields and enums by their names in the `.proto`, in the package `flow`; a field that is not
 //! set has its default; of several expressions one must be true; one that fails on a flow (division by zero, an index
 //! out of bounds) does not fit it. Beyond Hubble: where one of several fails, the others are asked still; numbers of different types may be
-//! compared, and `_flow.extensions` is a `malla.Ended`. Not here: what makes maps, bytes and messages, `type()`, time zones, and patterns of `matches`
-//! that are put together.
+//! compared, and `_flow.extensions` is a `malla.Ended`. Not here: what makes messages, and `dyn(x).field`.
 //!
 //! `check` reads an expression once, with its types, so that mistakes are told at once. `run` asks it of a flow, in a
 //! bounded number of steps: one client must not be able to keep a node busy.
 
 mod check;
 mod operation;
+mod pattern;
 mod run;
 mod value;
+mod zone;
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 use super::check::Type;
 use super::run::Run;
 use super::value::Value;
+use super::zone;
 use cel::common::ast::operators;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use std::cmp::Ordering;
@@ -33,13 +34,16 @@ pub enum Operation {
     Uint,
     Double,
     Text,
+    Bytes,
     Time,
     Duration,
     Same,
+    /// By a pattern that is put together.
+    Matches,
     Part(Part),
 }
 
-/// Of a time, in UTC, or of a duration as a whole.
+/// Of a time, in UTC or another zone, or of a duration as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     FullYear,
@@ -61,14 +65,16 @@ pub fn find(name: &str, is_method: bool, of: &[Type]) -> Option<(Operation, Type
     let operation = named(name)?;
     let methods = matches!(operation, O::Size | O::Contains | O::StartsWith | O::EndsWith | O::Part(_));
     let may = |kind: &Type, any: &[Type]| any.iter().any(|one| kind.may_be(one));
-    // `size` is both.
-    if is_method != methods && operation != O::Size {
+    // These are both.
+    if is_method != methods && !matches!(operation, O::Size | O::Matches) {
         return None;
     }
     let out = match (operation, of) {
         (O::Not, [a]) if may(a, &[T::Bool]) => T::Bool,
         (O::Negate, [a]) if may(a, &[T::Int, T::Double]) => a.clone(),
-        (O::Add, [a, b]) if a.may_be(b) && may(a, &[T::Int, T::Uint, T::Double, T::Text, T::Duration]) => a.join(b),
+        (O::Add, [a, b]) if a.may_be(b) && may(a, &[T::Int, T::Uint, T::Double, T::Text, T::Bytes, T::Duration]) => {
+            a.join(b)
+        }
         (O::Add, [T::List(_), T::List(_)]) => of[0].join(&of[1]),
         (O::Add, [a, b]) if may(a, &[T::Time]) && may(b, &[T::Duration]) => T::Time,
         (O::Add, [a, b]) if may(a, &[T::Duration]) && may(b, &[T::Time]) => T::Time,
@@ -81,20 +87,28 @@ pub fn find(name: &str, is_method: bool, of: &[Type]) -> Option<(Operation, Type
             T::Bool
         }
         (O::Less | O::LessOrEqual | O::Greater | O::GreaterOrEqual, [a, b])
-            if a.is_number() && b.is_number() || a.may_be(b) && may(a, &[T::Bool, T::Text, T::Time, T::Duration]) =>
+            if a.is_number() && b.is_number()
+                || a.may_be(b) && may(a, &[T::Bool, T::Text, T::Bytes, T::Time, T::Duration]) =>
         {
             T::Bool
         }
-        (O::In, [a, T::List(b)]) if a.may_be(b) || a.is_number() && b.is_number() => T::Bool,
+        (O::In, [a, T::List(b) | T::Map(b, _)]) if a.may_be(b) || a.is_number() && b.is_number() => T::Bool,
         (O::In, [_, T::Any]) => T::Bool,
         (O::Index, [T::List(item), index]) if may(index, &[T::Int, T::Uint]) => (**item).clone(),
-        (O::Index, [T::Any, index]) if may(index, &[T::Int, T::Uint]) => T::Any,
-        (O::Size, [a]) if may(a, &[T::Text]) || matches!(a, T::List(_)) => T::Int,
+        (O::Index, [T::Map(key, value), index]) if index.may_be(key) || index.is_number() && key.is_number() => {
+            (**value).clone()
+        }
+        (O::Index, [T::Any, index]) if index.is_key() => T::Any,
+        (O::Size, [a]) if may(a, &[T::Text, T::Bytes]) || matches!(a, T::List(_) | T::Map(..)) => T::Int,
+        (O::Matches, [a, b]) if may(a, &[T::Text]) && may(b, &[T::Text]) => T::Bool,
         (O::Contains | O::StartsWith | O::EndsWith, [a, b]) if may(a, &[T::Text]) && may(b, &[T::Text]) => T::Bool,
         (O::Int, [a]) if may(a, &[T::Int, T::Uint, T::Double, T::Text, T::Time]) => T::Int,
         (O::Uint, [a]) if may(a, &[T::Int, T::Uint, T::Double, T::Text]) => T::Uint,
         (O::Double, [a]) if may(a, &[T::Int, T::Uint, T::Double, T::Text]) => T::Double,
-        (O::Text, [a]) if may(a, &[T::Bool, T::Int, T::Uint, T::Double, T::Text, T::Time, T::Duration]) => T::Text,
+        (O::Text, [a]) if may(a, &[T::Bool, T::Int, T::Uint, T::Double, T::Text, T::Bytes, T::Time, T::Duration]) => {
+            T::Text
+        }
+        (O::Bytes, [a]) if may(a, &[T::Text, T::Bytes]) => T::Bytes,
         (O::Time, [a]) if may(a, &[T::Text, T::Time, T::Int]) => T::Time,
         (O::Duration, [a]) if may(a, &[T::Text, T::Duration]) => T::Duration,
         (O::Same, [_]) => T::Any,
@@ -104,6 +118,7 @@ pub fn find(name: &str, is_method: bool, of: &[Type]) -> Option<(Operation, Type
             T::Int
         }
         (O::Part(_), [a]) if may(a, &[T::Time]) => T::Int,
+        (O::Part(_), [a, zone]) if may(a, &[T::Time]) && may(zone, &[T::Text]) => T::Int,
         _ => return None,
     };
     Some((operation, out))
@@ -114,7 +129,7 @@ pub fn wrong(name: &str, is_method: bool, of: &[Type]) -> String {
     let shown = name.replace(['_', '@'], " ");
     let shown = shown.trim();
     let kinds = of.iter().map(Type::to_string).collect::<Vec<_>>().join(", ");
-    let known = named(name).is_some() || matches!(name, "matches" | operators::LOGICAL_AND | operators::LOGICAL_OR);
+    let known = named(name).is_some() || matches!(name, operators::LOGICAL_AND | operators::LOGICAL_OR);
     match (known || name.starts_with(['_', '!', '-', '@']), is_method) {
         (true, _) => format!("{shown} is nothing that can be done with {kinds}"),
         (false, true) => format!("there is no method {shown}"),
@@ -149,17 +164,34 @@ pub fn apply<'a>(operation: Operation, of: &[Value<'a>], run: &mut Run<'a>) -> O
             }
             Some(Value::Bool(false))
         }
+        (O::Index, [Value::Map(entries), key]) => {
+            for (known, value) in entries.iter() {
+                if equal(known, key, run)? {
+                    return Some(value.clone());
+                }
+            }
+            None
+        }
         (O::Index, [list, Value::Int(index)]) => list.item(usize::try_from(*index).ok()?, run.seen),
         (O::Index, [list, Value::Uint(index)]) => list.item(usize::try_from(*index).ok()?, run.seen),
         (O::Size, [a]) => {
-            let size = a.text().map(|text| text.chars().count()).or_else(|| a.len())?;
+            let size = match a {
+                Value::Bytes(bytes) => bytes.len(),
+                _ => a.text().map(|text| text.chars().count()).or_else(|| a.len())?,
+            };
             i64::try_from(size).ok().map(Value::Int)
         }
         (O::Contains, [a, b]) => Some(Value::Bool(a.text()?.contains(b.text()?))),
         (O::StartsWith, [a, b]) => Some(Value::Bool(a.text()?.starts_with(b.text()?))),
         (O::EndsWith, [a, b]) => Some(Value::Bool(a.text()?.ends_with(b.text()?))),
         (O::Same, [a]) => Some(a.clone()),
-        (O::Part(part), [a]) => part_of(part, a).map(Value::Int),
+        (O::Matches, [a, pattern]) => run.matches(a, pattern.text()?),
+        (O::Part(part), [Value::Duration(whole)]) => part_of_duration(part, *whole).map(Value::Int),
+        (O::Part(part), [Value::Time(time)]) => Some(part_of(part, *time, TimeZone::UTC)),
+        (O::Part(part), [Value::Time(time), name]) => {
+            run.spend(zone::PRICE)?;
+            Some(part_of(part, *time, zone::named(name.text()?)?))
+        }
         (_, [a]) => convert(operation, a),
         _ => None,
     }
@@ -168,7 +200,7 @@ pub fn apply<'a>(operation: Operation, of: &[Value<'a>], run: &mut Run<'a>) -> O
 /// Of numbers, text, lists, times; nothing wraps.
 fn calculate<'a>(operation: Operation, a: &Value<'a>, b: &Value<'a>, run: &Run<'a>) -> Option<Value<'a>> {
     use Operation::{Add, Divide, Multiply, Remainder, Subtract};
-    use Value::{Double, Duration, Int, Time, Uint};
+    use Value::{Bytes, Double, Duration, Int, Time, Uint};
     Some(match (operation, a, b) {
         (Add, Int(a), Int(b)) => Int(a.checked_add(*b)?),
         (Subtract, Int(a), Int(b)) => Int(a.checked_sub(*b)?),
@@ -189,8 +221,9 @@ fn calculate<'a>(operation: Operation, a: &Value<'a>, b: &Value<'a>, run: &Run<'
         (Add, Time(time), Duration(by)) | (Add, Duration(by), Time(time)) => Time(time.checked_add(*by).ok()?),
         (Subtract, Time(time), Duration(by)) => Time(time.checked_sub(*by).ok()?),
         (Subtract, Time(a), Time(b)) => Duration(a.duration_since(*b)),
+        (Add, Bytes(a), Bytes(b)) => Bytes([&**a, &**b].concat().into()),
         (Add, a, b) if a.text().is_some() => Value::Made([a.text()?, b.text()?].concat().into()),
-        (Add, a, b) => {
+        (Add, a, b) if !a.is_map() && !b.is_map() => {
             let items = |list: &Value<'a>| (0..list.len()?).map(|i| list.item(i, run.seen)).collect::<Option<Vec<_>>>();
             Value::List([items(a)?, items(b)?].concat().into())
         }
@@ -198,11 +231,44 @@ fn calculate<'a>(operation: Operation, a: &Value<'a>, b: &Value<'a>, run: &Run<'
     })
 }
 
+/// Entries whose keys are told apart. `None`: one of them is none, or there twice.
+pub fn map<'a>(entries: Vec<(Value<'a>, Value<'a>)>, run: &mut Run<'a>) -> Option<Value<'a>> {
+    for (index, (key, _)) in entries.iter().enumerate() {
+        if !key.is_key() {
+            return None;
+        }
+        for (other, _) in &entries[..index] {
+            if equal(key, other, run)? {
+                return None;
+            }
+        }
+    }
+    Some(Value::Map(entries.into()))
+}
+
 /// Values of different types are not equal, but for numbers.
 fn equal<'a>(a: &Value<'a>, b: &Value<'a>, run: &mut Run<'a>) -> Option<bool> {
     run.spend(a.weight().min(b.weight()).saturating_add(1))?;
     Some(match (a, b) {
         (Value::Null, Value::Null) => true,
+        (Value::Kind(a), Value::Kind(b)) => a == b,
+        (Value::Map(a), Value::Map(b)) if a.len() == b.len() => {
+            for (key, value) in a.iter() {
+                let mut found = None;
+                for (other, its) in b.iter() {
+                    if equal(key, other, run)? {
+                        found = Some(its);
+                        break;
+                    }
+                }
+                match found {
+                    Some(its) if equal(value, its, run)? => {}
+                    _ => return Some(false),
+                }
+            }
+            true
+        }
+        (a, b) if a.is_map() || b.is_map() => false,
         (Value::Message(Some(a)), Value::Message(Some(b))) => a == b,
         // One without fields equals one that has none.
         (Value::Message(a), Value::Message(b)) => a.or(*b).is_none_or(|message| message.fields().next().is_none()),
@@ -228,7 +294,7 @@ fn are_absence(a: &Type, b: &Type) -> bool {
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "only what is in range is converted")]
 fn convert<'a>(to: Operation, value: &Value<'a>) -> Option<Value<'a>> {
-    use Value::{Bool, Double, Duration, Int, Time, Uint};
+    use Value::{Bool, Bytes, Double, Duration, Int, Time, Uint};
     Some(match (to, value) {
         (Operation::Int, Int(_)) | (Operation::Uint, Uint(_)) => value.clone(),
         (Operation::Int, Uint(number)) => Int(i64::try_from(*number).ok()?),
@@ -246,7 +312,10 @@ fn convert<'a>(to: Operation, value: &Value<'a>) -> Option<Value<'a>> {
         (Operation::Text, Double(number)) => Value::Made(number.to_string().into()),
         (Operation::Text, Time(time)) => Value::Made(time.to_string().into()),
         (Operation::Text, Duration(time)) => Value::Made(format!("{}s", time.as_secs_f64()).into()),
+        (Operation::Text, Bytes(bytes)) => Value::Made(std::str::from_utf8(bytes).ok()?.into()),
         (Operation::Text, text) if text.text().is_some() => text.clone(),
+        (Operation::Bytes, Bytes(_)) => value.clone(),
+        (Operation::Bytes, text) => Bytes(text.text()?.as_bytes().into()),
         (Operation::Int, text) => Int(text.text()?.parse().ok()?),
         (Operation::Uint, text) => Uint(text.text()?.parse().ok()?),
         (Operation::Double, text) => Double(text.text()?.parse().ok()?),
@@ -256,19 +325,20 @@ fn convert<'a>(to: Operation, value: &Value<'a>) -> Option<Value<'a>> {
     })
 }
 
-fn part_of(part: Part, value: &Value<'_>) -> Option<i64> {
-    if let Value::Duration(whole) = value {
-        return Some(match part {
-            Part::Hours => whole.as_hours(),
-            Part::Minutes => whole.as_mins(),
-            Part::Seconds => whole.as_secs(),
-            Part::Milliseconds => whole.subsec_millis().into(),
-            _ => return None,
-        });
-    }
-    let Value::Time(time) = value else { return None };
-    let at = time.to_zoned(TimeZone::UTC);
+fn part_of_duration(part: Part, whole: SignedDuration) -> Option<i64> {
     Some(match part {
+        Part::Hours => whole.as_hours(),
+        Part::Minutes => whole.as_mins(),
+        Part::Seconds => whole.as_secs(),
+        Part::Milliseconds => whole.subsec_millis().into(),
+        _ => return None,
+    })
+}
+
+/// What a clock there says at that time.
+pub fn part_of<'a>(part: Part, time: Timestamp, zone: TimeZone) -> Value<'a> {
+    let at = time.to_zoned(zone);
+    Value::Int(match part {
         Part::FullYear => at.year().into(),
         Part::Month => i64::from(at.month()) - 1,
         Part::DayOfYear => i64::from(at.day_of_year()) - 1,
@@ -308,9 +378,11 @@ fn named(name: &str) -> Option<Operation> {
         "uint" => O::Uint,
         "double" => O::Double,
         "string" => O::Text,
+        "bytes" => O::Bytes,
         "timestamp" => O::Time,
         "duration" => O::Duration,
         "dyn" => O::Same,
+        "matches" => O::Matches,
         "getFullYear" => O::Part(Part::FullYear),
         "getMonth" => O::Part(Part::Month),
         "getDayOfYear" => O::Part(Part::DayOfYear),

@@ -3,8 +3,10 @@
 use super::Seen;
 use super::check::{Fold, Node};
 use super::operation;
+use super::pattern;
 use super::value::{self, Value};
 use prost_reflect::ReflectMessage;
+use regex::Regex;
 
 /// An expression at work.
 pub struct Run<'a> {
@@ -13,11 +15,13 @@ pub struct Run<'a> {
     locals: Vec<Option<Value<'a>>>,
     /// Steps that are left.
     left: u32,
+    /// The last pattern that was put together: most are the same for all items of a list.
+    pattern: Option<(String, Regex)>,
 }
 
 /// Whether the expression is true for what is seen; what fails is not.
 pub fn is_true(node: &Node, seen: &Seen) -> bool {
-    let mut run = Run { seen, locals: Vec::new(), left: MOST_STEPS };
+    let mut run = Run { seen, locals: Vec::new(), left: MOST_STEPS, pattern: None };
     matches!(run.ask(node), Some(Value::Bool(true)))
 }
 
@@ -63,6 +67,19 @@ impl<'a> Run<'a> {
                 let items = items.iter().map(|item| self.ask(item)).collect::<Option<Vec<_>>>()?;
                 Some(Value::List(items.into()))
             }
+            Node::Map(entries) => {
+                let entries = entries.iter().map(|(key, value)| Some((self.ask(key)?, self.ask(value)?)));
+                let entries = entries.collect::<Option<Vec<_>>>()?;
+                operation::map(entries, self)
+            }
+            Node::Kind(of, name) => {
+                let value = self.ask(of)?;
+                Some(Value::Kind(name.clone().or_else(|| value.kind())?))
+            }
+            Node::Part(part, of, zone) => match self.ask(of)? {
+                Value::Time(time) => Some(operation::part_of(*part, time, zone.clone())),
+                _ => None,
+            },
             Node::Matches(text, pattern, steps) => {
                 let text = self.ask(text)?;
                 self.spend((text.weight() + 1).saturating_mul(*steps))?;
@@ -74,6 +91,17 @@ impl<'a> Run<'a> {
             }
             Node::Fold(fold) => self.fold(fold),
         }
+    }
+
+    /// By a pattern that was put together.
+    pub fn matches(&mut self, text: &Value<'a>, pattern: &str) -> Option<Value<'a>> {
+        self.spend((text.weight() + 1).saturating_mul(pattern::MADE_STEPS))?;
+        if self.pattern.as_ref().is_none_or(|(known, _)| known != pattern) {
+            self.spend(pattern::price(pattern))?;
+            self.pattern = Some((pattern.to_owned(), pattern::made(pattern)?));
+        }
+        let (_, made) = self.pattern.as_ref()?;
+        Some(Value::Bool(made.is_match(text.text()?)))
     }
 
     /// Of `&&` and `||` one side may decide alone, whichever it is and even if the other fails.

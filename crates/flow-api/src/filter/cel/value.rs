@@ -18,12 +18,17 @@ pub enum Value<'a> {
     Text(&'a str),
     /// Text that the expression put together.
     Made(Arc<str>),
+    Bytes(Arc<[u8]>),
     Time(Timestamp),
     Duration(SignedDuration),
     /// `None`: one without fields.
     Message(Option<&'a DynamicMessage>),
     Repeated(&'a [Reflected]),
     List(Arc<[Value<'a>]>),
+    /// Each key once, and what it stands for.
+    Map(Arc<[(Value<'a>, Value<'a>)]>),
+    /// What `type()` tells: a name.
+    Kind(Arc<str>),
 }
 
 impl<'a> Value<'a> {
@@ -35,20 +40,50 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Of a list.
+    /// Of a list, or of a map's keys.
     pub fn len(&self) -> Option<usize> {
         match self {
             Self::Repeated(items) => Some(items.len()),
             Self::List(items) => Some(items.len()),
+            Self::Map(entries) => Some(entries.len()),
             _ => None,
         }
     }
 
-    /// Of a list, counted from 0.
+    pub fn is_map(&self) -> bool {
+        matches!(self, Self::Map(_))
+    }
+
+    /// Whether a map may have it as a key.
+    pub fn is_key(&self) -> bool {
+        matches!(self, Self::Bool(_) | Self::Int(_) | Self::Uint(_) | Self::Text(_) | Self::Made(_))
+    }
+
+    /// What `type()` says of it; `None`: a message that there is not.
+    pub fn kind(&self) -> Option<Arc<str>> {
+        Some(Arc::from(match self {
+            Self::Null => "null_type",
+            Self::Bool(_) => "bool",
+            Self::Int(_) => "int",
+            Self::Uint(_) => "uint",
+            Self::Double(_) => "double",
+            Self::Text(_) | Self::Made(_) => "string",
+            Self::Bytes(_) => "bytes",
+            Self::Time(_) => TIMESTAMP,
+            Self::Duration(_) => DURATION,
+            Self::Repeated(_) | Self::List(_) => "list",
+            Self::Map(_) => "map",
+            Self::Kind(_) => "type",
+            Self::Message(message) => return message.map(|message| message.descriptor().full_name().into()),
+        }))
+    }
+
+    /// Of a list, or of a map's keys, counted from 0.
     pub fn item(&self, index: usize, seen: &'a Seen) -> Option<Self> {
         match self {
             Self::Repeated(items) => of(items.get(index)?, seen),
             Self::List(items) => items.get(index).cloned(),
+            Self::Map(entries) => entries.get(index).map(|(key, _)| key.clone()),
             _ => None,
         }
     }
@@ -58,6 +93,7 @@ impl<'a> Value<'a> {
         let units = match self {
             Self::Text(text) => text.len() / BYTES_PER_STEP,
             Self::Made(text) => text.len() / BYTES_PER_STEP,
+            Self::Bytes(bytes) => bytes.len() / BYTES_PER_STEP,
             Self::Message(_) => MESSAGE_STEPS,
             _ => self.len().unwrap_or(0),
         };
@@ -66,9 +102,10 @@ impl<'a> Value<'a> {
 
     /// Numbers of any two types by what they are, others with their own kind; `None` where there is no order.
     pub fn order(&self, other: &Self) -> Option<Ordering> {
-        use Value::{Bool, Double, Duration, Int, Time, Uint};
+        use Value::{Bool, Bytes, Double, Duration, Int, Time, Uint};
         match (self, other) {
             (Bool(a), Bool(b)) => Some(a.cmp(b)),
+            (Bytes(a), Bytes(b)) => Some(a.cmp(b)),
             (Int(a), Int(b)) => Some(a.cmp(b)),
             (Uint(a), Uint(b)) => Some(a.cmp(b)),
             (Int(a), Uint(b)) => Some(i128::from(*a).cmp(&i128::from(*b))),
@@ -161,6 +198,7 @@ pub fn is_wrapper(name: &str) -> bool {
 }
 
 pub const TIMESTAMP: &str = "google.protobuf.Timestamp";
+pub const DURATION: &str = "google.protobuf.Duration";
 pub const ANY: &str = "google.protobuf.Any";
 /// So much text is looked at in about the time of a step.
 const BYTES_PER_STEP: usize = 16;
