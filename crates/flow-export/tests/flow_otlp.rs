@@ -1,28 +1,31 @@
 //! What a receiver of OTLP gets, and what becomes of it when there is none: judged by the messages and the service of the crate
 //! `opentelemetry-proto`, of which the exporter itself knows nothing.
 
-use flow_api::flow::{CiliumEventType, Endpoint, Flow, Ip, Layer4, LostEvent, Tcp, Verdict, Workload, layer4};
+mod otlp;
+
+use flow_api::flow::{Flow, LostEvent, Verdict};
 use flow_api::ring::{Event, What};
-use flow_export::otlp::messages::{ErrorDetails, Request as Sent, RetryInfo};
-use flow_export::otlp::{Client, Delivery, Sender, address, record, request};
-use flow_export::{Alike, Outflow, Redaction, Selection};
+use flow_export::otlp::messages::{RetryInfo, RpcStatus};
+use flow_export::otlp::{Client, Delivery, Headers, Identity as Own, Protocol, Receiver as To, address};
+use flow_export::{Alike, Redaction, Selection};
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
 use opentelemetry_proto::tonic::collector::logs::v1::{
     ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse,
 };
-use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, SeverityNumber};
+use otlp::{anywhere, body, event, flow, one, plain, requested, silent, texts};
 use prost::Message;
 use prost_types::{Any, Timestamp};
-use std::collections::{BTreeMap, VecDeque};
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Identity, Server, ServerTlsConfig};
+use tonic::codec::CompressionEncoding;
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Code, Request, Response, Status};
 
 /// Answers as it was told, then takes everything.
@@ -34,6 +37,8 @@ struct Inner {
     answers: VecDeque<Result<ExportLogsServiceResponse, Status>>,
     asked: usize,
     taken: Vec<ExportLogsServiceRequest>,
+    /// `authorization` and `grpc-encoding` of the last.
+    headers: [Option<String>; 2],
 }
 
 #[tonic::async_trait]
@@ -44,6 +49,8 @@ impl LogsService for Receiver {
     ) -> Result<Response<ExportLogsServiceResponse>, Status> {
         let mut inner = self.0.lock().unwrap();
         inner.asked += 1;
+        let header = |name: &str| request.metadata().get(name).map(|value| value.to_str().unwrap().to_owned());
+        inner.headers = ["authorization", "grpc-encoding"].map(header);
         let answer = inner.answers.pop_front().unwrap_or_else(|| Ok(ExportLogsServiceResponse::default()))?;
         inner.taken.push(request.into_inner());
         Ok(Response::new(answer))
@@ -64,7 +71,8 @@ impl Receiver {
         if let Some(tls) = tls {
             server = server.tls_config(tls).unwrap();
         }
-        let server = server.add_service(LogsServiceServer::new(self.clone()));
+        let service = LogsServiceServer::new(self.clone()).accept_compressed(CompressionEncoding::Gzip);
+        let server = server.add_service(service);
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         bound
     }
@@ -80,74 +88,12 @@ impl Receiver {
     }
 }
 
-fn anywhere() -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, 0).into()
+fn grpc(address: String) -> To {
+    plain(Protocol::Grpc, address)
 }
 
 fn delivery(at: SocketAddr, stop: &CancellationToken) -> Delivery {
-    Delivery::new(Client::new(&format!("http://{at}"), None).unwrap(), stop.clone())
-}
-
-fn sender() -> Sender {
-    Sender { node: "worker-1".into(), cluster: "default".into() }
-}
-
-fn flow() -> Flow {
-    let end = |pod: &str| Endpoint {
-        namespace: "shop".into(),
-        pod_name: pod.into(),
-        labels: vec!["k8s:owner=ann".into()],
-        workloads: vec![Workload { name: "w".into(), kind: "Deployment".into() }],
-        ..Endpoint::default()
-    };
-    let tcp = Tcp { source_port: 32_768, destination_port: 80, flags: None };
-    Flow {
-        time: Some(Timestamp { seconds: 7, nanos: 5 }),
-        uuid: "u".into(),
-        verdict: Verdict::Dropped as i32,
-        drop_reason_desc: 133,
-        ip: Some(Ip { source: "10.0.0.1".into(), destination: "10.0.0.2".into(), ip_version: 1, ..Ip::default() }),
-        l4: Some(Layer4 { protocol: Some(layer4::Protocol::Tcp(tcp)) }),
-        source: Some(end("a")),
-        destination: Some(end("b")),
-        traffic_direction: 2,
-        event_type: Some(CiliumEventType::default()),
-        ..Flow::default()
-    }
-}
-
-fn event(flow: Flow) -> Event {
-    Event { time: Timestamp { seconds: 7, nanos: 5 }, what: What::flow(flow) }
-}
-
-/// As they leave.
-fn requested(selection: &Selection, alike: Option<&Alike>, events: &[Event]) -> Sent {
-    let (mut outflow, mut out) = (Outflow::new(selection, alike).unwrap(), Vec::new());
-    for event in events {
-        outflow.take(event, Instant::now(), &mut out);
-    }
-    outflow.flush(&mut out);
-    request(out.into_iter().map(|event| record(event, &sender())).collect(), &sender())
-}
-
-fn one() -> Sent {
-    requested(&Selection::default(), None, &[event(flow())])
-}
-
-fn texts(attributes: &[KeyValue]) -> BTreeMap<String, String> {
-    let text = |one: &KeyValue| match one.value.clone().unwrap().value.unwrap() {
-        Value::StringValue(text) => text,
-        Value::IntValue(number) => number.to_string(),
-        other => panic!("{other:?}"),
-    };
-    attributes.iter().map(|one| (one.key.clone(), text(one))).collect()
-}
-
-fn body(record: &LogRecord) -> String {
-    match record.body.clone().unwrap().value.unwrap() {
-        Value::StringValue(text) => text,
-        other => panic!("{other:?}"),
-    }
+    Delivery::new(Client::new(&grpc(format!("http://{at}"))).unwrap(), stop.clone())
 }
 
 #[tokio::test]
@@ -224,7 +170,7 @@ async fn what_may_not_be_in_the_file_is_not_in_a_record_either() {
 async fn what_can_pass_is_tried_again_and_arrives_once() {
     let info = RetryInfo { retry_delay: Some(Default::default()) };
     let any = Any { type_url: "type.googleapis.com/google.rpc.RetryInfo".into(), value: info.encode_to_vec() };
-    let details = ErrorDetails { details: vec![any] }.encode_to_vec();
+    let details = RpcStatus { details: vec![any], ..RpcStatus::default() }.encode_to_vec();
     let throttled = Status::with_details(Code::ResourceExhausted, "slow down", details.into());
     let receiver = Receiver::answering([Err(Status::unavailable("not yet")), Err(throttled)]);
     let at = receiver.listen(anywhere(), None).await;
@@ -292,39 +238,59 @@ async fn by_tls_only_who_has_the_right_certificate_gets_anything() {
     // One attempt each.
     stop.cancel();
     for (authority, arrives) in [(&other, false), (&own, true)] {
-        let client = Client::new(&url, Some(authority.cert.pem().as_bytes())).unwrap();
+        let client = Client::new(&To { authorities: authority.cert.pem().into(), ..grpc(url.clone()) }).unwrap();
         let sent = Delivery::new(client, stop.clone()).deliver(&one(), |_| {}).await;
         assert_eq!(sent.is_ok(), arrives, "{sent:?}");
     }
     assert_eq!(receiver.records().len(), 1);
 }
 
-#[test]
-fn an_address_is_a_scheme_a_host_and_a_port() {
+#[tokio::test]
+async fn who_asks_for_a_certificate_gets_it_and_a_token_goes_with_each_request() {
+    let made = |name: &str| rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let (own, client) = (made("localhost"), made("node"));
+    let identity = Identity::from_pem(own.cert.pem(), own.signing_key.serialize_pem());
+    let tls = ServerTlsConfig::new().identity(identity).client_ca_root(Certificate::from_pem(client.cert.pem()));
+    let receiver = Receiver::default();
+    let at = receiver.listen(anywhere(), Some(tls)).await;
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let nobody = To {
+        headers: Headers::read("authorization=Bearer%20s3cret").unwrap(),
+        is_compressed: true,
+        authorities: own.cert.pem().into(),
+        ..grpc(format!("https://localhost:{}", at.port()))
+    };
+    let identity = Own { certificate: client.cert.pem().into(), key: client.signing_key.serialize_pem().into() };
+    let known = To { identity: Some(identity), ..nobody.clone() };
+    for (to, arrives) in [(&nobody, false), (&known, true)] {
+        assert!(!format!("{to:?}").contains("s3cret"));
+        let sent = Delivery::new(Client::new(to).unwrap(), stop.clone()).deliver(&one(), |_| {}).await;
+        assert_eq!(sent.is_ok(), arrives, "{sent:?}");
+    }
+    assert_eq!(receiver.records().len(), 1);
+    let headers = receiver.0.lock().unwrap().headers.clone();
+    assert_eq!(headers, [Some("Bearer s3cret".to_owned()), Some("gzip".to_owned())]);
+}
+
+#[tokio::test]
+async fn an_address_is_a_scheme_a_host_and_a_port_and_a_path_by_http_alone() {
     for good in ["http://collector:4317", "https://otel.example:4317/", "http://[fd00::1]:4317"] {
         assert_eq!(address(good).as_deref(), Ok(good));
+        assert!(Client::new(&grpc(good.to_owned())).is_ok() || good.starts_with("https"), "{good}");
     }
-    for bad in ["collector:4317", "grpc://collector:4317", "http://collector:4317/v1/logs", "http://", "", "unix:///x"]
-        .into_iter()
-        .chain(["http://collector", "https://me:secret@collector:4317"])
+    for path in ["http://collector:4317/v1/logs", "http://collector", "http://collector/otlp/"] {
+        assert_eq!(address(path).as_deref(), Ok(path));
+        assert!(Client::new(&grpc(path.to_owned())).is_err_and(|why| why.contains("by gRPC")), "{path}");
+        assert!(Client::new(&plain(Protocol::Http, path)).is_ok(), "{path}");
+    }
+    for bad in
+        ["collector:4317", "grpc://collector:4317", "http://", "", "unix:///x", "http://c:1/?a=b", "http://c:1/#a"]
+            .into_iter()
+            .chain(["https://me:secret@collector:4317"])
     {
         assert!(address(bad).is_err_and(|why| !why.contains("secret")), "{bad}");
     }
-}
-
-/// Somebody who takes connections, and says nothing; how many.
-async fn silent() -> (SocketAddr, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind(anywhere()).await.unwrap();
-    let (at, calls) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
-    let counted = calls.clone();
-    tokio::spawn(async move {
-        let mut held = Vec::new();
-        while let Ok((stream, _)) = listener.accept().await {
-            counted.fetch_add(1, Ordering::Relaxed);
-            held.push(stream);
-        }
-    });
-    (at, calls)
 }
 
 #[tokio::test]
@@ -332,8 +298,8 @@ async fn who_takes_a_connection_and_says_nothing_is_called_anew() {
     let authority = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem();
     let ask = async |scheme: &str| {
         let (at, calls) = silent().await;
-        let authorities = (scheme == "https").then_some(authority.as_bytes());
-        let client = Client::new(&format!("{scheme}://{at}"), authorities).unwrap();
+        let to = To { authorities: authority.clone().into(), ..grpc(format!("{scheme}://{at}")) };
+        let client = Client::new(&to).unwrap();
         let stop = CancellationToken::new();
         let told = Mutex::new(Vec::new());
         let mut delivery = Delivery::new(client, stop.clone());

@@ -1,5 +1,6 @@
-//! `malla agent --flow-log-… --hubble-metrics… --hubble-export-…`
+//! `malla agent --flow-log-… --hubble-metrics… --hubble-export-…`; those of OTLP stand in `receiver`.
 
+use super::receiver::OtlpArgs;
 use super::sampling::Sampling;
 use clap::{ArgAction, Args, ValueEnum};
 use flow_api::Invalid;
@@ -82,13 +83,8 @@ pub struct FlowArgs {
     /// Aggregate also what is dropped or audited or goes wrong, which otherwise is exported one by one
     #[arg(long, requires = "hubble_export_fieldaggregate")]
     pub hubble_export_aggregate_drops: bool,
-    /// Send flows as log records to this receiver of OTLP, by gRPC: http://HOST:PORT, or by TLS https://HOST:PORT. What the lists, the field
-    /// mask, the redaction and the aggregation leave is sent, as to the file
-    #[arg(long, env = "MALLA_HUBBLE_EXPORT_OTLP_ENDPOINT", value_parser = flow_export::otlp::address, value_name = "URL")]
-    pub hubble_export_otlp_endpoint: Option<String>,
-    /// The authorities that sign the receiver's certificate (PEM)
-    #[arg(long, default_value = AUTHORITIES, value_name = "FILE")]
-    pub hubble_export_otlp_certificate: PathBuf,
+    #[command(flatten)]
+    pub otlp: OtlpArgs,
     /// Redact what is exported, as the flags below say
     #[arg(long)]
     pub hubble_redact_enabled: bool,
@@ -132,18 +128,6 @@ pub enum Aggregated {
 /// Filters of one flag.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Lists(Vec<FlowFilter>);
-
-/// Where log records are sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Receiver {
-    /// See [`flow_export::otlp::address`].
-    pub address: String,
-    /// For TLS.
-    pub authorities: PathBuf,
-}
-
-/// Those of the system, in Debian and most images.
-const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// What is exported, wherever to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -197,13 +181,6 @@ impl FlowArgs {
             // An absolute path stays as it is.
             ..flow_export::Settings::new(state_dir.join(path))
         })
-    }
-
-    /// Of OTLP; `None`: there is none.
-    pub(super) fn receiver(&self) -> Option<Receiver> {
-        let (address, authorities) =
-            (self.hubble_export_otlp_endpoint.clone()?, self.hubble_export_otlp_certificate.clone());
-        Some(Receiver { address, authorities })
     }
 
     /// What is exported.
@@ -304,18 +281,6 @@ pub mod tests {
         assert_eq!(parsed(&[]).unwrap().sampling(), Sampling::one_of(1));
         assert_eq!(parsed(&["--flow-sampling", "10"]).unwrap().sampling(), Sampling::one_of(10));
         assert!(parsed(&["--flow-sampling", "0"]).is_err());
-    }
-
-    #[test]
-    fn a_receiver_of_otlp_is_an_address_and_perhaps_authorities() {
-        let receiver = |flags: &[&str]| parsed(flags).map(|args| args.receiver());
-        assert_eq!(receiver(&[]), Ok(None));
-        let at = |authorities: &str| Receiver { address: "https://otel:4317".into(), authorities: authorities.into() };
-        let named =
-            ["--hubble-export-otlp-endpoint", "https://otel:4317", "--hubble-export-otlp-certificate", "/ca.pem"];
-        assert_eq!(receiver(&named[..2]), Ok(Some(at(AUTHORITIES))));
-        assert_eq!(receiver(&named), Ok(Some(at("/ca.pem"))));
-        assert!(receiver(&["--hubble-export-otlp-endpoint", "otel:4317"]).is_err());
     }
 
     #[test]

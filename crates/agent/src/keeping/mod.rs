@@ -16,6 +16,7 @@ mod follower;
 mod log;
 mod metrics;
 mod otlp;
+mod receiver;
 mod sampling;
 
 pub use args::{Aggregated, FlowArgs};
@@ -89,7 +90,7 @@ pub fn start(
         });
         Some(Counted::new(counted, writer, names))
     })?;
-    if let Some(receiver) = args.receiver() {
+    if let Some(receiver) = args.otlp.receiver() {
         let (told, what, trouble) = (told.clone(), args.exporting(), troubles.matter());
         let sender = flow_export::otlp::Sender { node: own.name.to_string(), cluster: CLUSTER.to_owned() };
         keeping.spawn("flows-otlp", ring, move |stop| {

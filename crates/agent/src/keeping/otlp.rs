@@ -3,15 +3,16 @@
 //! The ring is the queue: while the receiver does not answer, nothing is taken out of it, and what it turns over meanwhile is told to
 //! the receiver as lost, at its place.
 
-use super::args::{Exporting, Receiver};
+use super::args::Exporting;
 use super::follower::{Keeper, missed};
 use super::metrics::Told;
+use super::receiver::Receiver;
 use crate::trouble::Trouble;
 use anyhow::Context;
 use flow_api::flow::{LostEvent, LostEventSource};
 use flow_api::ring::{Event, What};
 use flow_export::otlp::messages::{LogRecord, PartialSuccess};
-use flow_export::otlp::{Client, Delivery, Sender, is_tls, record, request, size};
+use flow_export::otlp::{Client, Delivery, Sender, record, request, size};
 use flow_export::{Outflow, sum};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,9 +28,19 @@ pub struct Sent {
     untold: u64,
     runtime: Runtime,
     delivery: Delivery,
+    files: Files,
     trouble: Trouble,
     sender: Sender,
     told: Arc<Told>,
+}
+
+/// What the receiver's files say: tokens and certificates are renewed while an agent runs.
+#[derive(Debug)]
+struct Files {
+    receiver: Receiver,
+    read: flow_export::otlp::Receiver,
+    /// When it is looked whether they say something else.
+    look: Instant,
 }
 
 /// What waits to be sent together.
@@ -56,14 +67,16 @@ pub fn open(
     // The connection lives on between two batches: it needs a thread of its own.
     let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("flows-otlp-net").enable_all().build();
     let runtime = runtime.context("start a thread")?;
-    let client = {
-        let _inside = runtime.enter();
-        let read = || std::fs::read(&receiver.authorities).with_context(|| format!("read {:?}", receiver.authorities));
-        let authorities = is_tls(&receiver.address).then(read).transpose()?;
-        Client::new(&receiver.address, authorities.as_deref()).with_context(|| receiver.address.clone())?
-    };
+    let read = receiver.read()?;
+    let client = client(&runtime, &read)?;
+    let files = Files { receiver: receiver.clone(), read, look: Instant::now() + LOOK };
     let (delivery, trouble) = (Delivery::new(client, stop.clone()), trouble.clone());
-    Ok(Sent { outflow, batch: Batch::default(), untold: 0, runtime, delivery, trouble, sender, told })
+    Ok(Sent { outflow, batch: Batch::default(), untold: 0, runtime, delivery, files, trouble, sender, told })
+}
+
+fn client(runtime: &Runtime, read: &flow_export::otlp::Receiver) -> anyhow::Result<Client> {
+    let _inside = runtime.enter();
+    Client::new(read).map_err(|why| anyhow::anyhow!("{}: {why}", read.address))
 }
 
 impl Sent {
@@ -92,6 +105,7 @@ impl Sent {
         if self.untold > 0 {
             records.insert(0, record(lost(self.untold), &self.sender));
         }
+        self.look_again();
         let told = &self.told.otlp;
         let request = request(records, &self.sender);
         let waiting =
@@ -111,11 +125,30 @@ impl Sent {
             Err(why) => {
                 told.failed.inc_by(number);
                 self.untold += flows;
+                // Perhaps by an old token.
+                self.files.look = Instant::now();
                 (number, Some(format!("{number} records could not be sent by OTLP: {}", short(&why))))
             }
         };
         told.records.inc_by(number - lost);
         self.trouble.tell(trouble);
+    }
+
+    /// By what the files say now, if it is something else and makes sense; otherwise by what they have said.
+    fn look_again(&mut self) {
+        let files = &mut self.files;
+        if files.look > Instant::now() {
+            return;
+        }
+        files.look = Instant::now() + LOOK;
+        let Ok(read) = files.receiver.read() else { return };
+        if read == files.read {
+            return;
+        }
+        if let Ok(client) = client(&self.runtime, &read) {
+            self.delivery.redirect(client);
+            files.read = read;
+        }
     }
 }
 
@@ -174,6 +207,8 @@ fn short(words: &str) -> String {
 
 /// Letters of a receiver's words that are told in `malla status`.
 const WORDS: usize = 300;
+/// How often the files are read again: the kubelet renews those of a Secret about once a minute.
+const LOOK: Duration = Duration::from_secs(60);
 /// Records in one request: the SDKs' default (`OTEL_BLRP_MAX_EXPORT_BATCH_SIZE`).
 const BATCH: usize = 512;
 /// Their bytes past which there are no more: receivers take 4 MB by gRPC's default, and one record is some kilobytes.
@@ -191,12 +226,14 @@ mod tests {
     use crate::trouble::Troubles;
     use flow_api::flow::{Flow, Verdict};
     use flow_api::ring::Ring;
+    use flow_export::otlp::Protocol;
     use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
     use opentelemetry_proto::tonic::collector::logs::v1::{
         ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse,
     };
     use opentelemetry_proto::tonic::common::v1::any_value::Value;
     use std::net::{Ipv4Addr, SocketAddr};
+    use std::os::unix::fs::PermissionsExt;
     use std::sync::Mutex;
     use tonic::{Request, Response, Status};
 
@@ -208,6 +245,8 @@ mod tests {
     struct Seen {
         is_busy: bool,
         is_choosy: bool,
+        /// Whom it believes; `None`: everybody.
+        token: Option<&'static str>,
         /// Of flows, and of events that are told as lost.
         flows: u64,
         lost: u64,
@@ -222,6 +261,10 @@ mod tests {
             let mut seen = self.0.lock().unwrap();
             if seen.is_busy {
                 return Err(Status::unavailable(format!("\u{1b}[1mbusy{}", "!".repeat(999))));
+            }
+            let token = request.metadata().get("authorization").map(|token| token.to_str().unwrap().to_owned());
+            if seen.token.is_some_and(|believed| token.as_deref() != Some(believed)) {
+                return Err(Status::unauthenticated(format!("{token:?} is nobody's")));
             }
             let scopes = request.into_inner().resource_logs.into_iter().flat_map(|one| one.scope_logs);
             for record in scopes.flat_map(|scope| scope.log_records) {
@@ -255,7 +298,14 @@ mod tests {
         let coming = tokio_stream::wrappers::TcpListenerStream::new(listener);
         runtime.spawn(server.serve_with_incoming(coming));
         let told = Arc::new(Told::new(&parsed(&[]).unwrap(), None, Probes::default(), NodeMetrics::default()));
-        let receiver = Receiver { address, authorities: "/nowhere".into() };
+        let receiver = Receiver {
+            address,
+            protocol: Protocol::Grpc,
+            is_compressed: false,
+            headers: None,
+            authorities: "/nowhere".into(),
+            identity: None,
+        };
         let (troubles, stop) = (Troubles::default(), CancellationToken::new());
         World { judge, receiver, told, troubles, stop, _runtime: runtime }
     }
@@ -353,6 +403,36 @@ mod tests {
             sent.finish();
         }
         assert_eq!((world.told.otlp.records.get(), world.told.otlp.failed.get()), (0, 9));
+    }
+
+    #[test]
+    fn a_token_that_is_renewed_is_used_and_never_told() {
+        let mut world = world(false, false);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("headers");
+        let write = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+        };
+        write("authorization=Bearer old-token");
+        world.receiver.headers = Some(path.clone());
+        world.judge.0.lock().unwrap().token = Some("Bearer new-token");
+        let mut sent = world.open(&world.troubles.matter()).unwrap();
+        let mut once = || {
+            sent.take(&[Arc::new(flow())]);
+            sent.finish();
+            let told = &world.told.otlp;
+            (told.records.get(), told.failed.get())
+        };
+        assert_eq!(once(), (0, 1));
+        let trouble = world.troubles.now().concat();
+        assert!(trouble.contains("is nobody's") && !trouble.contains("old-token"), "{trouble}");
+        // One that makes no sense is no reason to forget the last that did.
+        write("Bearer new-token");
+        assert_eq!(once(), (0, 2));
+        write("authorization=Bearer new-token");
+        assert_eq!(once(), (1, 2));
+        assert_eq!(world.troubles.now(), [""; 0]);
     }
 
     #[test]

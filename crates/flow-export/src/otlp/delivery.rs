@@ -1,13 +1,11 @@
 //! Sends until it is taken, or never will be.
 
 use super::client::Client;
+use super::failure::{Failure, pause};
 use super::messages::{PartialSuccess, Request};
-use super::retry::pause;
-use std::error::Error;
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 
 /// To one receiver, one request after the other, so that records come in order.
 #[derive(Debug)]
@@ -25,6 +23,11 @@ impl Delivery {
         Self { client, stop, is_over: false }
     }
 
+    /// By another connection from now on.
+    pub fn redirect(&mut self, client: Client) {
+        self.client = client;
+    }
+
     /// Sends it, again and again, as long as there is hope; `waiting` is told why it has to be. Answers with what the receiver did not
     /// take of it.
     ///
@@ -32,30 +35,30 @@ impl Delivery {
     /// In words: nothing of it was taken, and never will be, or it was stopped.
     pub async fn deliver(&mut self, request: &Request, waiting: impl Fn(String)) -> Result<PartialSuccess, String> {
         if self.is_over {
-            return Err("it was stopped before somebody answered".to_owned());
+            return Err(STOPPED.to_owned());
         }
         let (begun, mut attempt) = (Instant::now(), 0);
         loop {
             let mut is_last = self.stop.is_cancelled();
             let sent = tokio::select! {
-                sent = self.client.send(request.clone()) => sent,
+                sent = self.client.send(request) => sent,
                 () = last_chance(&self.stop) => {
                     is_last = true;
-                    Err(Status::deadline_exceeded("it was stopped before somebody answered"))
+                    Err(Failure::passing(STOPPED))
                 }
             };
-            let status = match sent {
+            let failure = match sent {
                 Ok(answer) => return Ok(answer),
-                Err(status) => status,
+                Err(failure) => failure,
             };
             // One that is never taken must not keep all after it from being sent.
             let may_wait = !is_last && begun.elapsed() < GIVE_UP;
-            let pause = pause(&status, attempt, RandomState::new().hash_one(attempt)).filter(|_| may_wait);
+            let pause = pause(failure.again, attempt, RandomState::new().hash_one(attempt)).filter(|_| may_wait);
             let Some(pause) = pause else {
                 self.is_over = is_last;
-                return Err(words(&status));
+                return Err(failure.words);
             };
-            waiting(words(&status));
+            waiting(failure.words);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.stop.cancelled() => {}
@@ -71,12 +74,7 @@ async fn last_chance(stop: &CancellationToken) {
     tokio::time::sleep(LAST).await;
 }
 
-fn words(status: &Status) -> String {
-    let text = if status.message().is_empty() { status.code().description() } else { status.message() };
-    let cause = status.source().map(flow_api::words).filter(|cause| !text.contains(cause.as_str()));
-    cause.map_or_else(|| text.to_owned(), |cause| format!("{text}: {cause}"))
-}
-
+const STOPPED: &str = "it was stopped before somebody answered";
 /// For one request, as OpenTelemetry's collector has it (`max_elapsed_time`).
 const GIVE_UP: Duration = Duration::from_secs(300);
 /// For the last attempt: whoever stops an agent waits for some seconds.

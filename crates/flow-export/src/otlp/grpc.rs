@@ -1,14 +1,82 @@
-//! When an error is a reason to try again, and after how long: OTLP's "Failures" and "OTLP/gRPC Throttling".
+//! OTLP by gRPC: "OTLP/gRPC" of the specification, with its "Failures" and "OTLP/gRPC Throttling".
 
-use super::messages::{ErrorDetails, RetryInfo};
+use super::client::{CONNECT, USER_AGENT};
+use super::failure::{Again, Failure};
+use super::messages::{PartialSuccess, Request, Response, RetryInfo, RpcStatus};
+use super::receiver::{Receiver, is_tls};
 use prost::Message;
+use std::error::Error;
 use std::time::Duration;
+use tonic::client::Grpc as Caller;
+use tonic::codec::CompressionEncoding;
+use tonic::codegen::http::uri::{PathAndQuery, Uri};
+use tonic::metadata::MetadataMap;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status};
+use tonic_prost::ProstCodec;
 
-/// How long to wait before the next attempt; `None`: the receiver will never take it. `attempt` counts from 0; `chance` is any number,
-/// another one each time, so that not all nodes come back at once.
-#[must_use]
-pub fn pause(status: &Status, attempt: u32, chance: u64) -> Option<Duration> {
+/// A connection, made when it is needed, and again when it breaks.
+#[derive(Clone, Debug)]
+pub struct Grpc {
+    endpoint: Endpoint,
+    channel: Channel,
+    headers: MetadataMap,
+    is_compressed: bool,
+}
+
+impl Grpc {
+    /// Nothing is sent yet. Inside of a runtime.
+    ///
+    /// # Errors
+    /// In words: the address, the authorities or the identity make no sense.
+    pub fn new(receiver: &Receiver) -> Result<Self, String> {
+        let uri: Uri = receiver.address.parse().map_err(|error| format!("{error}"))?;
+        if uri.port().is_none() || !matches!(uri.path(), "" | "/") {
+            return Err("by gRPC an address has a port and no path".to_owned());
+        }
+        let endpoint = endpoint(uri, receiver).map_err(|error| flow_api::words(&error))?;
+        let channel = endpoint.connect_lazy();
+        let headers = MetadataMap::from_headers(receiver.headers.map().clone());
+        Ok(Self { endpoint, channel, headers, is_compressed: receiver.is_compressed })
+    }
+
+    /// Who has gone without a word is not asked again: TCP would believe in him for a quarter of an hour.
+    pub fn hang_up(&mut self) {
+        self.channel = self.endpoint.connect_lazy();
+    }
+
+    /// Sends it, and waits for the answer.
+    ///
+    /// # Errors
+    /// The receiver's, or the connection's.
+    pub async fn send(&self, request: &Request) -> Result<PartialSuccess, Failure> {
+        let mut caller = Caller::new(self.channel.clone());
+        if self.is_compressed {
+            caller = caller.send_compressed(CompressionEncoding::Gzip);
+        }
+        caller.ready().await.map_err(|error| Failure::passing(flow_api::words(&error)))?;
+        let mut request = tonic::Request::new(request.clone());
+        *request.metadata_mut() = self.headers.clone();
+        let codec = ProstCodec::<Request, Response>::default();
+        let answer = caller.unary(request, PathAndQuery::from_static(EXPORT), codec).await;
+        let answer = answer.map_err(|status| Failure { words: words(&status), again: again(&status) })?;
+        Ok(answer.into_inner().partial_success.unwrap_or_default())
+    }
+}
+
+fn endpoint(uri: Uri, receiver: &Receiver) -> Result<Endpoint, tonic::transport::Error> {
+    let endpoint = Endpoint::from(uri).connect_timeout(CONNECT).user_agent(USER_AGENT)?;
+    if !is_tls(&receiver.address) {
+        return Ok(endpoint);
+    }
+    let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&receiver.authorities));
+    if let Some(own) = &receiver.identity {
+        tls = tls.identity(Identity::from_pem(&own.certificate, &own.key));
+    }
+    endpoint.tls_config(tls)
+}
+
+fn again(status: &Status) -> Again {
     let asked = throttled(status);
     let may_pass = match status.code() {
         Code::Cancelled
@@ -18,30 +86,32 @@ pub fn pause(status: &Status, attempt: u32, chance: u64) -> Option<Duration> {
         | Code::Unavailable
         | Code::DataLoss => true,
         // Only if the receiver says that there will be room. (A connection that breaks as too busy has a source.)
-        Code::ResourceExhausted if std::error::Error::source(status).is_none() => asked.is_some(),
+        Code::ResourceExhausted if status.source().is_none() => asked.is_some(),
         // What has a source did not come from the receiver: the connection broke.
-        _ => std::error::Error::source(status).is_some(),
+        _ => status.source().is_some(),
     };
-    let doubled = FIRST.saturating_mul(1 << attempt.min(16)).min(LONGEST);
-    // Between a half and all of it.
-    let part = doubled / 2 + doubled.mul_f64((chance % 1024) as f64 / 2048.0);
-    // Never sooner than without being asked: nothing and "at once" would be a storm.
-    may_pass.then(|| asked.map_or(part, |asked| asked.max(part).min(LONGEST_ASKED)))
+    match (may_pass, asked) {
+        (false, _) => Again::Never,
+        (true, None) => Again::Soon,
+        (true, Some(asked)) => Again::After(asked),
+    }
 }
 
 /// What the receiver asks for.
 fn throttled(status: &Status) -> Option<Duration> {
-    let details = ErrorDetails::decode(status.details()).ok()?;
-    let info = details.details.iter().find(|any| any.type_url.ends_with("/google.rpc.RetryInfo"))?;
+    let told = RpcStatus::decode(status.details()).ok()?;
+    let info = told.details.iter().find(|any| any.type_url.ends_with("/google.rpc.RetryInfo"))?;
     let delay = RetryInfo::decode(info.value.as_slice()).ok()?.retry_delay.unwrap_or_default();
     Some(delay.try_into().unwrap_or_default())
 }
 
-const FIRST: Duration = Duration::from_millis(500);
-/// A node's flows wait no longer than that for a look whether the receiver is there again.
-const LONGEST: Duration = Duration::from_secs(30);
-/// Unless it asks for it, and then no longer than that.
-const LONGEST_ASKED: Duration = Duration::from_secs(300);
+fn words(status: &Status) -> String {
+    let text = if status.message().is_empty() { status.code().description() } else { status.message() };
+    let cause = status.source().map(flow_api::words).filter(|cause| !text.contains(cause.as_str()));
+    cause.map_or_else(|| text.to_owned(), |cause| format!("{text}: {cause}"))
+}
+
+const EXPORT: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 
 #[cfg(test)]
 mod tests {
@@ -51,35 +121,21 @@ mod tests {
     fn throttle(code: Code, delay: Duration) -> Status {
         let info = RetryInfo { retry_delay: Some(delay.try_into().unwrap()) };
         let any = Any { type_url: "type.googleapis.com/google.rpc.RetryInfo".into(), value: info.encode_to_vec() };
-        Status::with_details(code, "slow", ErrorDetails { details: vec![any] }.encode_to_vec().into())
+        let told = RpcStatus { details: vec![any], ..RpcStatus::default() };
+        Status::with_details(code, "slow", told.encode_to_vec().into())
     }
 
     #[test]
     fn it_is_tried_again_where_the_specification_says_so_and_nowhere_else() {
         let retried: Vec<i32> =
-            (0..=16).filter(|code| pause(&Status::new(Code::from(*code), ""), 0, 0).is_some()).collect();
+            (0..=16).filter(|code| again(&Status::new(Code::from(*code), "")) == Again::Soon).collect();
         // CANCELLED, DEADLINE_EXCEEDED, ABORTED, OUT_OF_RANGE, UNAVAILABLE, DATA_LOSS.
         assert_eq!(retried, [1, 4, 10, 11, 14, 15]);
-        let exhausted = throttle(Code::ResourceExhausted, Duration::from_secs(7));
-        assert_eq!(pause(&exhausted, 0, 0), Some(Duration::from_secs(7)));
-        let at_once = throttle(Code::Unavailable, Duration::ZERO);
-        assert_eq!(pause(&at_once, 5, 9), pause(&Status::unavailable("gone"), 5, 9));
-        assert_eq!(pause(&throttle(Code::InvalidArgument, Duration::from_secs(7)), 0, 0), None);
-        assert_eq!(pause(&throttle(Code::Unavailable, Duration::from_secs(9999)), 0, 0), Some(LONGEST_ASKED));
+        let some = Duration::from_secs(7);
+        assert_eq!(again(&throttle(Code::ResourceExhausted, some)), Again::After(some));
+        assert_eq!(again(&throttle(Code::Unavailable, Duration::ZERO)), Again::After(Duration::ZERO));
+        assert_eq!(again(&throttle(Code::InvalidArgument, some)), Again::Never);
         let nonsense = Status::with_details(Code::ResourceExhausted, "", vec![0xff; 9].into());
-        assert_eq!(pause(&nonsense, 0, 0), None);
-    }
-
-    #[test]
-    fn it_waits_ever_longer_but_not_for_ever_and_not_all_nodes_alike() {
-        let gone = Status::unavailable("gone");
-        for attempt in 0..40 {
-            let longest = FIRST.saturating_mul(1 << attempt.min(16)).min(LONGEST);
-            for chance in [0, 1023, 77, u64::MAX] {
-                let pause = pause(&gone, attempt, chance).unwrap();
-                assert!((longest / 2..=longest).contains(&pause), "{attempt}: {pause:?}");
-            }
-        }
-        assert_ne!(pause(&gone, 3, 1), pause(&gone, 3, 600));
+        assert_eq!(again(&nonsense), Again::Never);
     }
 }

@@ -117,9 +117,11 @@ pub enum Severity {
     Warn = 13,
 }
 
-/// `google.rpc.Status`, which is in the details of an error.
+/// `google.rpc.Status`: in the details of an error of gRPC, and the answer of HTTP.
 #[derive(Clone, PartialEq, Message)]
-pub struct ErrorDetails {
+pub struct RpcStatus {
+    #[prost(string, tag = "2")]
+    pub message: String,
     #[prost(message, repeated, tag = "3")]
     pub details: Vec<Any>,
 }
