@@ -146,7 +146,7 @@ fn ask(
         let (mut who, mut called, mut refused) = (BTreeSet::new(), BTreeMap::<String, u64>::new(), BTreeSet::new());
         for event in reader.query(query) {
             let What::Flow(flow) = event?.what else { continue };
-            let flow = flow.into_flow();
+            let flow = flow.into_told();
             told += 1;
             let ip = flow.ip.unwrap_or_default();
             let (source, destination) = (flow.source.unwrap_or_default(), flow.destination.unwrap_or_default());

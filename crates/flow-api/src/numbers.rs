@@ -1,6 +1,6 @@
 //! Numbers that stand in flows, and Cilium's words for them (`pkg/monitor/api`).
 
-use crate::flow::DropReason;
+use crate::flow::{DropReason, Flow, Verdict};
 
 /// Types of events: `CiliumEventType.type`.
 pub mod event {
@@ -55,6 +55,19 @@ pub const OBSERVATION_POINTS: [&str; 14] = [
 /// What of a policy's rule decided (`Flow.policy_match_type`), from 0 on.
 pub const MATCH_TYPES: [&str; 7] = ["none", "L3-Only", "L3-L4", "L4-Only", "all", "L3-Proto", "Proto-Only"];
 
+/// Whether it is what policy said of a packet.
+#[must_use]
+pub fn is_policy_verdict(flow: &Flow) -> bool {
+    flow.event_type.is_some_and(|event| event.r#type == event::POLICY_VERDICT)
+}
+
+/// Whether it is what policy said of a packet that is told besides as what became of it, passed or dropped: who counts packets or
+/// connections leaves it out. Of an audit nothing else need be told.
+#[must_use]
+pub fn repeats_another(flow: &Flow) -> bool {
+    is_policy_verdict(flow) && flow.verdict != Verdict::Audit as i32
+}
+
 /// `POLICY_DENIED`; of what is neither Cilium's nor Malla's, the number.
 #[must_use]
 pub fn drop_reason(number: i32) -> String {
@@ -76,6 +89,27 @@ const OWN_REASONS: [(i32, &str); 2] = [(240, "PACKET_TOO_BIG"), (241, "NO_LOCAL_
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::CiliumEventType;
+
+    #[test]
+    fn a_verdict_repeats_its_packet_and_an_audit_does_not() {
+        let flow = |kind, verdict: Verdict| Flow {
+            event_type: Some(CiliumEventType { r#type: kind, sub_type: 0 }),
+            verdict: verdict as i32,
+            ..Flow::default()
+        };
+        for (kind, verdict, is_verdict, repeats) in [
+            (event::POLICY_VERDICT, Verdict::Forwarded, true, true),
+            (event::POLICY_VERDICT, Verdict::Dropped, true, true),
+            (event::POLICY_VERDICT, Verdict::Audit, true, false),
+            (event::DROP, Verdict::Dropped, false, false),
+            (event::TRACE, Verdict::Forwarded, false, false),
+        ] {
+            let flow = flow(kind, verdict);
+            assert_eq!((is_policy_verdict(&flow), repeats_another(&flow)), (is_verdict, repeats), "{kind} {verdict:?}");
+        }
+        assert!(!is_policy_verdict(&Flow::default()));
+    }
 
     #[test]
     fn reasons_have_their_names() {

@@ -37,7 +37,7 @@ pub enum What {
     /// A flow was seen.
     Flow(Seen),
     /// The agent did something.
-    Agent(Box<AgentEvent>),
+    Agent(Seen<AgentEvent>),
     /// The datapath explained itself.
     Debug(Box<DebugEvent>),
     /// Events were lost before they came here.

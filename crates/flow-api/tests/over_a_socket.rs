@@ -10,7 +10,7 @@ use flow_api::observer::*;
 use flow_api::peer::peer_client::PeerClient;
 use flow_api::peer::{ChangeNotificationType, NotifyRequest};
 use flow_api::ring::{DEFAULT_CAPACITY, Event, What};
-use flow_api::server::{About, Listener, Node, Peer, Peers, bind, serve};
+use flow_api::server::{About, DEEDS, Listener, Node, Peer, Peers, bind, serve};
 use prost_types::{FieldMask, Timestamp};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -287,19 +287,65 @@ async fn expressions_in_cel_choose_flows() {
 async fn agent_and_debug_events_come_by_their_own_names() {
     let running = start(DEFAULT_CAPACITY);
     running.see(1, 2);
-    let agent = AgentEvent { r#type: 2, notification: None };
+    let agent = |kind| AgentEvent { r#type: kind, notification: None };
     let debug = DebugEvent { message: "why".to_owned(), ..DebugEvent::default() };
-    running.node.write(Event { time: time(3).unwrap(), what: What::Agent(Box::new(agent.clone())) });
+    running.node.write(Event { time: time(3).unwrap(), what: What::Agent(agent(2).into()) });
     running.node.write(Event { time: time(4).unwrap(), what: What::Debug(Box::new(debug.clone())) });
     let mut client = running.observer().await;
     let mut agents = client.get_agent_events(GetAgentEventsRequest::default()).await.unwrap().into_inner();
     let told = agents.message().await.unwrap().unwrap();
-    assert_eq!((told.agent_event, told.time, told.node_name.as_str()), (Some(agent), time(3), "east/worker-1"));
+    assert_eq!((told.agent_event, told.time, told.node_name.as_str()), (Some(agent(2)), time(3), "east/worker-1"));
     assert_eq!(agents.message().await.unwrap(), None);
     let mut debugs = client.get_debug_events(GetDebugEventsRequest::default()).await.unwrap().into_inner();
     assert_eq!(debugs.message().await.unwrap().unwrap().debug_event, Some(debug));
     assert_eq!(debugs.message().await.unwrap(), None);
     assert_eq!(running.ask(GetFlowsRequest::default()).await.0, [1, 2]);
+}
+
+/// Asked for as flows are, and with room of their own: flows drive none of them out, and none of them a flow.
+#[tokio::test]
+async fn agent_events_are_asked_for_as_flows_are_and_kept_apart() {
+    let running = start(3);
+    let tell = |second, kind| {
+        let what = What::Agent(AgentEvent { r#type: kind, notification: None }.into());
+        running.node.write(Event { time: time(second).unwrap(), what });
+    };
+    running.see(1, 3);
+    (1..=4).for_each(|second| tell(second, 2));
+    running.see(4, 9);
+    let mut client = running.observer().await;
+    let mut ask = async |request: GetAgentEventsRequest| {
+        let mut stream = client.get_agent_events(request).await.unwrap().into_inner();
+        let mut seconds = Vec::new();
+        while let Some(answer) = tokio::time::timeout(PATIENCE, stream.message()).await.unwrap().unwrap() {
+            seconds.push(answer.time.unwrap().seconds);
+        }
+        seconds
+    };
+    let all = GetAgentEventsRequest::default;
+    assert_eq!(ask(all()).await, [1, 2, 3, 4]);
+    assert_eq!(ask(GetAgentEventsRequest { number: 2, ..all() }).await, [3, 4]);
+    assert_eq!(ask(GetAgentEventsRequest { number: 2, first: true, ..all() }).await, [1, 2]);
+    assert_eq!(ask(GetAgentEventsRequest { since: time(2), until: time(3), ..all() }).await, [2, 3]);
+    assert_eq!(ask(GetAgentEventsRequest { since: time(5), ..all() }).await, [0_i64; 0]);
+    assert_eq!(running.ask(GetFlowsRequest::default()).await, (vec![7, 8, 9], 0));
+    let contradiction = GetAgentEventsRequest { first: true, follow: true, ..all() };
+    assert_eq!(client.get_agent_events(contradiction).await.unwrap_err().code(), Code::InvalidArgument);
+    // Whoever follows is told what comes, and nothing of what was.
+    let following = GetAgentEventsRequest { follow: true, ..all() };
+    let mut stream = client.get_agent_events(following).await.unwrap().into_inner();
+    tell(10, 3);
+    let told = tokio::time::timeout(PATIENCE, stream.message()).await.unwrap().unwrap().unwrap();
+    assert_eq!((told.time, told.agent_event.unwrap().r#type), (time(10), 3));
+    // The oldest make room.
+    (0..DEEDS as i64).for_each(|second| tell(second, 4));
+    let mut stream = client.get_agent_events(all()).await.unwrap().into_inner();
+    let mut number = 0;
+    while let Some(answer) = tokio::time::timeout(PATIENCE, stream.message()).await.unwrap().unwrap() {
+        assert_eq!(answer.agent_event.unwrap().r#type, 4);
+        number += 1;
+    }
+    assert_eq!(number, DEEDS);
 }
 
 #[tokio::test]

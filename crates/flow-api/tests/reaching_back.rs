@@ -323,7 +323,7 @@ fn large(patience: Duration) -> (Running, usize) {
     let large = |number: u64| {
         let Event { time, what } = event(number);
         let What::Flow(flow) = what else { return Event { time, what } };
-        Event { time, what: What::flow(Flow { summary: "x".repeat(10_000), ..flow.into_flow() }) }
+        Event { time, what: What::flow(Flow { summary: "x".repeat(10_000), ..flow.into_told() }) }
     };
     let events: Vec<Event> = (0..2000).map(large).collect();
     let all = events.iter().filter(|event| matches!(event.what, What::Flow(_))).count();

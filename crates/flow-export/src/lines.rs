@@ -9,8 +9,8 @@ use flow_api::ring::{Event, What};
 #[must_use]
 pub fn line(event: Event, node_name: &str) -> String {
     let what = match event.what {
-        What::Flow(flow) => ResponseTypes::Flow(flow.into_flow()),
-        What::Agent(agent) => ResponseTypes::AgentEvent(*agent),
+        What::Flow(flow) => ResponseTypes::Flow(flow.into_told()),
+        What::Agent(agent) => ResponseTypes::AgentEvent(agent.into_told()),
         What::Debug(debug) => ResponseTypes::DebugEvent(*debug),
         What::Lost(lost) => ResponseTypes::LostEvents(lost),
     };

@@ -7,7 +7,7 @@ use crate::side::Side;
 use crate::words;
 use flow_api::flow::layer4::Protocol;
 use flow_api::flow::{
-    DropReason, Flow, LostEvent, LostEventSource, SctpChunkType, TcpFlags, TraceReason, TrafficDirection, Verdict,
+    DropReason, Flow, LostEvent, LostEventSource, SctpChunkType, TcpFlags, TrafficDirection, Verdict,
 };
 use flow_api::malla::Way;
 use flow_api::{extension, numbers};
@@ -178,6 +178,11 @@ fn name(kind: Kind) -> (&'static str, &'static str) {
 fn own_labels(config: &MetricConfig, flow: &Flow) -> Vec<Labels> {
     let verdict = words::verdict(flow);
     let has_passed = matches!(verdict, Verdict::Forwarded | Verdict::Redirected);
+    let is_policy_verdict = numbers::is_policy_verdict(flow);
+    if is_policy_verdict && !matches!(config.kind, Kind::Flow | Kind::Policy) {
+        // The packet counts once, by the event that tells what became of it.
+        return Vec::new();
+    }
     match config.kind {
         Kind::Flow => {
             let (event, subtype) = words::event(flow);
@@ -219,7 +224,7 @@ fn own_labels(config: &MetricConfig, flow: &Flow) -> Vec<Labels> {
             let Some(port) = words::port(flow) else { return Vec::new() };
             vec![vec![("protocol", words::protocol(flow).to_owned()), ("port", port.to_string())]]
         }
-        Kind::Policy if words::is_policy_verdict(flow) => {
+        Kind::Policy if is_policy_verdict => {
             let direction = TrafficDirection::try_from(flow.traffic_direction);
             let direction = direction.unwrap_or(TrafficDirection::Unknown).as_str_name().to_ascii_lowercase();
             vec![vec![
@@ -244,32 +249,8 @@ fn own_labels(config: &MetricConfig, flow: &Flow) -> Vec<Labels> {
             };
             way.map(labels).into_iter().collect()
         }
-        Kind::Policy => verdicts(flow, verdict),
-        Kind::Drop | Kind::Tcp | Kind::Sctp | Kind::PortDistribution | Kind::FlowsToWorld => Vec::new(),
+        Kind::Drop | Kind::Tcp | Kind::Sctp | Kind::PortDistribution | Kind::Policy | Kind::FlowsToWorld => Vec::new(),
         Kind::Dns | Kind::Http | Kind::Kafka => Vec::new(),
-    }
-}
-
-/// What policy said where that is no event of its own: of a flow that begins, by whose rules it may, and of a packet that policy
-/// dropped.
-fn verdicts(flow: &Flow, verdict: Verdict) -> Vec<Labels> {
-    let labels = |direction: &str, action: &str| {
-        let matched = words::policy_match(flow.policy_match_type);
-        vec![("direction", direction.to_owned()), ("match", matched), ("action", action.to_owned())]
-    };
-    let dropped = [DropReason::PolicyDenied as i32, DropReason::PolicyDeny as i32].contains(&flow.drop_reason_desc);
-    let begins = flow.trace_reason == TraceReason::New as i32;
-    match verdict {
-        Verdict::Dropped if dropped => {
-            let direction = TrafficDirection::try_from(flow.traffic_direction).unwrap_or(TrafficDirection::Unknown);
-            vec![labels(&direction.as_str_name().to_ascii_lowercase(), "dropped")]
-        }
-        Verdict::Forwarded if begins => {
-            let ends = [("egress", &flow.egress_allowed_by), ("ingress", &flow.ingress_allowed_by)];
-            let allowed = ends.into_iter().filter(|(_, by)| !by.is_empty());
-            allowed.map(|(direction, _)| labels(direction, "forwarded")).collect()
-        }
-        _ => Vec::new(),
     }
 }
 

@@ -64,10 +64,6 @@ pub fn verdict(flow: &Flow) -> Verdict {
     Verdict::try_from(flow.verdict).unwrap_or(Verdict::Unknown)
 }
 
-pub fn is_policy_verdict(flow: &Flow) -> bool {
-    flow.event_type.is_some_and(|event| event.r#type == POLICY_VERDICT)
-}
-
 /// By which part of a rule policy decided.
 pub fn policy_match(number: u32) -> String {
     let name = usize::try_from(number).ok().and_then(|at| MATCH_TYPES.get(at));

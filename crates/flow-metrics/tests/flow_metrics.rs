@@ -439,34 +439,48 @@ fn a_workload_of_the_same_name_is_no_pod() {
     assert_eq!(own(&metrics)[0], "series 2");
 }
 
+/// A connection that a rule let pass and a packet that policy dropped, each with what policy said of it beside it.
 #[test]
-fn what_policy_said_is_counted_also_where_it_is_no_event_of_its_own() {
+fn what_policy_said_counts_as_that_and_the_packet_once() {
     let by = || vec![flow_api::flow::Policy { name: "p".into(), ..Default::default() }];
-    let begins = Flow { trace_reason: 1, policy_match_type: 1, is_reply: Some(false), ..flow() };
-    let dropped = |reason, direction| Flow {
+    let world = Endpoint { labels: vec!["reserved:world".to_owned()], ..Endpoint::default() };
+    let ended = flow_api::malla::Ended { way: 6, ..Default::default() };
+    let begins = Flow { trace_reason: 1, ingress_allowed_by: by(), destination: Some(world), ..flow() };
+    let drop = Flow {
         verdict: 2,
-        drop_reason_desc: reason,
-        traffic_direction: direction,
-        event_type: Some(CiliumEventType { r#type: 1, sub_type: reason }),
-        ..flow()
+        drop_reason_desc: 133,
+        traffic_direction: 1,
+        event_type: Some(CiliumEventType { r#type: 1, sub_type: 133 }),
+        extensions: Some(flow_api::extension::pack(&ended)),
+        is_reply: None,
+        ..begins.clone()
     };
+    let ping = |flow: &Flow| Flow { l4: layer4(Protocol::IcmPv4(IcmPv4 { r#type: 8, code: 0 })).l4, ..flow.clone() };
+    let said = |flow: &Flow| Flow {
+        event_type: Some(CiliumEventType { r#type: 5, sub_type: 0 }),
+        policy_match_type: 1,
+        trace_reason: 0,
+        ..flow.clone()
+    };
+    let audit = Flow { verdict: 4, ..said(&begins) };
+    let told = [begins.clone(), drop.clone(), ping(&begins)];
+    let all = [&told[..], &[said(&begins), said(&drop), said(&ping(&begins)), audit]].concat();
+    for config in ["drop", "tcp", "icmp", "port-distribution", "flows-to-world", "ended"] {
+        let count = |flows: &[Flow]| {
+            let metrics = metrics(&[config], 1000);
+            flows.iter().for_each(|flow| metrics.observe(flow));
+            samples(&metrics)
+        };
+        assert!(!count(&told).is_empty(), "{config}");
+        assert_eq!(count(&all), count(&told), "{config}");
+    }
     check(
         "policy",
+        &all,
         &[
-            Flow { egress_allowed_by: by(), ingress_allowed_by: by(), ..begins.clone() },
-            Flow { ingress_allowed_by: by(), ..begins.clone() },
-            // By no rule, not at its beginning, and dropped for another reason: policy has said nothing.
-            begins.clone(),
-            Flow { ingress_allowed_by: by(), trace_reason: 2, ..begins },
-            dropped(133, 1),
-            dropped(181, 2),
-            dropped(241, 1),
-        ],
-        &[
-            r#"hubble_policy_verdicts_total{direction="egress",match="l3-only",action="forwarded"} 1"#,
-            r#"hubble_policy_verdicts_total{direction="egress",match="none",action="dropped"} 1"#,
-            r#"hubble_policy_verdicts_total{direction="ingress",match="l3-only",action="forwarded"} 2"#,
-            r#"hubble_policy_verdicts_total{direction="ingress",match="none",action="dropped"} 1"#,
+            r#"hubble_policy_verdicts_total{direction="egress",match="l3-only",action="audit"} 1"#,
+            r#"hubble_policy_verdicts_total{direction="egress",match="l3-only",action="forwarded"} 2"#,
+            r#"hubble_policy_verdicts_total{direction="ingress",match="l3-only",action="dropped"} 1"#,
         ],
     );
 }

@@ -4,13 +4,14 @@
 //! ring ─▶ reader (own thread, by time) ─▶ sight (who was that?) ─▶ the last 4095 ─▶ a flow, once somebody asks for it
 //!                                                             └─▶ hub ─▶ a record ─▶ one bounded buffer per listener
 //! ```
-//! Everything is looked up when the event comes; words are made of it only for who reads them.
+//! What policy said of it stands before it, as an event of its own that points to the same sight. Everything is looked up when the event comes; words are made of it only for who reads them.
 //! Loss is counted at both places where it can happen, the ring and a listener's buffer, and told to the listener.
 
 mod clock;
 mod ending;
 mod follow;
 mod hub;
+mod judged;
 mod names;
 mod reader;
 mod record;

@@ -1,5 +1,6 @@
 //! Drains the ring by time: programs write without waking anybody, so that a packet never pays for its reader.
 
+use super::judged::judged;
 use super::to_flow::time;
 use super::{Clock, Hub, Names, Sight, TcpEnds, to_record};
 use datapath_layouts::Event;
@@ -122,7 +123,10 @@ impl<'a> Seeing<'a> {
             self.hub.tell(to_record(&sight));
         }
         if self.hub.recent().is_some() {
-            self.seen.push((time(&sight), Seen::later(sight)));
+            let time = time(&sight);
+            // Policy was asked before the packet passed or was dropped.
+            self.seen.extend(judged(&sight).map(|judged| (time, Seen::later(Arc::new(judged)))));
+            self.seen.push((time, Seen::later(sight)));
             if self.seen.len() >= Self::TOGETHER {
                 self.keep();
             }
@@ -190,6 +194,41 @@ mod tests {
         }
         assert_eq!(lines.len(), 301);
         assert!(lines[300].contains("\"events\":5") && lines[300].contains("ring"), "{}", lines[300]);
+    }
+
+    #[test]
+    fn what_policy_said_is_kept_before_its_packet_and_a_listener_has_one_line() {
+        let recent = Arc::new(flow_api::server::Node::new(flow_api::server::About::default(), 4));
+        let hub = Arc::new(Hub::new("n".into()).keeping(recent.clone()));
+        let mut listener = hub.listen(false);
+        let mut names = Names::default();
+        let pod = super::super::Who { pod: Some(model::ObjectName::new("shop", "web")), ..Default::default() };
+        names.who.insert(Event::ZERO.source, Arc::new(pod));
+        let sockets = NoSockets;
+        let mut seeing = Seeing::new(&names, &sockets, &hub);
+        // By rules at both ends, by none, and dropped: 3 and 1 and 2.
+        seeing.see(&Event { kind: 2, rule: 8, egress_rule: 7, ingress_rule: 8, ..Event::ZERO });
+        seeing.see(&Event { kind: 2, ..Event::ZERO });
+        seeing.see(&Event { kind: 1, reason: 133, ..Event::ZERO });
+        drop(seeing);
+        let ring = recent.ring();
+        assert_eq!((ring.flows(), ring.end(), ring.len()), (6, 6, 4));
+        let batch = ring.read(0);
+        let told = batch.events.iter().map(|event| match &event.what {
+            flow_api::ring::What::Flow(flow) => {
+                assert!(!flow.is_told(), "nobody has read it");
+                assert_eq!(flow.namespaces(), ["shop"; 2]);
+                (event.time, flow.event_type.unwrap().r#type, flow.verdict)
+            }
+            other => panic!("{other:?}"),
+        });
+        let told: Vec<_> = told.collect();
+        assert_eq!(
+            (batch.missed, told.iter().map(|one| (one.1, one.2)).collect::<Vec<_>>()),
+            (2, vec![(4, 1), (4, 1), (5, 2), (1, 2)])
+        );
+        assert!(told[2].0 == told[3].0, "what was said of a packet is of its time");
+        assert_eq!(std::iter::from_fn(|| listener.lines.try_recv().ok()).count(), 3);
     }
 
     #[test]

@@ -83,8 +83,7 @@ impl Known {
 impl Sight {
     /// The event with its names; `None` for a kind that a newer datapath writes and this agent does not know.
     #[must_use]
-    pub fn of(event: &Event, names: &Names, clock: &Clock, sockets: &dyn TcpEnds) -> Option<Box<Self>> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
+    pub fn of(event: &Event, names: &Names, clock: &Clock, sockets: &dyn TcpEnds) -> Option<Arc<Self>> {
         let kind = EventKind::from_number(event.kind)?;
         let called = (event.netns_cookie != 0).then(|| of_its_caller(event, names));
         let event = called.as_ref().unwrap_or(event);
@@ -99,10 +98,10 @@ impl Sight {
         let asks_service = event.flags & (event_flags::TRANSLATED | event_flags::ASKED) != 0;
         // 0 is no rule, and most events have none.
         let rule = |number: u32| (number != 0).then(|| names.rules.get(&number).cloned()).flatten();
-        Some(Box::new(Self {
+        Some(Arc::new(Self {
             kind,
             time_us: clock.wall_us(event.time_ns),
-            number: NUMBER.fetch_add(1, Relaxed),
+            number: next_number(),
             here: names.here.clone(),
             source: end(event.source, event.source_port, event.source_identity),
             destination: end(event.destination, event.destination_port, event.destination_identity),
@@ -136,6 +135,12 @@ impl Sight {
     pub fn default_deny(&self) -> &[Named] {
         self.default_deny.as_ref().map_or(&[], |policies| policies)
     }
+}
+
+/// The next place among all that this process has seen.
+pub(super) fn next_number() -> u64 {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    NUMBER.fetch_add(1, Relaxed)
 }
 
 /// A call that was refused before its socket had an address: from that of the Pod, or the node, whose socket it is.
@@ -173,7 +178,7 @@ pub mod tests {
 
     /// What the node `n` knows of an event, without any socket.
     pub fn seen(event: &Event, names: &Names) -> Sight {
-        *Sight::of(event, names, &Clock::now(), &NoSockets).unwrap()
+        Arc::unwrap_or_clone(Sight::of(event, names, &Clock::now(), &NoSockets).unwrap())
     }
 
     /// Whose address is this?

@@ -12,6 +12,7 @@ use datapath_layouts::event::event_flags;
 use datapath_layouts::{EventKind, ObservationPoint, identity};
 use flow_api::flow::layer4::Protocol;
 use flow_api::numbers::event::{DROP, POLICY_VERDICT, TRACE};
+use flow_api::seen::Witness;
 use flow_api::{extension, flow, malla};
 use model::ObjectName;
 use policy::told::Named;
@@ -20,7 +21,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use uuid::Uuid;
 
-impl flow_api::seen::Witness for Sight {
+impl Witness for Sight {
     fn namespaces(&self) -> [&str; 2] {
         [&self.source, &self.destination].map(Known::namespace)
     }
@@ -54,7 +55,7 @@ pub fn to_flow(sight: &Sight) -> flow::Flow {
     let (source, destination) = (event.source.to_ip(), event.destination.to_ip());
     flow::Flow {
         time: Some(time(sight)),
-        uuid: uuid(sight),
+        uuid: uuid(sight, sight.number),
         emitter: Some(flow::Emitter { name: "malla".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }),
         verdict: match sight.kind {
             EventKind::NewFlow | EventKind::EndOfFlow => flow::Verdict::Forwarded,
@@ -116,14 +117,13 @@ pub fn to_flow(sight: &Sight) -> flow::Flow {
     }
 }
 
-/// RFC 9562 §5.8: a format of our own. Unique by time, place in it, and node; made without asking the kernel.
-fn uuid(sight: &Sight) -> String {
+/// RFC 9562 §5.8: a format of our own. Unique by time, place in it (`number`), and node; made without asking the kernel.
+pub(super) fn uuid(sight: &Sight, number: u64) -> String {
     // FNV-1a, 64 bits, of the node's name.
     let name = sight.here.name.0.bytes();
     let node =
         name.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    let (time, number) = (sight.time_us, sight.number);
-    let high = time << 16 | 0x8000 | (number >> 32) & 0xfff;
+    let high = sight.time_us << 16 | 0x8000 | (number >> 32) & 0xfff;
     let low = (0x8000 | (node >> 48) & 0x3fff) << 48 | (node & 0xffff) << 32 | number & 0xffff_ffff;
     Uuid::from_u64_pair(high, low).hyphenated().encode_lower(&mut Uuid::encode_buffer()).to_owned()
 }
@@ -159,7 +159,7 @@ fn host_names(end: &Known, number: u32) -> Vec<String> {
 
 /// Hubble's: of a drop, which way the packet went; of anything else, which way its connection did at the end that is here, so
 /// that an answer has the direction of what it answers.
-fn direction(sight: &Sight) -> flow::TrafficDirection {
+pub(super) fn direction(sight: &Sight) -> flow::TrafficDirection {
     let (ingress, reply) = (sight.has(event_flags::INGRESS), sight.has(event_flags::REPLY));
     let out = match (sight.source.is_here(), sight.destination.is_here()) {
         _ if sight.kind == EventKind::Drop => !ingress,
@@ -237,7 +237,7 @@ fn denied_by(sight: &Sight) -> (Vec<flow::Policy>, Vec<flow::Policy>) {
     if is_initiators { (policies, Vec::new()) } else { (Vec::new(), policies) }
 }
 
-fn allowed(rule: &Option<Arc<RuleFacts>>) -> Vec<flow::Policy> {
+pub(super) fn allowed(rule: &Option<Arc<RuleFacts>>) -> Vec<flow::Policy> {
     rule.iter().map(|rule| policy(&rule.name)).collect()
 }
 

@@ -17,7 +17,7 @@ pub use observer::check;
 pub use peer::{Peer, Peers};
 pub use socket::{Credentials, Listener, bind, serve, serve_observer};
 
-use crate::flow::{Flow, LostEvent, LostEventSource};
+use crate::flow::{AgentEvent, Flow, LostEvent, LostEventSource};
 use crate::moment::now;
 use crate::ring::{Event, Ring, What};
 use crate::seen::Seen;
@@ -48,6 +48,8 @@ pub struct About {
 pub struct Node {
     about: About,
     ring: Arc<Ring>,
+    /// What the agent did, apart from flows: these are many, and would leave no room for it.
+    deeds: Arc<Ring>,
     /// `None`: not known yet.
     peers: watch::Sender<Option<Peers>>,
     /// When a flow of each namespace was seen last: seconds since 1970.
@@ -57,12 +59,13 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node that has seen nothing yet, with room for `capacity` events.
+    /// A node that has seen nothing yet, with room for `capacity` events, and for [`DEEDS`] of its agent.
     #[must_use]
     pub fn new(about: About, capacity: usize) -> Self {
         Self {
             about,
             ring: Arc::new(Ring::new(capacity)),
+            deeds: Arc::new(Ring::new(DEEDS)),
             peers: watch::Sender::new(None),
             namespaces: Mutex::default(),
             started: Instant::now(),
@@ -82,7 +85,7 @@ impl Node {
         Self { shelf: self.shelf.map(|shelf| shelf.patient(patience)), ..self }
     }
 
-    /// The events.
+    /// The events, but for what the agent did.
     #[must_use]
     pub fn ring(&self) -> &Arc<Ring> {
         &self.ring
@@ -114,9 +117,15 @@ impl Node {
         self.ring.write(Event { time: now(), what: What::Lost(lost) });
     }
 
+    /// The agent did something just now.
+    pub fn did(&self, deed: Seen<AgentEvent>) {
+        self.write(Event { time: now(), what: What::Agent(deed) });
+    }
+
     /// Anything else.
     pub fn write(&self, event: Event) {
-        self.ring.write(event);
+        let ring = if matches!(event.what, What::Agent(_)) { &self.deeds } else { &self.ring };
+        ring.write(event);
     }
 
     /// The nodes of the cluster are these, from now on.
@@ -138,6 +147,9 @@ impl Node {
         left
     }
 }
+
+/// What an agent did that is told to who asks later.
+pub const DEEDS: usize = 1023;
 
 /// Hubble's own: an hour, in seconds.
 const NAMESPACE_LIFETIME: i64 = 3600;

@@ -5,6 +5,7 @@ use super::answers::{Admit, Answers, Told};
 use super::archive::{Question, Shelf};
 use crate::extension;
 use crate::filter::Filters;
+use crate::flow::AgentEvent;
 use crate::mask::Mask;
 use crate::moment::{nanoseconds, now};
 use crate::observer::get_flows_response::ResponseTypes;
@@ -16,7 +17,7 @@ use crate::observer::{
 };
 use crate::query::{Query, Wanted};
 use crate::relay::{NodeState, NodeStatusEvent};
-use crate::ring::{Event, What};
+use crate::ring::{Event, Ring, What};
 use futures::Stream;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -72,7 +73,7 @@ impl Observer for Service {
         };
         let question = Question { whitelist, blacklist, ..Question::default() };
         let log = self.0.shelf.as_ref().map(|shelf| (shelf, question));
-        self.answer(query, admit, log, tell, trouble).await
+        self.answer(&self.0.ring, query, admit, log, tell, trouble).await
     }
 
     async fn get_agent_events(
@@ -86,13 +87,16 @@ impl Observer for Service {
             What::Agent(agent) => Some(GetAgentEventsResponse {
                 node_name: node.clone(),
                 time: Some(event.time),
-                agent_event: Some((**agent).clone()),
+                agent_event: Some(AgentEvent::clone(agent)),
             }),
             _ => None,
         };
-        self.answer(query, Arc::new(|event| matches!(event.what, What::Agent(_))), None, tell, |_| None).await
+        let admit: Admit = Arc::new(|event| matches!(event.what, What::Agent(_)));
+        self.answer(&self.0.deeds, query, admit, None, tell, |_| None).await
     }
 
+    /// A datapath that explains itself: this one does not, it is followed packet by packet instead. So nothing is told, which
+    /// a client prints as nothing (and waits, where it follows); an error it would end with.
     async fn get_debug_events(
         &self,
         request: Request<GetDebugEventsRequest>,
@@ -108,7 +112,8 @@ impl Observer for Service {
             }),
             _ => None,
         };
-        self.answer(query, Arc::new(|event| matches!(event.what, What::Debug(_))), None, tell, |_| None).await
+        let admit: Admit = Arc::new(|event| matches!(event.what, What::Debug(_)));
+        self.answer(&self.0.ring, query, admit, None, tell, |_| None).await
     }
 
     /// This node alone: a relay knows the others.
@@ -170,6 +175,7 @@ impl Service {
     /// A stream that reads on when its client has taken what was read.
     async fn answer<T: Send + 'static>(
         &self,
+        ring: &Arc<Ring>,
         query: Query,
         admit: Admit,
         log: Option<(&Shelf, Question)>,
@@ -178,7 +184,7 @@ impl Service {
     ) -> Result<Response<Answer<T>>, Status> {
         let busy =
             |_| Status::resource_exhausted("too many read the log of flows: ask again, or without since and until");
-        let answers = Answers::new(self.0.ring.clone(), query, admit, log).await.map_err(busy)?;
+        let answers = Answers::new(ring.clone(), query, admit, log).await.map_err(busy)?;
         let told = (answers, tell, trouble);
         let stream = futures::stream::unfold(told, |(mut answers, tell, trouble)| async move {
             loop {

@@ -6,6 +6,7 @@
 use flow_api::extension;
 use flow_api::flow::{Endpoint, Flow, TraceReason, TrafficDirection, Verdict};
 use flow_api::moment::{Moment, moment};
+use flow_api::numbers::repeats_another;
 use flow_api::transport::Transport;
 use policy::rule::Direction;
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,6 +84,9 @@ impl<'a> Learning<'a> {
 
     /// From one that was seen.
     pub fn add(&mut self, flow: &Flow) {
+        if repeats_another(flow) {
+            return;
+        }
         let namespace = self.namespace;
         let (Some(source), Some(destination), Some(ip)) = (&flow.source, &flow.destination, &flow.ip) else { return };
         let is_about = [source, destination].iter().any(|end| is_pod_of(end, namespace));

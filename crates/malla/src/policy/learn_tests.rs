@@ -2,8 +2,9 @@ use super::super::kinds::{self, Kind};
 use super::*;
 use agent::policies::pod_facts;
 use flow_api::flow::layer4::Protocol;
-use flow_api::flow::{DropReason, IcmPv4, Ip, Layer4, Tcp, Udp, Workload};
+use flow_api::flow::{CiliumEventType, DropReason, IcmPv4, Ip, Layer4, Tcp, Udp, Workload};
 use flow_api::malla::Ended;
+use flow_api::numbers::event::POLICY_VERDICT;
 use policy::dialect::references::References;
 use policy::explain::explain;
 use policy::reference::{Packet, World};
@@ -64,6 +65,11 @@ pub fn flow(from: Endpoint, to: Endpoint, protocol: Protocol, direction: Traffic
         traffic_direction: direction as i32,
         ..Flow::default()
     }
+}
+
+/// What policy said of it, as it is told beside it.
+pub fn said_of(flow: &Flow) -> Flow {
+    Flow { event_type: Some(CiliumEventType { r#type: POLICY_VERDICT, sub_type: 0 }), ..flow.clone() }
 }
 
 pub fn tcp(destination_port: u32) -> Protocol {
@@ -154,6 +160,17 @@ fn what_was_seen_passes_and_nothing_else() {
     }
     // Of whom nothing was seen there is no policy.
     assert!(passes(&policies, out, (cron, db), (6, 1)));
+}
+
+#[test]
+fn what_policy_said_beside_a_flow_is_no_flow_more() {
+    let flows = seen();
+    let beside: Vec<Flow> = flows.iter().flat_map(|flow| [said_of(flow), flow.clone()]).collect();
+    let (learned, expected) = (learn(&beside, "shop"), learn(&flows, "shop"));
+    assert_eq!((learned.flows, learned.dropped, learned.yaml), (expected.flows, expected.dropped, expected.yaml));
+    // An audit is all that is told of it.
+    let audit = Flow { verdict: Verdict::Audit as i32, trace_reason: 0, ..said_of(&flows[0]) };
+    assert_eq!(learn(&[audit], "shop").flows, 1);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use super::tables::{fitted, text};
 use agent::policies::pod_facts;
 use datapath_layouts::identity as reserved;
 use flow_api::flow::{Endpoint, Flow, TraceReason, TrafficDirection, Verdict};
+use flow_api::numbers::repeats_another;
 use flow_api::transport::{Transport, is_denied};
 use model::Labels;
 use policy::explain::explain;
@@ -120,6 +121,7 @@ impl<'a> Replaying<'a> {
 /// What policy has judged: beginnings, and what it dropped. Anything else of a flow follows from that.
 fn is_judged(flow: &Flow) -> bool {
     match flow.verdict() {
+        _ if repeats_another(flow) => false,
         Verdict::Dropped => is_denied(flow),
         Verdict::Audit => true,
         _ => flow.trace_reason() == TraceReason::New && flow.is_reply != Some(true),
@@ -275,6 +277,10 @@ spec:
         let without = replay(&flows, &now, &[]);
         let cron = without.flips.iter().find(|flip| flip.from == "shop/on").unwrap();
         assert_eq!((cron.flows, cron.dropped, cron.now, cron.then), (2, 1, false, true));
+        // What policy said is told beside each, and judged with it.
+        let beside: Vec<Flow> = flows.iter().flat_map(|flow| [said_of(flow), flow.clone()]).collect();
+        let again = replay(&beside, &now, &[]);
+        assert_eq!((again.flows, again.flips), (without.flows, without.flips));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use flow_api::extension;
 use flow_api::flow::{Endpoint, Flow, TraceReason, TrafficDirection, Verdict};
+use flow_api::numbers::repeats_another;
 use flow_api::transport::Transport;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,6 +81,9 @@ pub struct Sketch {
 impl Sketch {
     /// One that was seen.
     pub fn add(&mut self, flow: &Flow) {
+        if repeats_another(flow) {
+            return;
+        }
         for end in [&flow.source, &flow.destination].into_iter().flatten() {
             if let Some(workload) = end.workloads.first() {
                 let pod = (end.namespace.clone(), end.pod_name.clone());
@@ -202,8 +206,9 @@ fn node(party: Party, workloads: &BTreeMap<(String, String), (String, String)>) 
 pub(super) mod tests {
     use super::*;
     use flow_api::flow::layer4::Protocol;
-    use flow_api::flow::{DropReason, Ip, Layer4, Service, Tcp, Workload};
+    use flow_api::flow::{CiliumEventType, DropReason, Ip, Layer4, Service, Tcp, Workload};
     use flow_api::malla::Ended;
+    use flow_api::numbers::event::POLICY_VERDICT;
 
     fn graph(flows: &[Flow]) -> Graph {
         let mut sketch = Sketch::default();
@@ -267,6 +272,10 @@ pub(super) mod tests {
             ..flow(pod("<evil>"), own("back-1"), 8080, into)
         };
         flows.extend([denied.clone(), denied]);
+        // What policy said of each begins nothing and drops nothing.
+        let verdict = Some(CiliumEventType { r#type: POLICY_VERDICT, sub_type: 0 });
+        let said: Vec<Flow> = flows.iter().map(|flow| Flow { event_type: verdict, ..flow.clone() }).collect();
+        flows.extend(said);
         // An answer begins nothing, and leads nowhere else.
         flows.push(answer(own("back-1"), pod("front-1")));
         graph(&flows)
