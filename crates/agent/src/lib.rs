@@ -14,6 +14,7 @@ mod announcing;
 pub mod cli;
 pub mod cluster;
 pub mod collector;
+pub mod deeds;
 pub mod error;
 pub mod events;
 pub mod facts;

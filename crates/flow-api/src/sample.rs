@@ -87,8 +87,9 @@ const FNV_PRIME: u64 = 0x0100_0000_01b3;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::{Ip, Layer4, Tcp};
+    use crate::flow::{CiliumEventType, Ip, Layer4, Tcp};
     use crate::malla::Ended;
+    use crate::numbers::event::POLICY_VERDICT;
     use proptest::prelude::*;
 
     fn flow((from, source_port): (String, u32), (to, destination_port): (String, u32)) -> Flow {
@@ -159,6 +160,9 @@ mod tests {
             let (begin, sample) = (flow(text(from), text(to)), Sample::one_of(number));
             let answer = Flow { is_reply: Some(true), uuid: "another".to_owned(), ..flow(text(to), text(from)) };
             let end = ended(begin.clone(), Way::Closed);
+            let verdict = Some(CiliumEventType { r#type: POLICY_VERDICT, sub_type: 0 });
+            let said = Flow { event_type: verdict, uuid: "of policy".to_owned(), ..begin.clone() };
+            prop_assert_eq!(sample.keeps(&begin), sample.keeps(&said));
             prop_assert_eq!(sample.keeps(&begin), sample.keeps(&answer));
             prop_assert_eq!(sample.keeps(&begin), sample.keeps(&end));
         }

@@ -1,7 +1,9 @@
 //! Flows that agree are one, and nothing is lost by it: beside a model that counts in lists.
 
 use flow_api::extension;
-use flow_api::flow::{Endpoint, Flow, FlowFilter, Ip, LostEvent, TrafficDirection, Verdict};
+use flow_api::flow::{
+    CiliumEventType, Endpoint, EventTypeFilter, Flow, FlowFilter, Ip, LostEvent, TrafficDirection, Verdict,
+};
 use flow_api::malla::{Ended, Way};
 use flow_api::ring::{Event, What};
 use flow_export::{Aggregation, Alike, GROUPS, Outflow, Redaction, Selection, line, sum};
@@ -151,6 +153,24 @@ fn what_is_wrong_is_told_one_by_one_unless_somebody_asks_for_its_number() {
     // Forwarded and dropped are not alike.
     let numbers: Vec<_> = later.iter().map(|event| told(event).3).collect();
     assert_eq!(numbers, [[0, 1, 0], [0, 3, 0]]);
+}
+
+/// As Hubble's exporter has it, which counts what it is told: who counts packets denies what policy said, or tells it apart.
+#[test]
+fn what_policy_said_is_counted_where_nobody_denies_it() {
+    let of = |kind| Some(CiliumEventType { r#type: kind, sub_type: 0 });
+    let events = [4, 5].map(|kind| event(Flow { event_type: of(kind), ..flow(SEEN) }));
+    let counted = |selection: &Selection, fields: &[&str]| {
+        let (at_once, later) = taken(&mut outflow(selection, &alike(fields)), &events);
+        assert_eq!(at_once, []);
+        later.iter().map(|event| told(event).3).collect::<Vec<_>>()
+    };
+    assert_eq!(counted(&Selection::default(), &["verdict"]), [[0, 2, 0]]);
+    assert_eq!(counted(&Selection::default(), &["verdict", "event_type"]), [[0, 1, 0], [0, 1, 0]]);
+    let verdicts = EventTypeFilter { r#type: 5, ..EventTypeFilter::default() };
+    let denied = FlowFilter { event_type: vec![verdicts], ..FlowFilter::default() };
+    let selection = Selection { denylist: vec![denied], ..Selection::default() };
+    assert_eq!(counted(&selection, &["verdict"]), [[0, 1, 0]]);
 }
 
 #[test]

@@ -17,6 +17,8 @@
 //! | `malla_flow_metrics_series`, `…_series_budget` | series that there are and may be | |
 //! | `malla_flow_metrics_over_budget_total` | counts that went to the series `overflow` of their metric | |
 //!
+//! What policy said of a packet is an event beside the packet's own. It counts as an event and as what policy said, and nowhere else.
+//!
 //! What there are no series left for is counted nevertheless, in one series per metric whose labels all say `overflow`: sums stay
 //! right.
 //!

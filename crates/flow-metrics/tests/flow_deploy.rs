@@ -85,7 +85,8 @@ fn exposition() -> String {
             destination: Some(Endpoint { labels: vec!["reserved:world".to_owned()], ..Endpoint::default() }),
             ..Flow::default()
         },
-        Flow { verdict: 1, event_type: event(5), l4: layer4(Protocol::IcmPv4(IcmPv4::default())), ..Flow::default() },
+        Flow { verdict: 1, event_type: event(4), l4: layer4(Protocol::IcmPv4(IcmPv4::default())), ..Flow::default() },
+        Flow { verdict: 1, event_type: event(5), ..Flow::default() },
     ] {
         metrics.observe(&flow);
     }

@@ -94,6 +94,13 @@ impl Balancer {
         self.ports.iter().flat_map(|(key, port)| port.rows.into_iter().flatten().map(move |row| (key, row)))
     }
 
+    /// A Service's ports: the number of each, which is its first row's, and its frontends.
+    pub fn ports_of(&self, service: &ObjectName) -> impl Iterator<Item = (u32, &[FrontendKey])> {
+        let held = self.of_service.get(service).into_iter().flat_map(|held| &held.ports);
+        let ports = held.filter_map(|key| self.ports.get(key));
+        ports.filter_map(|port| Some((port.rows.into_iter().flatten().next()?, &*port.frontends)))
+    }
+
     /// Who has a frontend.
     #[must_use]
     pub fn owner(&self, frontend: &FrontendKey) -> Option<&ObjectName> {

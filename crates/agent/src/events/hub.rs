@@ -2,8 +2,10 @@
 
 use super::follow::End;
 use super::record::{Line, Loss, Record};
+use crate::deeds::Deed;
 use bytes::Bytes;
 use datapath_layouts::Observation;
+use flow_api::seen::Seen;
 use flow_api::server::Node;
 use model::NodeName;
 use std::cell::LazyCell;
@@ -166,6 +168,13 @@ impl Hub {
     /// Counts events taken from the ring.
     pub fn count(&self, events: u64) {
         self.seen.fetch_add(events, Relaxed);
+    }
+
+    /// The agent did something: told to those who ask later, where flows are kept for them.
+    pub fn did(&self, deed: impl FnOnce() -> Deed) {
+        if let Some(recent) = &self.recent {
+            recent.did(Seen::later(Arc::new(deed())));
+        }
     }
 
     /// Tells an event to those who listen now.

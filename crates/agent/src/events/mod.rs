@@ -30,5 +30,5 @@ pub use reader::{Drain, Pace, Seeing, read};
 pub use record::{Icmp, Interface, Kind, Line, Loss, Party, Record, Service, TcpEnd, Totals, Verdict, Way};
 pub use sight::{Known, Sight};
 pub use tcp_ends::{TcpEnds, tcp_ends};
-pub use to_flow::{CLUSTER, to_flow};
+pub use to_flow::{CLUSTER, label_texts, to_flow};
 pub use to_record::{protocol_name, to_record};

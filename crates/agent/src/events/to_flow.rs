@@ -14,7 +14,7 @@ use flow_api::flow::layer4::Protocol;
 use flow_api::numbers::event::{DROP, POLICY_VERDICT, TRACE};
 use flow_api::seen::Witness;
 use flow_api::{extension, flow, malla};
-use model::ObjectName;
+use model::{Labels, ObjectName};
 use policy::told::Named;
 use prost_types::Timestamp;
 use std::net::IpAddr;
@@ -129,11 +129,6 @@ pub(super) fn uuid(sight: &Sight, number: u64) -> String {
 }
 
 fn endpoint(end: &Known, number: u32) -> flow::Endpoint {
-    let labels = match (identity::reserved_name(number), &end.labels) {
-        (Some(name), _) => vec![format!("reserved:{name}")],
-        (None, Some(labels)) => labels.texts().map(str::to_owned).collect(),
-        (None, None) => Vec::new(),
-    };
     let pod = end.pod();
     let workload = end.who.as_ref().filter(|_| pod.is_some()).and_then(|who| who.workload.as_ref());
     flow::Endpoint {
@@ -146,7 +141,16 @@ fn endpoint(end: &Known, number: u32) -> flow::Endpoint {
         cluster_name: if pod.is_some() { CLUSTER.to_owned() } else { String::new() },
         namespace: pod.map_or_else(String::new, |pod| pod.namespace.to_string()),
         pod_name: pod.map_or_else(String::new, |pod| pod.name.to_string()),
-        labels,
+        labels: label_texts(number, end.labels.as_ref()),
+    }
+}
+
+/// Labels of an identity as Cilium tells them.
+pub fn label_texts(number: u32, labels: Option<&Labels>) -> Vec<String> {
+    match (identity::reserved_name(number), labels) {
+        (Some(name), _) => vec![format!("reserved:{name}")],
+        (None, Some(labels)) => labels.texts().map(str::to_owned).collect(),
+        (None, None) => Vec::new(),
     }
 }
 
@@ -295,7 +299,6 @@ mod tests {
     use crate::events::names::{Names, Who};
     use crate::events::sight::tests::{node, pod, seen};
     use datapath_layouts::{Address, DropReason, Event};
-    use model::Labels;
     use std::collections::BTreeMap;
 
     fn names() -> Names {

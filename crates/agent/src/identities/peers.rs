@@ -6,6 +6,7 @@
 use super::{Ranges, Refusal};
 use datapath_layouts::{Address, PrefixKey, Route, RouteKind};
 use identity::Published;
+use model::ObjectName;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -129,6 +130,15 @@ impl Peers {
     #[must_use]
     pub fn written(&self) -> usize {
         self.written.len()
+    }
+
+    /// What the map says of an entry before it is [`done`](Self::done) with, and the Pod that has the address.
+    #[must_use]
+    pub fn known(&self, key: &PrefixKey) -> (Option<&Route>, Option<&ObjectName>) {
+        let (address, _) = key.to_ip();
+        let claims = self.claims.get(&address).into_iter().flatten().rev();
+        let mut has_it = claims.filter(|claim| self.ranges.entry(address, claim.node, claim.identity).is_ok());
+        (self.written.get(key), has_it.next().map(|claim| &claim.pod))
     }
 
     /// A change was written.

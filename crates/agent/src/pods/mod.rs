@@ -33,6 +33,17 @@ pub struct Pods {
     programs: Arc<dyn Programs>,
     collector: Handle,
     known: Mutex<BTreeMap<String, LocalPod>>,
+    /// Told to nobody yet.
+    news: Mutex<Vec<News>>,
+}
+
+/// What became of a Pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// It is part of the datapath now.
+    Came(LocalPod),
+    /// It was.
+    Went(LocalPod),
 }
 
 impl Pods {
@@ -43,7 +54,7 @@ impl Pods {
         programs: Arc<dyn Programs>,
         collector: Handle,
     ) -> Self {
-        Self { endpoints, programs, collector, known: Mutex::default() }
+        Self { endpoints, programs, collector, known: Mutex::default(), news: Mutex::default() }
     }
 
     /// Makes a Pod's link part of the datapath. To be called while the link is down: the programs are there before the
@@ -51,9 +62,21 @@ impl Pods {
     ///
     /// # Errors
     /// When a map or the kernel refuses; then nothing of the Pod is left.
-    pub fn attach(&self, mut pod: LocalPod) -> Result<(), Error> {
+    pub fn attach(&self, pod: LocalPod) -> Result<(), Error> {
         let mut known = self.lock();
-        pod.id = self.number(&known, &pod)?;
+        let interface = pod.interface.clone();
+        let before = known.get(&interface).cloned();
+        let joined = self.join(&mut known, pod);
+        let now = known.get(&interface);
+        let number = |pod: Option<&LocalPod>| pod.map(|pod| pod.id);
+        if number(before.as_ref()) != number(now) {
+            self.tell(before.map(News::Went).into_iter().chain(now.cloned().map(News::Came)));
+        }
+        joined
+    }
+
+    fn join(&self, known: &mut BTreeMap<String, LocalPod>, mut pod: LocalPod) -> Result<(), Error> {
+        pod.id = self.number(known, &pod)?;
         if pod.identity == identity::INIT {
             // Who an earlier agent was told it is, it still is.
             pod.identity = self.pinned(&pod)?.map_or(identity::INIT, |entry| entry.identity);
@@ -99,7 +122,8 @@ impl Pods {
     pub fn detach(&self, interface: &str, addresses: &[IpAddr]) -> Result<(), Error> {
         let mut all = addresses.to_vec();
         if let Some(pod) = self.lock().remove(interface) {
-            all.extend(pod.addresses);
+            all.extend(&pod.addresses);
+            self.tell([News::Went(pod)]);
         }
         all.sort_unstable();
         all.dedup();
@@ -125,7 +149,7 @@ impl Pods {
         let mut adopted = 0;
         for pod in pods {
             adopted += usize::from(self.is_attached(&pod.interface, &pod.addresses));
-            self.attach(pod)?;
+            self.join(&mut self.lock(), pod)?;
         }
         let known = self.lock();
         for key in stale(&self.endpoints.entries()?, known.values()) {
@@ -144,10 +168,20 @@ impl Pods {
         self.lock().values().cloned().collect()
     }
 
+    /// The Pods that came and went since the last call. Those that were there at the start are no news.
+    #[must_use]
+    pub fn news(&self) -> Vec<News> {
+        std::mem::take(&mut self.news.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Whether the programs on a link are attached.
     #[must_use]
     pub fn has_programs(&self, interface: &str) -> bool {
         self.programs.is_attached(interface)
+    }
+
+    fn tell(&self, news: impl IntoIterator<Item = News>) {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner).extend(news);
     }
 
     fn write(&self, pod: &LocalPod) -> Result<(), Error> {

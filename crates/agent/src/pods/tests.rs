@@ -102,6 +102,37 @@ fn a_new_agent_keeps_numbers_and_sweeps_what_is_gone() {
 }
 
 #[test]
+fn who_came_and_went_is_news_once() {
+    let (endpoints, programs) = (Arc::new(MemoryTable::with_capacity(100)), Arc::default());
+    let pods = start(&endpoints, &programs);
+    let news = |pods: &Pods| -> Vec<(bool, u32)> {
+        let told = |news| match news {
+            News::Came(pod) => (true, pod.index),
+            News::Went(pod) => (false, pod.index),
+        };
+        pods.news().into_iter().map(told).collect()
+    };
+    pods.attach(pod(2)).unwrap();
+    pods.attach(pod(2)).unwrap();
+    assert_eq!((news(&pods), news(&pods)), (vec![(true, 102)], vec![]), "calling again changes nothing");
+    pods.attach(LocalPod { index: 202, ..pod(2) }).unwrap();
+    assert_eq!(news(&pods), [(false, 102), (true, 202)], "another Pod in its place");
+    // However short it was there.
+    pods.attach(pod(3)).unwrap();
+    pods.detach("lx3", &[]).unwrap();
+    pods.detach("lx3", &[]).unwrap();
+    assert_eq!(news(&pods), [(true, 103), (false, 103)]);
+    let full = start(&Arc::new(MemoryTable::with_capacity(1)), &programs);
+    assert!(full.attach(pod(4)).is_err());
+    assert_eq!(news(&full), [], "it never was there");
+    let after = start(&endpoints, &programs);
+    after.adopt(vec![LocalPod { index: 202, ..pod(2) }]).unwrap();
+    assert_eq!(news(&after), [], "it has been there before this agent");
+    after.detach("lx2", &[]).unwrap();
+    assert_eq!(news(&after), [(false, 202)]);
+}
+
+#[test]
 fn a_refused_attachment_leaves_nothing() {
     let endpoints: Endpoints = Arc::new(MemoryTable::with_capacity(1));
     let programs = Arc::default();

@@ -13,12 +13,14 @@
 
 mod apply;
 mod facts;
+mod news;
 pub(crate) mod objects;
 mod services;
 mod view;
 
 pub use apply::{Maps, apply};
 pub use facts::{host_facts, node_facts, pod_facts};
+pub use news::News;
 pub use objects::{Input, Kind};
 
 use crate::status;
@@ -77,6 +79,8 @@ pub struct Policies {
     /// Which policies an object became.
     origins: HashMap<(Kind, ObjectName), Vec<Origin>>,
     mistakes: BTreeMap<(Kind, ObjectName), Refused>,
+    /// Objects that are otherwise, for those who ask what the agent did.
+    news: BTreeMap<(Kind, ObjectName), News>,
     subjects: BTreeSet<u32>,
     /// A plan was made since this process started.
     planned: bool,
@@ -99,6 +103,7 @@ impl Policies {
             references: References::default(),
             origins: HashMap::new(),
             mistakes: BTreeMap::new(),
+            news: BTreeMap::new(),
             subjects: BTreeSet::new(),
             planned: false,
         }
@@ -226,6 +231,7 @@ impl Policies {
             }
             None => Vec::new(),
         };
+        self.note(&object, &policies);
         let origins: Vec<Origin> = policies.iter().map(|policy| policy.origin.clone()).collect();
         for gone in self.origins.remove(&object).unwrap_or_default() {
             if !origins.contains(&gone) {

@@ -2,6 +2,7 @@
 
 use crate::cluster::{Input, Watches};
 use crate::collector::{Handle, Totals};
+use crate::deeds::{Deed, Place};
 use crate::error::{Error, chain};
 use crate::events::{Hub, Names, Who};
 use crate::facts::{self, Facts};
@@ -28,6 +29,7 @@ use crate::workload::Workload;
 use datapath_layouts::endpoint::FLAG_HOST;
 use datapath_layouts::identity::{KUBE_APISERVER, NODE_OF_API_SERVER};
 use datapath_layouts::{Address, AddressKey, Endpoint, Neighbour, PrefixKey, Route};
+use flow_api::moment::now;
 use ipnet::IpNet;
 use load_balancer::condition::{self, Report};
 use load_balancer::{Capacity, Wanted, host_ports};
@@ -131,6 +133,8 @@ pub struct State {
     pub(super) api_servers: BTreeSet<IpAddr>,
     /// By which the node itself is judged; 0 = by none.
     pub(super) node_policy: u32,
+    /// Whose policies could not be written the last time has been told.
+    pub(super) is_unwritten_told: bool,
     /// What topology was applied, and whether with the sweep.
     pub(super) applied: Option<(Desired, bool)>,
     pub(super) neighbours: Neighbours,
@@ -172,11 +176,13 @@ impl State {
         let host = endpoints.iter().find(|(_, endpoint)| endpoint.flags & FLAG_HOST != 0);
         let node_policy = host.map_or(0, |(_, endpoint)| endpoint.policy_id);
         let tables = parts.maps.policy.tables()?;
+        parts.hub.did(|| Deed::Started(now()));
         let is_there = tables.policies.keys().any(|key| key.policy_id == node_policy);
         Ok(Self {
             api_servers,
             // A map that was put aside and made anew takes the node's tables along.
             node_policy: if is_there { node_policy } else { 0 },
+            is_unwritten_told: false,
             identities: Identities::new(peers),
             policies: Policies::new(tables, parts.policy_room, &parts.failsafe),
             services: Services::new(balancer),
@@ -334,6 +340,11 @@ impl State {
             endpoints: &*parts.maps.endpoints,
             netlink: parts.netlink.as_ref(),
             sweep,
+            told: &|key, before, now| {
+                parts
+                    .hub
+                    .did(|| Deed::Found(Place { key: *key, before: before.copied(), now: now.copied(), pod: None }));
+            },
         };
         self.applied = None;
         let applied = apply.apply(&desired)?;
@@ -372,6 +383,9 @@ impl State {
                 self.cleared = false;
                 self.services.recover(maps.balancer(self.parts.capacity)?);
                 return Err(error.into());
+            }
+            for news in self.services.news() {
+                self.parts.hub.did(|| Deed::Service(news));
             }
             self.parts.collector.backends(purges);
         }
@@ -495,6 +509,7 @@ impl State {
     pub fn pods_changed(&mut self) {
         self.names_are_old = true;
         self.host_ports_are_old = true;
+        self.tell_pods();
         self.settle();
     }
 

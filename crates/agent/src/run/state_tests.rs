@@ -13,6 +13,8 @@ use model::{Endpoint as Member, EndpointSlice, EndpointState, Family, Hints, Obj
 use policy::dialect::references::ServiceFacts;
 use std::sync::Mutex;
 
+#[path = "deeds_tests.rs"]
+mod deeds;
 #[path = "node_policy_tests.rs"]
 mod node_policy;
 
@@ -97,9 +99,14 @@ fn node(n: u8) -> Node {
 }
 
 fn fixture(backends: usize) -> Fixture {
+    fixture_of(backends, 1000, Hub::new("worker-1".into()))
+}
+
+/// With room for so many backends and directions of policies.
+fn fixture_of(backends: usize, policies: usize, hub: Hub) -> Fixture {
     let (ipcache, frontends) = (Arc::new(MemoryTable::with_capacity(99)), Arc::new(MemoryTable::with_capacity(99)));
     let backends: Twin<BackendKey, Backend> = Arc::new(MemoryTable::with_capacity(backends));
-    let policies: Twin<PolicyKey, Policy> = Arc::new(MemoryTable::with_capacity(1000));
+    let policies: Twin<PolicyKey, Policy> = Arc::new(MemoryTable::with_capacity(policies));
     let fake = Arc::new(Fake { config: Mutex::new(NodeConfig::ZERO), swaps: Mutex::new(0) });
     let (_, collector, collected) = Collector::new(Collected {
         conntrack: empty(),
@@ -114,7 +121,7 @@ fn fixture(backends: usize) -> Fixture {
         sockets: Box::<MemorySockets>::default(),
     });
     let device = |name: &str, index| Device { name: name.into(), index, mac: [2; 6], mtu: 1500 };
-    let hub = Arc::new(Hub::new("worker-1".into()));
+    let hub = Arc::new(hub);
     let names = Arc::default();
     let (reports, told) = mpsc::unbounded_channel();
     let ports = PortRange { first: 30000, last: 32767 };

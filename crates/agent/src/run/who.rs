@@ -28,6 +28,7 @@ impl State {
                     self.identities.peers.adopt(ipcache.entries()?);
                     return Err(error.into());
                 }
+                self.tell_peer(&change.key, change.entry.as_ref());
                 self.identities.peers.done(&change);
             }
         }
@@ -62,6 +63,7 @@ impl State {
         self.policies.set_subjects(subjects.chain((node_policy != 0).then_some(HOST)).collect());
         let changes = self.policies.plan();
         self.write_policies(&changes)?;
+        self.tell_policies()?;
         self.judge_node(node_policy)?;
         let room = self.policies.no_room().map_or(Room::Enough, Room::Full);
         self.parts.policy_room_told.send_if_modified(|told| std::mem::replace(told, room.clone()) != room);
@@ -85,12 +87,14 @@ impl State {
     }
 
     fn write_policies(&mut self, changes: &[policy::plan::Change]) -> Result<(), Error> {
-        let maps = &self.parts.maps.policy;
-        if let Err(error) = policies::apply(maps, changes) {
+        if let Err(error) = policies::apply(&self.parts.maps.policy, changes) {
+            let error = error.into();
+            self.tell_written(changes, Some(&error));
             // How far it came is in the maps; the next tick goes on from there.
-            self.policies.recover(maps.tables()?, self.parts.policy_room);
-            return Err(error.into());
+            self.policies.recover(self.parts.maps.policy.tables()?, self.parts.policy_room);
+            return Err(error);
         }
+        self.tell_written(changes, None);
         if !changes.is_empty() {
             tracing::debug!("policies: {} writes", changes.len());
         }
@@ -109,6 +113,7 @@ impl State {
     pub(super) fn identify_pods(&mut self) -> Result<(), Error> {
         let local = &self.parts.local_identities;
         for pod in self.parts.pods.identify(|name| local.get(name))? {
+            self.tell_judged(&pod);
             let name = pod.name.map(|name| name.to_string()).unwrap_or_default();
             tracing::info!("Pod {name} has identity {}", pod.identity);
         }

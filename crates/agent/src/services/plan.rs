@@ -1,6 +1,7 @@
 //! Which Services to plan anew, what their plans are, and which flows are to be forgotten. Pure.
 
 use super::health::{self, HealthChecks};
+use super::news::News;
 use crate::collector::Present;
 use crate::watched::{Difference, Told, Watched};
 use load_balancer::{Balancer, Change, Gone, Locality, Plan, Wanted, desired, host_ports};
@@ -23,12 +24,12 @@ pub type ServiceStatus = BTreeMap<ObjectName, String>;
 /// All Services as the API tells them, and what is still to be planned.
 #[derive(Debug)]
 pub struct Services {
-    services: Watched<ObjectName, Service>,
+    pub(super) services: Watched<ObjectName, Service>,
     slices: Watched<ObjectName, EndpointSlice>,
     slices_of: HashMap<ObjectName, BTreeSet<ObjectName>>,
     /// Pods with host ports, by [`host_ports::owner`].
     host_ports: BTreeMap<ObjectName, Wanted>,
-    balancer: Balancer,
+    pub(super) balancer: Balancer,
     waiting: BTreeSet<ObjectName>,
     /// Backends without a slot whose Pods still end their connections. One whose Service is not known any more is held by
     /// everybody that names its address.
@@ -40,6 +41,8 @@ pub struct Services {
     planned: BTreeSet<ObjectName>,
     health: HealthChecks,
     health_changed: bool,
+    /// What was planned, for those who ask what the agent did.
+    pub(super) news: Vec<News>,
     /// Services that did not fit; tried again whenever something is removed.
     without_room: BTreeSet<ObjectName>,
     /// The maps may hold what a plan wrote ahead.
@@ -62,6 +65,7 @@ impl Services {
             problems: BTreeMap::new(),
             complaints: Vec::new(),
             planned: BTreeSet::new(),
+            news: Vec::new(),
             health: BTreeMap::new(),
             health_changed: false,
             without_room: BTreeSet::new(),
@@ -75,6 +79,8 @@ impl Services {
         self.balancer = balancer;
         self.interrupted = true;
         self.swept = false;
+        // Nobody knows how much of it was done. What is left to do is told when it is.
+        self.news.clear();
         self.waiting = self.services.keys().chain(self.host_ports.keys()).cloned().collect();
     }
 
@@ -162,6 +168,7 @@ impl Services {
             Some(service) => desired(service, self.slices_of(&name), Locality { node: own }),
             None => self.host_ports.get(&name).cloned().unwrap_or_default(),
         };
+        let numbers = self.numbers(&name);
         let plan = match self.balancer.set(&name, &wanted) {
             Ok(plan) => plan,
             Err(full) => {
@@ -170,6 +177,9 @@ impl Services {
                 return Some((Plan::default(), Vec::new()));
             }
         };
+        if !plan.changes.is_empty() {
+            self.note(&name, &numbers);
+        }
         let conflicts = plan.conflicts.iter().map(|conflict| {
             let key = conflict.frontend;
             let protocol =

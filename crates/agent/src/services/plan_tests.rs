@@ -110,6 +110,59 @@ fn sync(services: &mut Services, objects: &[Service], slices: &[EndpointSlice]) 
 }
 
 #[test]
+fn news_name_each_frontend_and_no_more_backends_than_are_worth_it() {
+    use super::super::news::{MOST_BACKENDS, News};
+    let maps = Maps::with_room_for(1000);
+    let mut services = Services::new(maps.balancer());
+    let many: Vec<String> = (0..300).map(|n| format!("10.244.{}.{}", 1 + n / 200, 1 + n % 200)).collect();
+    let all: Vec<_> = many.iter().map(|address| (address.as_str(), EndpointState::Ready)).collect();
+    let port = ServicePort { node_port: Some(30080), ..service().ports[0].clone() };
+    let service = Service {
+        external_addresses: vec!["192.0.2.1".parse().unwrap()],
+        balancer_addresses: vec!["192.0.2.2".parse().unwrap()],
+        ports: vec![port],
+        internal_policy: TrafficPolicy::Local,
+        ..service()
+    };
+    let host = |n: u8| {
+        let ports = [model::HostPort { port: 8088, target: 80, protocol: Protocol::Tcp, address: None }];
+        let (pod, at) = (ObjectName::new("default", "web"), format!("10.244.1.{n}").parse().unwrap());
+        let wanted = host_ports::host_ports(&pod, &[at], &ports, &["172.18.0.3".parse().unwrap()]);
+        BTreeMap::from([(host_ports::owner(&pod), wanted)])
+    };
+    sync(&mut services, &[service], &[slice(&all)]);
+    services.take_host_ports(host(250));
+    maps.run(&mut services);
+    let told = |news: &News| match news {
+        News::Serves { kind, frontend, of, backends, .. } => {
+            let policies = format!("{} {}", of.external, of.internal);
+            (*kind, frontend.address.to_ip().to_string(), of.name.name.to_string(), policies, backends.len())
+        }
+        News::Gone(number) => panic!("{number}"),
+    };
+    let mut now: Vec<_> = services.news().iter().map(told).collect();
+    now.sort();
+    let of_service =
+        |kind, at: &str, backends| (kind, at.to_owned(), "spink".to_owned(), "Cluster Local".to_owned(), backends);
+    let expected = [
+        // From inside the row of this node's endpoints is asked.
+        of_service("ClusterIP", "10.96.0.7", 200),
+        of_service("ExternalIPs", "192.0.2.1", MOST_BACKENDS),
+        ("HostPort", "172.18.0.3".to_owned(), "web".to_owned(), "Cluster Cluster".to_owned(), 1),
+        of_service("LoadBalancer", "192.0.2.2", MOST_BACKENDS),
+        of_service("NodePort", "0.0.0.0", MOST_BACKENDS),
+    ];
+    assert_eq!(now, expected);
+    assert_eq!(services.news(), []);
+    // A write has failed: who knows what was done.
+    services.take_host_ports(BTreeMap::new());
+    let (plan, _) = services.next(&own()).unwrap();
+    assert!(!plan.changes.is_empty());
+    services.recover(maps.balancer());
+    assert_eq!(services.news(), []);
+}
+
+#[test]
 fn nothing_is_planned_before_services_and_slices_are_whole() {
     let maps = Maps::new();
     let mut services = Services::new(maps.balancer());

@@ -191,7 +191,7 @@ fn kind(service: &Service) -> &'static str {
     }
 }
 
-const fn policy(policy: TrafficPolicy) -> &'static str {
+pub(super) const fn policy(policy: TrafficPolicy) -> &'static str {
     match policy {
         TrafficPolicy::Cluster => "Cluster",
         TrafficPolicy::Local => "Local",

@@ -32,6 +32,8 @@ pub struct Apply<'a> {
     pub netlink: Option<&'a Netlink>,
     /// Whether what is not desired may be removed: not before the API has told everything.
     pub sweep: bool,
+    /// Told of each entry of `ipcache` that was written: what it said before, and what it says.
+    pub told: &'a dyn Fn(&PrefixKey, Option<&Route>, Option<&Route>),
 }
 
 impl Apply<'_> {
@@ -41,8 +43,10 @@ impl Apply<'_> {
     /// At the first write that fails; what was done stays, and the next attempt continues there.
     pub fn apply(&self, desired: &Desired) -> Result<Applied, Error> {
         let mut applied = Applied::default();
-        self.table(self.ipcache, &desired.ipcache, |key, route| !is_exact(key, route), &mut applied)?;
-        self.table(self.endpoints, &desired.host_endpoints, |_, e| e.flags & FLAG_HOST != 0, &mut applied)?;
+        let is_ours = |key: &PrefixKey, route: &Route| !is_exact(key, route);
+        self.table(self.ipcache, &desired.ipcache, is_ours, &mut applied, self.told)?;
+        let is_hosts = |_: &AddressKey, endpoint: &Endpoint| endpoint.flags & FLAG_HOST != 0;
+        self.table(self.endpoints, &desired.host_endpoints, is_hosts, &mut applied, &|_, _, _| {})?;
         if let Some(netlink) = self.netlink {
             self.routes(netlink, &desired.host_routes, &mut applied)?;
         }
@@ -55,20 +59,23 @@ impl Apply<'_> {
         desired: &HashMap<K, V>,
         ours: impl Fn(&K, &V) -> bool,
         applied: &mut Applied,
+        told: &dyn Fn(&K, Option<&V>, Option<&V>),
     ) -> Result<(), Error>
     where
         K: std::hash::Hash + Eq + Clone,
         V: PartialEq + Clone,
     {
-        let observed = table.entries()?.into_iter().filter(|(k, v)| ours(k, v)).collect();
+        let observed: HashMap<K, V> = table.entries()?.into_iter().filter(|(k, v)| ours(k, v)).collect();
         let (write, remove) = difference(desired, &observed);
         for (key, value) in &write {
             table.insert(key, value)?;
             applied.written += 1;
+            told(key, observed.get(key), Some(value));
         }
         for key in remove.iter().filter(|_| self.sweep) {
             table.remove(key)?;
             applied.removed += 1;
+            told(key, observed.get(key), None);
         }
         Ok(())
     }
@@ -132,11 +139,18 @@ mod tests {
         desired
             .ipcache
             .insert(PrefixKey::from_ip("10.244.2.0".parse().unwrap(), 24), Route { mtu: 1450, ..Route::ZERO });
-        let mut apply = Apply { ipcache: &ipcache, endpoints: &endpoints, netlink: None, sweep: false };
+        let wrote = std::cell::RefCell::new(Vec::new());
+        let told = |key: &PrefixKey, before: Option<&Route>, now: Option<&Route>| {
+            let mtu = |route: Option<&Route>| route.map(|route| route.mtu);
+            wrote.borrow_mut().push((key.to_ip().0.to_string(), mtu(before), mtu(now)));
+        };
+        let mut apply = Apply { ipcache: &ipcache, endpoints: &endpoints, netlink: None, sweep: false, told: &told };
         assert_eq!(apply.apply(&desired).unwrap(), Applied { written: 1, removed: 0 });
         apply.sweep = true;
         assert_eq!(apply.apply(&desired).unwrap(), Applied { written: 0, removed: 2 });
         assert_eq!(apply.apply(&desired).unwrap(), Applied::default());
+        let expected = [("10.244.2.0".to_owned(), None, Some(1450)), ("10.9.0.0".to_owned(), Some(0), None)];
+        assert_eq!(wrote.take(), expected, "each once, and none of the host's endpoints");
         assert!(endpoints.get(&pod).unwrap().is_some() && endpoints.get(&old).unwrap().is_none());
     }
 }

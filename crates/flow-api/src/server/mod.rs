@@ -91,6 +91,12 @@ impl Node {
         &self.ring
     }
 
+    /// What the agent did.
+    #[must_use]
+    pub fn deeds(&self) -> &Arc<Ring> {
+        &self.deeds
+    }
+
     /// A flow was seen. Its time is the event's.
     pub fn saw(&self, flow: Flow) {
         self.saw_all([(flow.time.unwrap_or_else(now), flow.into())]);

@@ -2,7 +2,7 @@
 
 use crate::cluster::{Cluster, From, wait_until};
 use crate::relay::{agent, kill};
-use crate::{PATIENCE, flows, observe};
+use crate::{PATIENCE, deeds, flows, observe};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -78,13 +78,17 @@ pub fn all(cluster: &Cluster) {
     }
     the_last_of_them(cluster, &address, &after);
     old_and_new(cluster);
+    deeds::all(cluster);
 }
 
 /// Before a time, newest first inside, and told in the order of time.
 fn the_last_of_them(cluster: &Cluster, ip: &str, told: &[Value]) {
     let on_worker_1: Vec<&Value> = told.iter().filter(|flow| flow["node_name"] == "worker-1").collect();
-    let [.., last, _] = on_worker_1.as_slice() else { panic!("too few: {told:#?}") };
-    let until = last["time"].as_str().unwrap();
+    // Events of one packet are of one time: the last that is before another.
+    let is_before = |two: &[&Value]| two[0]["time"] != two[1]["time"];
+    let last = on_worker_1.windows(2).rposition(is_before).filter(|last| *last > 0);
+    let last = last.unwrap_or_else(|| panic!("too few: {told:#?}"));
+    let until = on_worker_1[last]["time"].as_str().unwrap();
     let arguments = [
         "observe",
         "--lab",
@@ -104,8 +108,7 @@ fn the_last_of_them(cluster: &Cluster, ip: &str, told: &[Value]) {
     let lines = String::from_utf8(output.stdout).unwrap();
     let read = |line: &str| serde_json::from_str::<Value>(line).unwrap()["flow"]["uuid"].clone();
     let found: Vec<Value> = lines.lines().map(read).filter(|uuid| !uuid.is_null()).collect();
-    let wanted: Vec<Value> =
-        on_worker_1[on_worker_1.len() - 3..on_worker_1.len() - 1].iter().map(|flow| flow["uuid"].clone()).collect();
+    let wanted: Vec<Value> = on_worker_1[last - 1..=last].iter().map(|flow| flow["uuid"].clone()).collect();
     assert_eq!(found, wanted);
 }
 
@@ -145,6 +148,8 @@ fn counted(cluster: &Cluster) {
     for series in [
         r#"hubble_flows_processed_total{protocol="TCP",type="Trace",subtype="to-endpoint",verdict="FORWARDED"}"#,
         r#"hubble_flows_processed_total{protocol="TCP",type="Drop",subtype="",verdict="DROPPED"}"#,
+        r#"hubble_flows_processed_total{protocol="TCP",type="PolicyVerdict",subtype="",verdict="DROPPED"}"#,
+        r#"hubble_policy_verdicts_total{direction="ingress",match="none",action="dropped"}"#,
         r#"hubble_drop_total{reason="POLICY_DENIED",protocol="TCP"}"#,
         r#"hubble_tcp_flags_total{flag="SYN",family="IPv4"}"#,
         r#"hubble_port_distribution_total{protocol="TCP",port="9999"}"#,

@@ -6,6 +6,7 @@
 #[path = "../traffic/cluster.rs"]
 #[allow(dead_code, reason = "the tests of traffic use the rest")]
 mod cluster;
+mod deeds;
 mod endings;
 mod kept;
 mod part;
@@ -102,11 +103,30 @@ fn everything_that_is_known_of_a_flow_is_told() {
     assert!(by_service.iter().any(|flow| flow["uuid"] == begun["uuid"]), "{by_service:#?}");
     assert!(by_service.iter().all(|flow| flow["node_name"] == "worker-2"), "{by_service:#?}");
 
+    verdicts(&cluster);
     denied(&cluster);
     mapped(&cluster);
     learnt(&cluster);
     let others = ["--from-label", "app=monolith", "--to-label", "app=nobody"];
     assert_eq!(observe(&cluster, &others), "");
+}
+
+/// What policy said, as those who know Cilium ask for it.
+fn verdicts(cluster: &Cluster) {
+    let asked = ["--from-label", "app=monolith", "--to-label", "app=user-service", "--all"];
+    let of = |kind: &str| observe(cluster, &[&asked[..], &["--type", kind, "--print-policy-names"]].concat());
+    let (said, traced) = (of("policy-verdict"), of("trace"));
+    let allowed = "policy-verdict:L3-L4 INGRESS ALLOWED BY only-monolith (NetworkPolicy) (TCP Flags: SYN)";
+    assert!(said.lines().count() > 0 && said.lines().all(|line| line.contains(allowed)), "{said}");
+    assert!(!traced.contains("policy-verdict") && traced.contains("to-endpoint FORWARDED"), "{traced}");
+    let told = flows(cluster, &[&asked[..], &["--node-name", "worker-1"]].concat());
+    let is = |kind: u64| move |flow: &&Value| flow["event_type"]["type"] == kind;
+    let begun = |flow: &&Value| flow["trace_reason"] == "NEW" && flow["ingress_allowed_by"].is_array();
+    assert_eq!(told.iter().filter(is(5)).count(), told.iter().filter(begun).count(), "one for each: {told:#?}");
+    for flow in told.iter().filter(is(5)) {
+        assert_eq!((&flow["traffic_direction"], &flow["is_reply"]), (&json!("INGRESS"), &json!(false)), "{flow:#}");
+        assert_eq!((&flow["extensions"], &flow["egress_allowed_by"]), (&Value::Null, &Value::Null), "{flow:#}");
+    }
 }
 
 /// Nobody but the monolith may.
@@ -124,6 +144,13 @@ fn denied(cluster: &Cluster) {
     assert_eq!((&flow["drop_reason_desc"], &flow["traffic_direction"]), (&json!("POLICY_DENIED"), &json!("INGRESS")));
     assert_eq!(flow["ingress_denied_by"][0]["name"], "only-monolith", "{flow:#}");
     assert_eq!((&flow["egress_denied_by"], &flow["ingress_allowed_by"]), (&Value::Null, &Value::Null), "{flow:#}");
+    // Each packet is dropped once, and what policy said of it is told once.
+    let all = flows(cluster, &["--from-pod", "default/near", "--drop-reason-desc", "POLICY_DENIED"]);
+    let kinds = [1, 5].map(|kind| all.iter().filter(|flow| flow["event_type"]["type"] == kind).count());
+    assert!(kinds[0] > 0 && kinds[0] == kinds[1] && kinds[0] + kinds[1] == all.len(), "{kinds:?}: {all:#?}");
+    let said = observe(cluster, &["--all", "--from-pod", "default/near", "--type", "policy-verdict"]);
+    let is_denied = |line: &str| line.contains("policy-verdict:none INGRESS DENIED (TCP Flags: SYN)");
+    assert!(said.lines().count() > 0 && said.lines().all(is_denied), "{said}");
     assert!(flows(cluster, &["--from-pod", "default/near", "--to-port", "8080", "--verdict", "forwarded"]).is_empty());
 
     // And why, by the rules and by the maps.
@@ -133,7 +160,7 @@ fn denied(cluster: &Cluster) {
     for part in [&format!("why: default/near -> default/{pod} tcp/8080: DENIED"), "only-monolith", "(agree)"] {
         assert!(said.contains(part), "{part}: {said}");
     }
-    assert!(said.matches("DENIED").count() <= 2, "the same is not told for every packet: {said}");
+    assert!(said.matches(": DENIED").count() <= 2, "the same is not told for every packet: {said}");
     let said = flows_with(cluster, &asked);
     let why = &said.last().unwrap()["why"];
     assert_eq!((&why["allowed"], &why["drift"]), (&json!(false), &json!(false)), "{why:#}");

@@ -130,6 +130,12 @@ impl Planner {
         self.policies.values()
     }
 
+    /// The policy of this origin, as it is.
+    #[must_use]
+    pub fn policy(&self, origin: &Origin) -> Option<&Policy> {
+        self.policies.get(origin)
+    }
+
     /// Identities as they are.
     pub fn identities(&self) -> impl Iterator<Item = &IdentityFacts> {
         self.identities.values()
