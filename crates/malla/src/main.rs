@@ -16,6 +16,7 @@ mod service;
 mod status;
 mod trace;
 mod units;
+mod xml;
 
 use std::process::ExitCode;
 

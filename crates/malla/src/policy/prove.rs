@@ -1,5 +1,6 @@
 //! `malla policy prove`: answers for people and for pipelines.
 
+use crate::xml::escaped;
 use policy::prove::{Answer, Claim, Known, MOST_STEPS, NoAnswer, Question, Somebody, Witness, prove};
 use policy::told::Told;
 use serde::Serialize;
@@ -152,21 +153,4 @@ pub fn junit(results: &[Result], about: &str) -> String {
         }
     }
     out + "  </testsuite>\n</testsuites>\n"
-}
-
-/// XML 1.0 §2.4; what no document may hold is left out.
-fn escaped(text: &str) -> String {
-    let mut out = String::new();
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\n' | '\t' => out.push(c),
-            c if c.is_control() => {}
-            c => out.push(c),
-        }
-    }
-    out
 }

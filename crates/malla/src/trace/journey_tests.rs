@@ -295,13 +295,28 @@ fn a_capture_is_whole_blocks_with_a_comment_for_every_hop() {
 }
 
 #[test]
-fn the_drawing_is_one_picture_with_every_hop() {
-    let journey = assemble(&over_vxlan());
-    let hops: usize = journey.ways.iter().map(|way| way.hops.len()).sum();
-    let svg = super::super::svg::render(&[journey]);
-    assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
-    assert_eq!((svg.matches("<circle").count(), svg.matches("<polyline").count()), (hops, 1));
-    assert!(!svg.contains("->") && svg.contains("-&gt;"), "what XML reserves is written as entities");
+fn the_drawing_is_one_picture_with_every_hop_in_its_world_and_room_for_its_words() {
+    let (mut journey, mut dead) = (assemble(&over_vxlan()), assemble(&told(vec![])));
+    // What a command may be called, and what no document may hold.
+    journey.client = "curl <&>\u{1b}[31m\u{0}\" -s".into();
+    dead.end.remedy = Some("a & b < c".into());
+    let hops: Vec<&Hop> = journey.ways.iter().flat_map(|way| &way.hops).collect();
+    let svg = super::super::svg::render(&[journey.clone(), dead]);
+    let document = roxmltree::Document::parse(&svg).unwrap();
+    let all = |name: &'static str| document.descendants().filter(move |node| node.has_tag_name(name));
+    assert_eq!((all("circle").count(), all("polyline").count()), (hops.len(), 2));
+    let number = |node: &roxmltree::Node<'_, '_>, name: &str| node.attribute(name).unwrap().parse::<usize>().unwrap();
+    let worlds: Vec<_> = all("rect").skip(1).map(|rect| (number(&rect, "x"), number(&rect, "width"))).collect();
+    for (circle, hop) in all("circle").zip(hops) {
+        let (left, width) = worlds[if hop.place == Place::Pod { 2 } else { 1 }];
+        assert!((left..left + width).contains(&number(&circle, "cx")), "{hop:?}");
+    }
+    let (width, texts) = (number(&document.root_element(), "width"), all("text"));
+    let texts: Vec<_> = texts.map(|text| (number(&text, "x"), text.text().unwrap_or_default())).collect();
+    assert!(texts.iter().all(|(x, text)| x + text.chars().count() * 73 / 10 <= width), "{width}: {texts:?}");
+    let said = |words: &str| texts.iter().any(|(_, text)| *text == words);
+    assert!(said("curl <&>[31m\" -s -> ?"), "{texts:?}");
+    assert!(said("end: no packet was seen; would let it pass: a & b < c"), "{texts:?}");
 }
 
 #[test]

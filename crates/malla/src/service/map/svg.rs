@@ -2,6 +2,7 @@
 
 use super::draw::{is_outside, label};
 use super::graph::{Edge, Graph, Node};
+use crate::xml::escaped;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 
@@ -108,10 +109,6 @@ fn cut(name: &str) -> String {
         Some((end, _)) => format!("{}…", &name[..end]),
         None => name.to_owned(),
     }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 const MARGIN: usize = 24;
