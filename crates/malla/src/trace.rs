@@ -13,6 +13,7 @@ mod hops;
 mod journey;
 #[cfg(test)]
 mod made;
+mod masquerade;
 mod mermaid;
 mod passing;
 mod pcapng;

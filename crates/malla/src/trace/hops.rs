@@ -1,6 +1,7 @@
 //! The hops that one visit stands for. Pure.
 
 use super::advice::{self, place_of};
+use super::masquerade::{self, Hidden, ends};
 use super::visits::Visit;
 use agent::events::{Kind, Record};
 use policy::told::Named;
@@ -101,35 +102,32 @@ impl Hop {
     }
 }
 
-fn ends(record: &Record) -> (SocketAddr, SocketAddr) {
-    (record.source.socket(), record.destination.socket())
-}
-
-/// What happened to the packet there, in the order in which the program does it.
-pub fn of(visit: &Visit, start: u64) -> Vec<Hop> {
+/// What happened to the packet there, in the order in which the program does it; `hidden` are the flows of this journey that left
+/// under a node's address.
+pub fn of(visit: &Visit, start: u64, hidden: &[Hidden]) -> Vec<Hop> {
     let mut hops = Vec::new();
     let at = |record: &Record| Some(record.time_us.saturating_sub(start));
     if let Some(entry) = &visit.entry {
         hops.push(Hop { at_us: at(entry), ..arrival(entry, visit.exit.as_ref()) });
     }
     let Some(exit) = &visit.exit else { return hops };
-    let reply = exit.reply;
+    let mut last = None;
     if let Some(entry) = &visit.entry {
         let ((source, destination), (source_after, destination_after)) = (ends(entry), ends(exit));
         if destination != destination_after {
             hops.extend(destination_changed(entry, exit));
         }
         if source != source_after {
-            let place = if reply { Place::Reverse } else { Place::Masquerade };
-            hops.push(Hop { source: Some((source, source_after)), ..Hop::new(&exit.node.0, place) });
+            let place = if exit.reply { Place::Reverse } else { Place::Masquerade };
+            let hop = Hop { source: Some((source, source_after)), ..Hop::new(&exit.node.0, place) };
+            if masquerade::leaves(exit) { last = Some(hop) } else { hops.push(hop) }
         }
     } else if advice::is_call(exit) {
         let asked = exit.destination.socket();
         let detail = "asked for at connect()".to_owned();
         hops.push(Hop { destination: Some((asked, asked)), detail, ..Hop::new(&exit.node.0, Place::Socket) });
     } else if exit.kind != Kind::Drop {
-        let detail = "known again by the port that masquerade had taken".to_owned();
-        hops.push(Hop { detail, ..Hop::new(&exit.node.0, Place::Masquerade) });
+        hops.extend(known_again(exit, hidden));
     }
     hops.extend(tracking(visit, exit));
     if exit.kind == Kind::Drop {
@@ -143,6 +141,7 @@ pub fn of(visit: &Visit, start: u64) -> Vec<Hop> {
         return hops;
     }
     hops.extend(verdicts(visit, exit));
+    hops.extend(last);
     hops.push(Hop { at_us: at(exit), ..departure(exit) });
     hops
 }
@@ -175,6 +174,19 @@ fn destination_changed(entry: &Record, exit: &Record) -> Vec<Hop> {
         Hop { destination: Some((change.0, change.0)), detail, ..Hop::new(node, place) },
         Hop { destination: Some(change), detail: backend, ..Hop::new(node, Place::Backend) },
     ]
+}
+
+/// An answer to a port that masquerade had taken.
+fn known_again(exit: &Record, hidden: &[Hidden]) -> Vec<Hop> {
+    let (node, (source, destination)) = (&exit.node.0, ends(exit));
+    let detail = "known again by the port that masquerade had taken".to_owned();
+    let Some((from, to)) = masquerade::came(hidden, exit) else {
+        return vec![Hop { detail, ..Hop::new(node, Place::Masquerade) }];
+    };
+    let arrival = Hop { source: Some((from, from)), destination: Some((to, to)), ..Hop::new(node, Place::Device) };
+    let back = Hop { destination: Some((to, destination)), detail, ..Hop::new(node, Place::Masquerade) };
+    let undone = (from != source).then(|| Hop { source: Some((from, source)), ..Hop::new(node, Place::Reverse) });
+    [arrival, back].into_iter().chain(undone).collect()
 }
 
 fn tracking(visit: &Visit, exit: &Record) -> Option<Hop> {

@@ -3,6 +3,7 @@
 use super::advice;
 use super::follow::Account;
 use super::hops::{self, Hop, Place};
+use super::masquerade::hidden;
 use super::visits::{Visit, Way, clocks_disagree, visits, ways};
 use crate::units::few;
 use agent::events::{Kind, Record, Way as Ended};
@@ -88,6 +89,7 @@ pub fn assemble(gathered: &Gathered) -> Journey {
     let begun = gathered.forwarder.iter().find(|said| said.step == Step::Begun).map(|said| said.time_us);
     let first = ways.iter().filter_map(|way| Some(way.first()?.first()?.time_us)).min();
     let start = begun.into_iter().chain(first).min().unwrap_or(0);
+    let hidden = hidden(&ways);
     let mut told: Vec<(Shape, Told)> = Vec::new();
     let mut others = Others::default();
     for way in &ways {
@@ -95,7 +97,7 @@ pub fn assemble(gathered: &Gathered) -> Journey {
         if told.iter().any(|(known, _)| known.covers(&shape)) {
             *(if shape.reply { &mut others.back } else { &mut others.there }) += 1;
         } else {
-            let hops = way.iter().flat_map(|visit| hops::of(visit, start)).collect();
+            let hops = way.iter().flat_map(|visit| hops::of(visit, start, &hidden)).collect();
             told.push((shape.clone(), Told { reply: shape.reply, packet: shape.packet.clone(), hops }));
         }
     }

@@ -208,6 +208,76 @@ fn each_end_names_the_rule_that_let_it_pass_there() {
     assert_eq!(policies(opening(&left)), [unruled("egress"), allowed("ingress", into, 8)], "held back before");
 }
 
+/// A Pod that calls outside, and the answer: what the programs of its node told.
+fn masqueraded() -> [Record; 4] {
+    let (pod, outside, port) = ("10.244.2.9:20001", "203.0.113.2:53", "172.18.0.4:61007");
+    let came = event("worker-2", "from-endpoint", 5, pod, outside, &["SYN"]);
+    let left = event("worker-2", "to-network", 6, port, outside, &["SYN"]);
+    let opened = Record { source: came.source.clone(), ..opening(&left) };
+    let back = Record { reply: true, ..event("worker-2", "to-endpoint", 7, outside, pod, &["SYN", "ACK"]) };
+    [came, opened, left, back]
+}
+
+#[test]
+fn masquerade_is_told_there_behind_policy_and_back_though_nobody_saw_the_answer_come() {
+    let [came, opened, left, back] = masqueraded();
+    let of = |records: Vec<Record>| assemble(&told(vec![records]));
+    let journey = of(vec![came, opened, left, back.clone()]);
+    let all = |way: &Told| {
+        way.hops.iter().map(|hop| (hop.place, hop.at_us, super::super::text::what(hop))).collect::<Vec<_>>()
+    };
+    let hop = |place, at: Option<u64>, text: &str| (place, at, text.to_owned());
+    let (pod, outside, port) = ("10.244.2.9:20001", "203.0.113.2:53", "172.18.0.4:61007");
+    assert_eq!(
+        all(&journey.ways[0]),
+        [
+            hop(Place::Pod, Some(0), &format!("{pod} -> {outside}; out of Pod default/pod-10.244.2.9 ({pod})")),
+            hop(Place::Conntrack, None, "opens a flow"),
+            hop(Place::Policy, None, "egress: passes without a rule"),
+            hop(Place::Masquerade, None, &format!("source {pod} becomes {port}")),
+            hop(Place::Route, Some(1), &format!("{port} -> {outside}; out by the node's device")),
+        ]
+    );
+    let known = "known again by the port that masquerade had taken";
+    assert_eq!(
+        all(&journey.ways[1]),
+        [
+            hop(Place::Device, None, &format!("{outside} -> {port}")),
+            hop(Place::Masquerade, None, &format!("destination {port} becomes {pod}; {known}")),
+            hop(Place::Conntrack, None, "a reply in a known flow"),
+            hop(Place::Pod, Some(2), &format!("{outside} -> {pod}; into Pod default/pod-10.244.2.9 ({pod})")),
+        ]
+    );
+    // Whoever began to listen later knows the answer alone, and from where it came he does not.
+    let alone = of(vec![back.clone()]);
+    assert_eq!(all(&alone.ways[0])[0], hop(Place::Masquerade, None, known));
+    // Another node's flow, or another flow's port, says nothing of it.
+    let [came, opened, left, _] = masqueraded();
+    let elsewhere = Record { node: event("worker-1", "", 0, pod, outside, &[]).node, ..back.clone() };
+    let other = Record { source: event("worker-2", "", 0, "203.0.113.9:53", pod, &[]).source, ..back };
+    for answer in [elsewhere, other] {
+        let way = of(vec![came.clone(), opened.clone(), left.clone(), answer]).ways.pop().unwrap();
+        assert_eq!(all(&way)[0], hop(Place::Masquerade, None, known));
+    }
+}
+
+#[test]
+fn a_service_whose_endpoint_is_outside_is_found_again_behind_masquerade() {
+    let service = "10.96.0.7:80";
+    let [mut came, mut opened, left, mut back] = masqueraded();
+    let named = event("worker-2", "", 0, service, service, &[]).source;
+    came.destination = named.clone();
+    opened.source = came.source.clone();
+    back.source = named;
+    let journey = assemble(&told(vec![vec![came, opened, left, back]]));
+    let of = |way: &Told| way.hops.iter().map(|hop| hop.place).collect::<Vec<_>>();
+    use Place::{Backend, Conntrack, Device, Masquerade, Pod, Policy, Reverse, Route, Service};
+    assert_eq!(of(&journey.ways[0]), [Pod, Service, Backend, Conntrack, Policy, Masquerade, Route]);
+    assert_eq!(of(&journey.ways[1]), [Device, Masquerade, Reverse, Conntrack, Pod]);
+    let undone = &journey.ways[1].hops[2];
+    assert_eq!(super::super::text::what(undone), format!("source 203.0.113.2:53 becomes {service}"));
+}
+
 #[test]
 fn a_call_that_the_socket_refused_is_told_though_no_packet_was_sent() {
     let pod = "10.244.2.9:20001";
