@@ -124,6 +124,16 @@ fn silence_and_refusal_are_not_the_same() {
     assert!(!refused.end.answered && refused.end.what.contains("nothing listens"), "{}", refused.end.what);
     let nothing = assemble(&Gathered { outcome: Some(Err("Operation not permitted".into())), ..Gathered::default() });
     assert!(nothing.end.what.starts_with("no packet was sent"), "{}", nothing.end.what);
+    let unseen = assemble(&Gathered::default());
+    for (journey, would_help) in [
+        (silent, "a process in the Pod that answers"),
+        (lost, "what lies between that node and the next"),
+        (refused, "a process that listens there"),
+        (nothing, "if that is a Service: a ready endpoint"),
+        (unseen, "a connection that enters the cluster's network"),
+    ] {
+        assert!(journey.end.remedy.as_ref().is_some_and(|told| told.starts_with(would_help)), "{:?}", journey.end);
+    }
 }
 
 /// The answer passes worker-1; what becomes of it behind that, and what the client says.
@@ -144,6 +154,7 @@ fn the_client_has_the_last_word() {
     let vanished = answer_lost(failed(), |records| records.truncate(3));
     assert!(!vanished.answered, "{vanished:?}");
     assert!(vanished.what.contains("\"timed out\": after node worker-1 (to-overlay) nobody"), "{vanished:?}");
+    assert!(vanished.remedy.is_some_and(|told| told.starts_with("what lies between that node and the client")));
     let late = answer_lost(failed(), |_| ());
     assert!(!late.answered && late.what.contains("after node control-plane (to-network)"), "{late:?}");
     // A node that tells nothing takes nothing from the client's word.
@@ -438,6 +449,10 @@ fn an_error_is_no_answer() {
     let [port, host, too_big] = [(3, 3), (3, 1), (3, 4)].map(|(kind, code)| end(kind, code));
     assert!(!port.answered && port.what.contains("refused: it was reached and nothing listens"), "{port:?}");
     assert!(!host.answered && host.what.contains("says by ICMPv4 (type 3, code 1)"), "{host:?}");
+    assert!(
+        host.remedy.as_ref().is_some_and(|told| told.starts_with("a way from there to the destination")),
+        "{host:?}"
+    );
     assert!(!too_big.answered && !too_big.what.contains("ICMP"), "the sender tries again: {too_big:?}");
     let answered = Gathered { outcome: Some(Ok(())), ..told(vec![]) };
     assert!(assemble(&answered).end.answered);
