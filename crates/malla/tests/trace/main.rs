@@ -1,5 +1,6 @@
 //! The journey of `curl http://localhost:30080` to a Pod and back, told by `malla trace` in a real lab: over VXLAN and with
-//! native routing, to the node of the Pod and to another one, allowed, denied by policy, and without a backend.
+//! native routing, to the node of the Pod and to another one, allowed, denied by policy, and without a backend; by IPv6, out of the
+//! cluster, and by every way to die that a connection of one's own can take.
 //!
 //! Times, ports that the kernel chose and the Pods' addresses are masked; everything else, its order included, is in
 //! `golden/`, which a run with `MALLA_GOLDEN=write` writes anew. Needs root, `malla-cni` beside `malla`, kubectl and curl.
@@ -9,7 +10,9 @@ mod capture;
 #[path = "../lab/commands.rs"]
 #[allow(dead_code, reason = "the lab's own tests use the rest")]
 mod commands;
+mod forms;
 mod mask;
+mod rules;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -25,7 +28,10 @@ use serde_json::Value;
 const KIND: &str = include_str!("kind.yaml");
 const PODS: &str = include_str!("pods.yaml");
 const DENY: &str = include_str!("deny.yaml");
-const ALLOW: &str = include_str!("allow.yaml");
+/// The lab's outside host: its DNS answers there, and it sees nodes only.
+const OUTSIDE: [&str; 2] = ["203.0.113.2:53", "[2001:db8:113::2]:53"];
+/// Of worker-1's range, and no Pod's.
+const NO_POD: &str = "10.244.1.250:80";
 const NODES: [&str; 3] = ["control-plane", "worker-1", "worker-2"];
 
 struct World {
@@ -46,9 +52,20 @@ impl World {
     }
 
     fn apply(&self, manifests: &str) {
+        self.kubectl("apply", manifests);
+    }
+
+    fn kubectl(&self, verb: &str, manifests: &str) {
         let file = self.folder.path().join("manifests.yaml");
         std::fs::write(&file, manifests).unwrap();
-        self.lab.kubectl(&["apply", "-f", file.to_str().unwrap()]);
+        self.lab.kubectl(&[verb, "-f", file.to_str().unwrap()]);
+    }
+
+    /// While these are there.
+    fn with(&self, manifests: &str, act: impl FnOnce()) {
+        self.apply(manifests);
+        act();
+        self.kubectl("delete", manifests);
     }
 
     /// The machine's port that leads to this port of the node.
@@ -107,6 +124,9 @@ impl World {
             (of("pod", "neighbour", "jsonpath={.status.podIP}"), "NEIGHBOUR"),
             (of("service", "spink", "jsonpath={.spec.clusterIP}"), "SERVICE"),
             (of("service", "nobody", "jsonpath={.spec.clusterIP}"), "NOBODY"),
+            (of("pod", "spink", "jsonpath={.status.podIPs[1].ip}"), "SPINK6"),
+            (of("pod", "client", "jsonpath={.status.podIPs[1].ip}"), "CLIENT6"),
+            (of("service", "six", "jsonpath={.spec.clusterIP}"), "SERVICE6"),
         ]
     }
 
@@ -129,7 +149,9 @@ fn the_journey_over_vxlan() {
     world.curl("worker-1", 30080, "same-node");
     world.curl("worker-2", 30080, "vxlan-other-node");
     world.is_golden(&["--from", "client", "--to", "default/spink:80"], "vxlan-pod");
-    other_forms(&world);
+    ipv6(&world, "vxlan");
+    outside(&world);
+    forms::are_the_same(&world);
     nobody_else_pays(&world);
     each_tells_its_own(&world);
     more_than_can_be_followed(&world);
@@ -137,7 +159,8 @@ fn the_journey_over_vxlan() {
     let file = capture::taken(&world, &["--from", "client", "--to", "kube-system/kube-dns:53/udp"]);
     capture::is_read(&file, &[("worker-2", "out of Pod"), ("worker-2", "into Pod")]);
     what_others_send(&world);
-    allowed(&world);
+    rules::decide(&world, "vxlan");
+    other_deaths(&world);
     deaths(&world);
     world.is_left_alone();
 }
@@ -149,18 +172,32 @@ fn the_journey_with_native_routing() {
     // A client from outside goes through the tunnel with native routing too: the way back must be known.
     world.curl("worker-2", 30080, "vxlan-other-node");
     world.is_golden(&["--from", "client", "--to", "default/spink:80"], "native-pod");
+    ipv6(&world, "native");
+    outside(&world);
+    rules::decide(&world, "native");
     deaths(&world);
     world.is_left_alone();
 }
 
-/// Both ends are on one node, and each of them has a policy: the rules of both are named, each at its end.
-fn allowed(world: &World) {
-    world.apply(ALLOW);
-    world.is_golden(&["--from", "neighbour", "--to", "default/spink:80"], "allowed-same-node");
-    let file = capture::taken(world, &["--from", "neighbour", "--to", "default/spink:80"]);
-    let rules = ["NetworkPolicy default/out spec.egress[0]", "NetworkPolicy default/in spec.ingress[0]"];
-    capture::is_read(&file, &rules.map(|rule| ("worker-1", rule)));
-    world.lab.kubectl(&["delete", "networkpolicy", "in", "out"]);
+/// By IPv6, of which the socket hook makes a backend too.
+fn ipv6(world: &World, routing: &str) {
+    world.is_golden(&["--from", "client", "--to", "default/six:80"], &format!("{routing}-pod-ipv6"));
+}
+
+/// What leaves the cluster leaves under the node's address, and the answer finds back to the Pod.
+fn outside(world: &World) {
+    world.is_golden(&["--from", "client", "--to", OUTSIDE[0]], "outside");
+    world.is_golden(&["--from", "client", "--to", OUTSIDE[1]], "outside-ipv6");
+}
+
+/// Without a policy: nobody listens, the Service has no such port, its backends are elsewhere, nobody has the address.
+fn other_deaths(world: &World) {
+    let of = |kind, name, path| world.lab.kubectl(&["get", kind, name, "-o", path]).trim().to_owned();
+    let spink = of("pod", "spink", "jsonpath={.status.podIP}");
+    world.is_golden(&["--from", "client", "--to", &format!("{spink}:9")], "refused-by-pod");
+    world.is_golden(&["--from", "client", "--to", "default/spink:81"], "no-such-port");
+    world.curl("worker-2", 30082, "no-local-backend");
+    world.is_golden(&["--from", "client", "--to", NO_POD], "no-such-pod");
 }
 
 /// Denied by policy, on the Pod's node and coming from another; and a Service without a backend.
@@ -173,35 +210,6 @@ fn deaths(world: &World) {
     let url = format!("http://127.0.0.1:{}/", world.port("worker-2", 30080));
     let file = capture::taken(world, &["--", "curl", "-s", "--noproxy", "*", "-m", "3", &url]);
     capture::is_read(&file, &[("worker-1", "POLICY_DENIED by default deny of NetworkPolicy default/shut")]);
-}
-
-fn other_forms(world: &World) {
-    let url = format!("http://127.0.0.1:{}/", world.port("worker-2", 30080));
-    let json = world.trace(&["-o", "json", "--", "curl", "-s", "--noproxy", "*", "-m", "3", &url]);
-    let journeys: Value =
-        serde_json::from_slice(&json.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&json)));
-    assert_eq!(
-        (journeys.as_array().unwrap().len(), &journeys[0]["end"]["answered"]),
-        (1, &Value::Bool(true)),
-        "{journeys}"
-    );
-    let places: Vec<&str> =
-        journeys[0]["ways"][0]["hops"].as_array().unwrap().iter().map(|hop| hop["place"].as_str().unwrap()).collect();
-    assert_eq!((places[0], *places.last().unwrap()), ("forwarder", "pod"), "{places:?}");
-    let mermaid = world.trace(&["-o", "mermaid", "--", "curl", "-s", "--noproxy", "*", "-m", "3", &url]);
-    let mermaid = String::from_utf8_lossy(&mermaid.stdout).into_owned();
-    assert!(mermaid.starts_with("sequenceDiagram\n"), "{mermaid}");
-    for node in ["machine", "worker-2", "worker-1"] {
-        assert_eq!(mermaid.matches(&format!(" as {node}\n")).count(), 1, "{mermaid}");
-    }
-    let file = capture::taken(world, &["--", "curl", "-s", "--noproxy", "*", "-m", "3", &url]);
-    let read = Command::new("tcpdump").args(["-n", "-r", file.to_str().unwrap()]).output().unwrap();
-    let packets = String::from_utf8_lossy(&read.stdout).into_owned();
-    assert!(read.status.success() && packets.matches("Flags [S.]").count() >= 4, "{}", text(&read));
-    capture::is_read(&file, &[("worker-2", "NodePort"), ("worker-2", "backend choice"), ("worker-1", "into Pod")]);
-    // A command that sends nothing into the lab has no journey; what it prints is not the account's.
-    let nothing = world.trace(&["-o", "json", "--", "echo", "printed"]);
-    assert_eq!((nothing.status.code(), &*nothing.stdout), (Some(3), &b"[]\n"[..]), "{}", text(&nothing));
 }
 
 /// While one connection is followed, others are not told, and no program is replaced for it.

@@ -2,10 +2,7 @@
 
 /// The text without times, ports of the kernel's choosing, and the given addresses.
 pub fn masked(text: &str, addresses: &[(String, &str)]) -> String {
-    let mut text = text.to_owned();
-    for (address, name) in addresses {
-        text = text.replace(&format!("{address}:"), &format!("{name}:"));
-    }
+    let text = named(text, addresses);
     let mut out = String::new();
     for line in text.lines() {
         // Times are right-aligned in ten places.
@@ -18,15 +15,30 @@ pub fn masked(text: &str, addresses: &[(String, &str)]) -> String {
     counts(&out)
 }
 
-/// Ports of the machine and of clients become `P`; those of nodes and Pods stay.
+/// What is said of one hop, without the addresses and ports that differ.
+pub fn words(text: &str, addresses: &[(String, &str)]) -> String {
+    ports(&named(text, addresses))
+}
+
+fn named(text: &str, addresses: &[(String, &str)]) -> String {
+    let socket = |address: &str| if address.contains(':') { format!("[{address}]:") } else { format!("{address}:") };
+    let named = |text: String, (address, name): &(String, &str)| text.replace(&socket(address), &format!("{name}:"));
+    addresses.iter().fold(text.to_owned(), named)
+}
+
+/// Ports of the machine and of clients become `P`, and those that masquerade takes; those of nodes and Pods stay.
 fn ports(line: &str) -> String {
     let mut out = line.to_owned();
-    for address in ["127.0.0.1:", "172.18.0.1:", "CLIENT:", "NEIGHBOUR:"] {
+    let nodes = ["172.18.0.4:", "[fc00:f853:ccd:e793::4]:"];
+    for address in ["127.0.0.1:", "172.18.0.1:", "CLIENT:", "CLIENT6:", "NEIGHBOUR:"].iter().chain(&nodes) {
         let mut from = 0;
         while let Some(at) = out[from..].find(address) {
             let begin = from + at + address.len();
             let digits = out[begin..].chars().take_while(char::is_ascii_digit).count();
-            out.replace_range(begin..begin + digits, "P");
+            let is_masquerade = out[begin..begin + digits].parse().is_ok_and(|port: u16| port >= MASQUERADE);
+            if is_masquerade || !nodes.contains(address) {
+                out.replace_range(begin..begin + digits, "P");
+            }
             from = begin;
         }
     }
@@ -46,3 +58,6 @@ fn counts(text: &str) -> String {
         })
         .collect()
 }
+
+/// The first port of an agent's `--nat-port-range`.
+const MASQUERADE: u16 = 61_000;
