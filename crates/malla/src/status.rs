@@ -2,6 +2,7 @@
 
 mod all;
 mod failures;
+mod listed;
 mod screen;
 mod table;
 
@@ -10,6 +11,7 @@ use agent::status::{State, Status};
 use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Exit code when an agent is degraded or does not answer.
@@ -27,6 +29,8 @@ Examples:
   malla status --all                  Nodes, agents, sync, and probes between all nodes, in one screen
   until malla status --all; do sleep 1; done
   malla status --all -o json | jq '.paths[] | select(.failures > 0)'
+  malla status --all --kubeconfig ~/.kube/config --socket /run/malla/agent.sock
+                                      Of a cluster that is no lab: this machine's agent, and all Nodes of the API
   malla status --node worker-1 -v     One node with its maps, watches, Pods and drops
   malla status -o json | jq '.nodes[].status.memory.agent_resident'
   malla status --socket /run/malla/malla/nodes/worker-1/agent.sock
@@ -42,6 +46,9 @@ pub struct StatusArgs {
     /// How the whole network does: nodes, agents, sync, probes between all nodes (ICMP and TCP, with their latency)
     #[arg(long)]
     all: bool,
+    /// With --all: ask this cluster's API for the nodes, too; those whose agents are not asked are told by their conditions
+    #[arg(long, value_name = "PATH", requires = "all")]
+    kubeconfig: Option<PathBuf>,
     /// How to print it
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
@@ -88,18 +95,40 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn run_all(args: &StatusArgs) -> anyhow::Result<ExitCode> {
-    let agents = match args.selection.agents() {
-        Ok(agents) => agents,
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (asked, listed) = match runtime.block_on(whole(args)) {
+        Ok(told) => told,
         Err(error) => {
             eprintln!("malla: {error:#}");
             return Ok(ExitCode::from(WRONG_USAGE));
         }
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let asked = runtime.block_on(ask(agents));
-    let overview = all::overview(&asked.nodes, Timestamp::now());
+    let overview = all::overview(&asked, listed, Timestamp::now());
     args.output.print(&overview, || screen::render(&overview, args.verbose))?;
     Ok(if overview.well { ExitCode::SUCCESS } else { ExitCode::from(NOT_WELL) })
+}
+
+/// What the agents say that can be asked, and the API where it is named. An API that does not answer is what was to be found out.
+async fn whole(args: &StatusArgs) -> anyhow::Result<(Vec<Node>, all::List)> {
+    let Some(kubeconfig) = &args.kubeconfig else {
+        return Ok((ask(args.selection.agents()?).await.nodes, all::List::NotAsked));
+    };
+    // Which lab would be meant is not asked: a cluster is named.
+    let agents = if args.selection.socket.is_empty() { Vec::new() } else { args.selection.agents()? };
+    let client = listed::connect(kubeconfig).await?;
+    let (asked, listed) = tokio::join!(ask(agents), listed::nodes(client));
+    let wanted = &args.selection.node;
+    let list = match listed {
+        Ok(mut nodes) => {
+            if let Some(missing) = wanted.iter().find(|wanted| !nodes.iter().any(|node| node.node == **wanted)) {
+                anyhow::bail!("the cluster has no node {missing:?}");
+            }
+            nodes.retain(|node| wanted.is_empty() || wanted.contains(&node.node));
+            all::List::Nodes(nodes)
+        }
+        Err(error) => all::List::Silent(format!("{error:#}")),
+    };
+    Ok((asked.nodes, list))
 }
 
 async fn ask(agents: Vec<Agent>) -> Report {

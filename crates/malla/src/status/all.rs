@@ -2,6 +2,7 @@
 //! What is well is decided here, by what the agents said, without asking anybody anything more.
 
 use super::failures::failures;
+use super::listed::{CONDITION, Listed, Said};
 use agent::probes::{PathView, Protocol, Standing};
 use agent::status::{State, Status};
 use jiff::Timestamp;
@@ -35,6 +36,23 @@ pub struct NodeLine {
     /// What it said, if it was asked and has answered.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub told: Option<Told>,
+    /// The API has a Node of that name.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_listed: bool,
+    /// What that says of its paths.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub said: Option<Said>,
+}
+
+/// What the API says of the nodes.
+#[derive(Debug)]
+pub enum List {
+    /// Nobody asked it.
+    NotAsked,
+    /// It does not answer, and why.
+    Silent(String),
+    /// These are all, or all that are meant.
+    Nodes(Vec<Listed>),
 }
 
 /// What an agent says of its node.
@@ -125,8 +143,8 @@ impl PathLine {
     }
 }
 
-/// Puts together what the agents said.
-pub fn overview(asked: &[super::Node], now: Timestamp) -> Overview {
+/// Puts together what the agents said, and the API.
+pub fn overview(asked: &[super::Node], list: List, now: Timestamp) -> Overview {
     let mut nodes: BTreeMap<String, NodeLine> = BTreeMap::new();
     let mut paths = Vec::new();
     for one in asked {
@@ -141,8 +159,20 @@ pub fn overview(asked: &[super::Node], now: Timestamp) -> Overview {
         let unasked = || NodeLine { node: path.to.clone(), ..NodeLine::default() };
         nodes.entry(path.to.clone()).or_insert_with(unasked);
     }
+    let mut troubles = Vec::new();
+    match list {
+        List::NotAsked => {}
+        List::Silent(why) => troubles.push(format!("the Kubernetes API does not tell which nodes there are: {why}")),
+        List::Nodes(listed) => {
+            for Listed { node, said } in listed {
+                let unasked = || NodeLine { node: node.clone(), ..NodeLine::default() };
+                let line = nodes.entry(node.clone()).or_insert_with(unasked);
+                (line.is_listed, line.said) = (true, said);
+            }
+        }
+    }
     let nodes: Vec<NodeLine> = nodes.into_values().collect();
-    let mut troubles: Vec<String> = nodes.iter().flat_map(of_node).collect();
+    troubles.extend(nodes.iter().flat_map(of_node));
     troubles.extend(failures(&paths, now));
     troubles.extend(unprobed(&nodes, &paths));
     let waiting = paths.iter().filter(|path| path.found.state == Standing::Unknown).count();
@@ -158,7 +188,8 @@ fn line(one: &super::Node) -> NodeLine {
         State::Starting => AgentWord::Starting,
         State::Degraded => AgentWord::Degraded,
     });
-    NodeLine { node: one.node.clone(), agent, error: one.error.clone(), told: one.status.as_ref().map(told) }
+    let (node, error, told) = (one.node.clone(), one.error.clone(), one.status.as_ref().map(told));
+    NodeLine { node, agent, error, told, ..NodeLine::default() }
 }
 
 fn told(status: &Status) -> Told {
@@ -200,18 +231,30 @@ fn of_node(node: &NodeLine) -> Vec<String> {
             let missing: BTreeSet<&str> = missing.map(String::as_str).collect();
             vec![format!("{name} is not in sync: {}", Vec::from_iter(missing).join(", "))]
         }
+        // An agent that was asked has said more than its condition.
+        AgentWord::NotAsked if node.is_listed => match &node.said {
+            Some(said) if said.reaches_all => Vec::new(),
+            Some(said) => {
+                let since = said.since.as_ref().map_or_else(String::new, |since| format!(" (since {since})"));
+                vec![format!("{name} says: {}{since}", said.message)]
+            }
+            None => vec![format!(
+                "{name} does not say how it reaches the others: its Node has no condition {CONDITION}, which its agent writes \
+                 once it knows"
+            )],
+        },
         AgentWord::Ok | AgentWord::NotAsked => Vec::new(),
     }
 }
 
-/// Nodes whose agents run here, and that others don't know: what is not probed is not well.
+/// Nodes whose agents run here or that the API has, and that others don't know: what is not probed is not well.
 fn unprobed(nodes: &[NodeLine], paths: &[PathLine]) -> Vec<String> {
     let pairs: BTreeSet<(&str, &str)> = paths.iter().map(|path| (path.from.as_str(), path.to.as_str())).collect();
     let is_probing = |node: &&NodeLine| {
         node.agent != AgentWord::Starting && node.told.as_ref().is_some_and(|told| told.probes && told.in_sync)
     };
     let probing: Vec<&NodeLine> = nodes.iter().filter(is_probing).collect();
-    let asked = nodes.iter().filter(|node| node.agent != AgentWord::NotAsked);
+    let asked = nodes.iter().filter(|node| node.agent != AgentWord::NotAsked || node.is_listed);
     let by = asked.filter_map(|to| {
         let missed = probing.iter().filter(|from| from.node != to.node && !pairs.contains(&(&from.node, &to.node)));
         let missed: Vec<&str> = missed.map(|from| from.node.as_str()).collect();

@@ -70,7 +70,7 @@ fn cluster(count: usize, found: impl Fn(&str, &str, &str) -> Option<Value>) -> V
 
 #[test]
 fn all_is_well_in_one_screen() {
-    let told = overview(&cluster(3, |_, _, _| None), now());
+    let told = overview(&cluster(3, |_, _, _| None), List::NotAsked, now());
     assert!(told.well && told.troubles.is_empty() && told.paths.len() == 12, "{told:?}");
     let screen = render(&told, false);
     let expected = "\
@@ -100,7 +100,7 @@ all is well: 3 nodes, 12 paths, the slowest 300us n000 -> n001 (10.0.0.9, ICMP)
 
 /// Troubles of a cluster of so many.
 fn troubles(count: usize, found: impl Fn(&str, &str, &str) -> Option<Value>) -> Vec<String> {
-    overview(&cluster(count, found), now()).troubles
+    overview(&cluster(count, found), List::NotAsked, now()).troubles
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn who_fails_is_named_with_protocol_and_reason() {
     ];
     assert_eq!(down, expected);
     let lost_once = |_: &str, _: &str, _: &str| Some(json!({"error": "no answer", "failures": 1}));
-    assert!(overview(&cluster(2, lost_once), now()).well, "one lost packet is no trouble");
+    assert!(overview(&cluster(2, lost_once), List::NotAsked, now()).well, "one lost packet is no trouble");
     let unknown = troubles(2, |_, to, _| (to == "n001").then(|| json!({"state": "unknown"})));
     assert_eq!(unknown, ["of 2 of 4 paths it is not known yet whether they work"]);
 }
@@ -133,40 +133,40 @@ fn agents_that_are_not_well_are_named() {
     status.state = State::Degraded;
     status.problems = vec!["map full".to_owned()];
     nodes[2].status.as_mut().unwrap().watches[0].synced = false;
-    let told = overview(&nodes, now());
+    let told = overview(&nodes, List::NotAsked, now());
     let expected =
         ["the agent of n000 does not answer: connect: refused", "n001: map full", "n002 is not in sync: Node"];
     assert_eq!(told.troubles, expected);
     assert_eq!(conclusion(&told), format!("not well: {}", expected.join("; ")));
     nodes[1].status.as_mut().unwrap().state = State::Starting;
-    assert_eq!(overview(&nodes, now()).troubles[1], "the agent of n001 is starting");
+    assert_eq!(overview(&nodes, List::NotAsked, now()).troubles[1], "the agent of n001 is starting");
 }
 
 #[test]
 fn who_was_not_asked_is_told_and_no_trouble_and_who_is_not_probed_is() {
     let mut nodes = cluster(3, |_, _, _| None);
     nodes.truncate(1);
-    let told = overview(&nodes, now());
+    let told = overview(&nodes, List::NotAsked, now());
     assert!(told.well && told.nodes.len() == 3 && told.nodes[2].agent == AgentWord::NotAsked);
     assert!(conclusion(&told).contains("3 nodes (1 asked)"));
     let mut nodes = cluster(3, |_, _, _| None);
     nodes.push(agent("n009", &[]));
-    let told = overview(&nodes, now()).troubles;
+    let told = overview(&nodes, List::NotAsked, now()).troubles;
     assert_eq!(told[3], "n009 is not probed by n000, n001, n002", "{told:?}");
     assert_eq!(told[0], "n000 is not probed by n009");
     // Where probes are off there is nothing to miss.
     nodes.iter_mut().for_each(|node| node.status.as_mut().unwrap().connectivity = Default::default());
-    let told = overview(&nodes, now());
+    let told = overview(&nodes, List::NotAsked, now());
     assert!(told.well && render(&told, false).contains("probes off"), "{told:?}");
 }
 
 #[test]
 fn a_hundred_nodes_are_one_screen() {
-    let well = overview(&cluster(100, |_, _, _| None), now());
+    let well = overview(&cluster(100, |_, _, _| None), List::NotAsked, now());
     let screen = render(&well, false);
     assert!(screen.lines().count() < 15 && screen.contains("19,800 of 19,800 paths answer"), "{screen}");
     let bad = |from: &str, to: &str, _: &str| (from < "n050" && to > "n069").then(|| failed("no answer"));
-    let told = overview(&cluster(100, bad), now());
+    let told = overview(&cluster(100, bad), List::NotAsked, now());
     assert_eq!(told.troubles.len(), 30, "one for each that can't be reached");
     let screen = render(&told, false);
     assert!(screen.lines().count() < 50 && screen.contains("and 10 more"), "{screen}");
@@ -175,4 +175,44 @@ fn a_hundred_nodes_are_one_screen() {
     );
     assert!(screen.lines().last().unwrap().starts_with("not well: n070"), "{screen}");
     assert!(render(&told, true).lines().count() > 200, "all of it where it is wanted");
+}
+
+/// A Node object, as the API has it.
+fn node(name: &str, said: Option<(bool, &str)>) -> Listed {
+    let of =
+        |(reaches_all, message): (bool, &str)| Said { reaches_all, message: message.into(), since: Some(WELL.into()) };
+    Listed { node: name.into(), said: said.map(of) }
+}
+
+#[test]
+fn of_agents_that_nobody_can_ask_the_api_tells_what_they_said() {
+    let fine = Some((true, "every other node answers by ICMP and TCP"));
+    let list = |nodes: &[(&str, Option<(bool, &str)>)]| {
+        List::Nodes(nodes.iter().map(|(name, said)| node(name, *said)).collect())
+    };
+    // One agent is at hand; it probes the two others, which are known by their conditions.
+    let one = || vec![cluster(3, |_, _, _| None).remove(0)];
+    let told = overview(&one(), list(&[("n000", fine), ("n001", fine), ("n002", fine)]), now());
+    assert!(told.well && told.nodes.len() == 3, "{told:?}");
+    let screen = render(&told, false);
+    assert!(screen.contains("n001  not asked") && screen.matches("all, it says").count() == 2, "{screen}");
+    assert!(screen.contains("all is well: 3 nodes (1 asked), 4 paths"), "{screen}");
+
+    let lost = Some((false, "can't reach n001 by TCP (IPv4)"));
+    let told = overview(&one(), list(&[("n000", lost), ("n001", None), ("n002", lost), ("n003", fine)]), now());
+    let silent = "n001 does not say how it reaches the others: its Node has no condition malla.dev/Connectivity, which its agent \
+                  writes once it knows";
+    let says = format!("n002 says: can't reach n001 by TCP (IPv4) (since {WELL})");
+    assert_eq!(told.troubles, [silent, &says, "n003 is not probed by n000"], "n000 itself has said more");
+    assert!(!told.well);
+
+    // Nobody is asked at all.
+    let told = overview(&[], list(&[("n000", fine), ("n001", fine)]), now());
+    let screen = render(&told, false);
+    assert!(
+        told.well && screen.contains("No agent was asked") && screen.contains("all is well: 2 nodes (0 asked)"),
+        "{screen}"
+    );
+    let told = overview(&one(), List::Silent("refused".into()), now());
+    assert_eq!(told.troubles, ["the Kubernetes API does not tell which nodes there are: refused"]);
 }

@@ -10,7 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub fn render(overview: &Overview, verbose: bool) -> String {
     let most = if verbose { usize::MAX } else { LINES };
     let mut out = nodes(overview, verbose);
-    if overview.paths.is_empty() {
+    if overview.nodes.iter().all(|node| node.agent == AgentWord::NotAsked) {
+        push(&mut out, "\nNo agent was asked (--socket names one): this is what nodes say of themselves in the API.");
+    } else if overview.paths.is_empty() {
         push(&mut out, "\nNo node is probed by another.");
     } else {
         probes(&mut out, overview, verbose);
@@ -59,13 +61,21 @@ fn nodes(overview: &Overview, verbose: bool) -> String {
     let is_large = overview.nodes.len() > LINES && !verbose;
     let mut shown = 0;
     for node in &overview.nodes {
-        let is_well = node.agent == AgentWord::Ok && node.told.as_ref().is_some_and(|told| told.in_sync);
+        let is_well = match &node.told {
+            Some(told) => node.agent == AgentWord::Ok && told.in_sync,
+            None => node.agent == AgentWord::NotAsked && node.said.as_ref().is_some_and(|said| said.reaches_all),
+        };
         if is_large && (is_well || shown >= LINES) {
             continue;
         }
         shown += 1;
         let Some(told) = &node.told else {
-            table.add_row([node.node.as_str(), node.agent.word()]);
+            let reaches = match &node.said {
+                Some(said) if said.reaches_all => "all, it says",
+                Some(_) => "not all, it says",
+                None => "",
+            };
+            table.add_row([node.node.as_str(), node.agent.word(), "", "", "", "", "", "", "", reaches]);
             continue;
         };
         table.add_row([

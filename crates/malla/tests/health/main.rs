@@ -133,6 +133,7 @@ fn all_is_well(cluster: &Cluster) {
 
     // As GitOps tools would wait for it.
     cluster.kubectl(&["wait", "--for=condition=malla.dev/Connectivity", "node", "--all", "--timeout=60s"]);
+    of_no_lab(cluster);
     // Without --all it is what it was.
     let (code, plain) = status(cluster, &[]);
     assert!(code == 0 && !plain.contains("FROM \\ TO") && plain.contains("POD MTU"), "{plain}");
@@ -155,6 +156,25 @@ fn all_is_well(cluster: &Cluster) {
     assert!(!told.contains("malla_node_connectivity_unreachable{"), "{told}");
 }
 
+/// Of a cluster that is no lab one agent is at hand, and the API tells of the others.
+fn of_no_lab(cluster: &Cluster) {
+    let socket = format!("/run/malla/{}/nodes/worker-1/agent.sock", cluster.name);
+    let (code, said) = by_the_api(cluster, &["--socket", &socket]);
+    assert!(code == 0 && said.matches("all, it says").count() == 2 && said.contains("3 nodes (1 asked)"), "{said}");
+    let (code, said) = by_the_api(cluster, &[]);
+    assert!(code == 0 && said.matches("all, it says").count() == 3 && said.contains("3 nodes (0 asked)"), "{said}");
+    let (code, said) = by_the_api(cluster, &["--node", "worker-9"]);
+    assert!(code == 2 && said.contains("no node \"worker-9\""), "{code} {said}");
+    let (code, said) = status(cluster, &["--all", "--kubeconfig", "/nowhere"]);
+    assert!(code == 2 && said.contains("/nowhere"), "{code} {said}");
+}
+
+/// `status --all` with the lab's kubeconfig in the place of its folder.
+fn by_the_api(cluster: &Cluster, arguments: &[&str]) -> (i32, String) {
+    let kubeconfig = format!("/run/malla/{}/kubeconfig", cluster.name);
+    status(cluster, &[&["--all", "--kubeconfig", &kubeconfig], arguments].concat())
+}
+
 /// Its kernel goes on, and says so; then it is killed and comes back.
 fn an_agent_hangs_and_is_killed(cluster: &Cluster) {
     let agent = |field: &str| cluster.status()["nodes"][2]["agent"][field].clone();
@@ -167,6 +187,10 @@ fn an_agent_hangs_and_is_killed(cluster: &Cluster) {
     for node in ["control-plane", "worker-1"] {
         until_condition(cluster, node, "False", "can't reach worker-2 by TCP (IPv4, IPv6)");
     }
+    let (code, said) = by_the_api(cluster, &[]);
+    let says =
+        |node: &str| said.contains(&format!("! {node} says: can't reach worker-2 by TCP (IPv4, IPv6) (since 20"));
+    assert!(code == 1 && says("control-plane") && says("worker-1") && !said.contains("worker-2 says"), "{code} {said}");
     let told = metrics(cluster, "172.18.0.3");
     for family in ["ipv4", "ipv6"] {
         let peer =
