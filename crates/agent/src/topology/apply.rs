@@ -32,9 +32,12 @@ pub struct Apply<'a> {
     pub netlink: Option<&'a Netlink>,
     /// Whether what is not desired may be removed: not before the API has told everything.
     pub sweep: bool,
-    /// Told of each entry of `ipcache` that was written: what it said before, and what it says.
-    pub told: &'a dyn Fn(&PrefixKey, Option<&Route>, Option<&Route>),
+    /// For entries of `ipcache`.
+    pub told: &'a Told<'a, PrefixKey, Route>,
 }
+
+/// Told of an entry that was written: what it was before and what it is now, if it was there and is.
+pub type Told<'a, K, V> = dyn Fn(&K, Option<&V>, Option<&V>) + 'a;
 
 impl Apply<'_> {
     /// Does it.
@@ -59,7 +62,7 @@ impl Apply<'_> {
         desired: &HashMap<K, V>,
         ours: impl Fn(&K, &V) -> bool,
         applied: &mut Applied,
-        told: &dyn Fn(&K, Option<&V>, Option<&V>),
+        told: &Told<'_, K, V>,
     ) -> Result<(), Error>
     where
         K: std::hash::Hash + Eq + Clone,
