@@ -47,6 +47,5 @@ pub mod table;
 pub mod topology;
 pub mod trouble;
 pub mod watched;
-pub mod workload;
 
 pub use error::Error;

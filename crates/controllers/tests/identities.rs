@@ -218,12 +218,42 @@ async fn two_hundred_pods_are_three_objects_with_their_nodes_and_addresses() {
     .await;
     let slices: Value =
         serde_json::to_value(api.list(&ListParams::default()).await.expect("slices").items).expect("JSON");
-    let ids: BTreeSet<i64> = slices
+    let endpoints: Vec<&Value> = slices
         .as_array()
         .into_iter()
         .flatten()
-        .flat_map(|slice| slice["endpoints"].as_array().cloned().unwrap_or_default())
-        .map(|one| one["id"].as_i64().unwrap_or_default())
+        .flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten())
         .collect();
+    let ids: BTreeSet<i64> = endpoints.iter().filter_map(|one| one["id"].as_i64()).collect();
     assert_eq!(ids.len(), 1, "one Deployment, one identity");
+    let owner = json!({"kind": "Deployment", "name": "spink"});
+    assert!(endpoints.iter().all(|one| one["workload"] == owner), "{endpoints:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_is_adopted_is_told_to_belong_to_its_owner() {
+    let cluster = cluster(Options::default()).await;
+    pod(&cluster, "a", "web").await;
+    let api: Api<CiliumEndpointSlice> = Api::all(cluster.client.clone());
+    let belongs = |to: &'static str| {
+        eventually("the workload is told", || async {
+            let slices = api.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
+            let workloads = slices.into_iter().flat_map(|slice| slice.endpoints).filter_map(|one| one.workload);
+            let texts: Vec<String> = workloads.map(|one| format!("{}/{}", one.kind, one.name)).collect();
+            expect_eq(texts, vec![to.to_owned()])
+        })
+    };
+    belongs("Pod/a").await;
+    let number = settled(&cluster, &[("a", "web")]).await["a"];
+    let set = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "owner", "namespace": "default"},
+    });
+    let set = cluster.create::<k8s_openapi::api::core::v1::ConfigMap>(set).await;
+    let owner = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": set.metadata.uid, "controller": true,
+    });
+    let patch = Patch::Merge(json!({"metadata": {"ownerReferences": [owner]}}));
+    cluster.namespaced::<Pod>().patch("a", &PatchParams::default(), &patch).await.expect("adopt");
+    belongs("ConfigMap/owner").await;
+    assert_eq!(told(&cluster).await["a"], number, "it is nobody else for that");
 }

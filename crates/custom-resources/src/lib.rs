@@ -22,7 +22,9 @@ mod selector;
 pub use cilium_policy::{CiliumCIDRGroup, CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy};
 pub use cluster_network_policy::ClusterNetworkPolicy;
 pub use definitions::{definitions, made_from_types};
-pub use endpoint_slice::{AddressPair, CiliumEndpointSlice, CoreCiliumEndpoint, EndpointNetworking, NamedPort};
+pub use endpoint_slice::{
+    AddressPair, CiliumEndpointSlice, CoreCiliumEndpoint, EndpointNetworking, EndpointWorkload, NamedPort,
+};
 pub use identity::CiliumIdentity;
 #[cfg(feature = "install")]
 pub use install::install;

@@ -1,10 +1,13 @@
 //! Pods with their identities in slices: a change of one Pod is one write and one watch event per node, and so is a change of
 //! a hundred.
 
-use custom_resources::{AddressPair, CiliumEndpointSlice, CoreCiliumEndpoint, EndpointNetworking, NamedPort};
-use model::ObjectName;
+use custom_resources::{
+    AddressPair, CiliumEndpointSlice, CoreCiliumEndpoint, EndpointNetworking, EndpointWorkload, NamedPort,
+};
+use model::{ObjectName, Workload};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Cilium's `--ces-max-ciliumendpoints-per-ces`.
 pub const ENDPOINTS_PER_SLICE: usize = 100;
@@ -24,6 +27,8 @@ pub struct Member {
     pub named_ports: Vec<NamedPort>,
     /// Its service account.
     pub service_account: Option<String>,
+    /// What it belongs to.
+    pub workload: Option<Workload>,
 }
 
 /// What an agent reads in a slice.
@@ -37,6 +42,8 @@ pub struct Published {
     pub addresses: Vec<IpAddr>,
     /// Address of its node.
     pub node: Option<IpAddr>,
+    /// What it belongs to, if the slice says so: who reads many lets them share it.
+    pub workload: Option<Arc<Workload>>,
 }
 
 /// A write.
@@ -56,7 +63,7 @@ pub enum Change {
 pub struct SlicePlan {
     /// The writes.
     pub changes: Vec<Change>,
-    /// A Pod waits for this, or others for it: something is more than taken away.
+    /// A Pod waits for this, or others for it: more is told than who has gone, or whom a Pod belongs to.
     pub urgent: bool,
 }
 
@@ -105,7 +112,7 @@ pub fn slices(members: &[Member], existing: &[&CiliumEndpointSlice]) -> SlicePla
         match originals.get(name(&slice)) {
             Some(old) if old.endpoints == slice.endpoints && !slice.endpoints.is_empty() => {}
             _ if slice.endpoints.is_empty() => taking.push(Change::Delete(slice)),
-            Some(old) if only_takes_away(old, &slice) => taking.push(Change::Update(slice)),
+            Some(old) if gives_nothing(old, &slice) => taking.push(Change::Update(slice)),
             _ => changing.push(Change::Update(slice)),
         }
     }
@@ -113,10 +120,16 @@ pub fn slices(members: &[Member], existing: &[&CiliumEndpointSlice]) -> SlicePla
     SlicePlan { changes: taking.into_iter().chain(changing).chain(making).collect(), urgent }
 }
 
-fn only_takes_away(old: &CiliumEndpointSlice, new: &CiliumEndpointSlice) -> bool {
+/// Whether Pods have only gone, or belong to somebody else: that is for those who read flows, and no packet waits for it.
+fn gives_nothing(old: &CiliumEndpointSlice, new: &CiliumEndpointSlice) -> bool {
     let before: BTreeMap<&str, &CoreCiliumEndpoint> =
         old.endpoints.iter().map(|one| (one.name.as_str(), one)).collect();
-    new.endpoints.iter().all(|endpoint| before.get(endpoint.name.as_str()) == Some(&endpoint))
+    new.endpoints.iter().all(|endpoint| {
+        let same = |old: &&CoreCiliumEndpoint| {
+            CoreCiliumEndpoint { workload: endpoint.workload.clone(), ..(**old).clone() } == *endpoint
+        };
+        before.get(endpoint.name.as_str()).is_some_and(same)
+    })
 }
 
 /// What a slice says, without what can't be understood: a Pod without a name, a number that is none.
@@ -136,6 +149,7 @@ pub fn published(slice: &CiliumEndpointSlice) -> Vec<Published> {
             identity,
             addresses: texts.filter_map(|text| text.parse().ok()).collect(),
             node: networking.and_then(|networking| networking.node.as_deref()?.parse().ok()),
+            workload: endpoint.workload.as_ref().and_then(|one| Workload::new(&one.kind, &one.name)).map(Arc::new),
         })
     });
     understood.collect()
@@ -152,6 +166,10 @@ fn endpoint(member: &Member) -> CoreCiliumEndpoint {
         networking: Some(EndpointNetworking { addressing, node: member.node.map(|node| node.to_string()) }),
         named_ports: member.named_ports.clone(),
         service_account: member.service_account.clone(),
+        workload: member
+            .workload
+            .as_ref()
+            .map(|one| EndpointWorkload { kind: one.kind.to_string(), name: one.name.to_string() }),
     }
 }
 

@@ -9,6 +9,7 @@ fn member(namespace: &str, name: &str, identity: u32, last: u8) -> Member {
         node: Some("172.18.0.3".parse().unwrap()),
         named_ports: Vec::new(),
         service_account: Some("default".to_owned()),
+        workload: Workload::new("Deployment", "web"),
     }
 }
 
@@ -79,11 +80,32 @@ fn an_address_is_taken_away_before_it_is_given() {
 fn what_is_written_is_what_is_read() {
     let one = member("a", "p", 300, 7);
     let (_, slices) = step(&[], std::slice::from_ref(&one));
-    let expected = Published { pod: one.pod, identity: 300, addresses: one.addresses, node: one.node };
+    let workload = one.workload.map(Arc::new);
+    let expected = Published { pod: one.pod, identity: 300, addresses: one.addresses, node: one.node, workload };
     assert_eq!(published(&slices[0]), [expected]);
     let json = serde_json::to_value(&slices[0]).unwrap();
     let pair = &json["endpoints"][0]["networking"]["addressing"][0];
     assert_eq!((&pair["ipv4"], &pair["ipv6"]), (&"10.244.1.7".into(), &"fd00::7".into()));
+    let told = serde_json::json!({"kind": "Deployment", "name": "web"});
+    assert_eq!(json["endpoints"][0]["workload"], told);
+}
+
+#[test]
+fn whom_a_pod_belongs_to_is_told_and_waits_for_others() {
+    let members: Vec<Member> =
+        (0..150).map(|n| Member { workload: None, ..member("a", &format!("p{n:03}"), 300, n) }).collect();
+    let (_, before) = step(&[], &members);
+    assert!(serde_json::to_value(&before[0]).unwrap()["endpoints"][0]["workload"].is_null());
+    assert!(before.iter().flat_map(published).all(|one| one.workload.is_none()));
+    let owned = |member: &Member| Member { workload: Workload::new("Deployment", "web"), ..member.clone() };
+    let mut after: Vec<Member> = members.iter().map(owned).collect();
+    let (plan, there) = step(&before, &after);
+    assert_eq!((plan.changes.len(), plan.urgent), (2, false), "once for all Pods of a slice, and nobody waits for it");
+    assert!(there.iter().flat_map(published).all(|one| one.workload == after[0].workload.clone().map(Arc::new)));
+    assert_eq!(step(&there, &after).0, SlicePlan::default());
+    // Along with an address it is as urgent as that.
+    after[3] = Member { addresses: vec!["10.244.1.250".parse().unwrap()], ..after[3].clone() };
+    assert!(step(&before, &after).0.urgent);
 }
 
 #[test]
@@ -91,7 +113,8 @@ fn what_is_no_endpoint_is_not_read() {
     let slice: CiliumEndpointSlice = serde_json::from_value(serde_json::json!({
         "metadata": {"name": "ces-a-0"}, "namespace": "a", "endpoints": [
             {"name": "", "id": 300}, {"name": "host", "id": 1}, {"name": "big", "id": 65_536}, {"name": "less", "id": -1},
-            {"name": "p", "id": 300, "networking": {"addressing": [{"ipv4": "10.244.1.700"}, {"ipv6": "fd00::1"}], "node": "n"}},
+            {"name": "p", "id": 300, "networking": {"addressing": [{"ipv4": "10.244.1.700"}, {"ipv6": "fd00::1"}], "node": "n"},
+                "workload": {"kind": "", "name": "web"}},
             {"name": "p", "id": 301},
         ],
     }))
@@ -101,6 +124,7 @@ fn what_is_no_endpoint_is_not_read() {
         identity: 300,
         addresses: vec!["fd00::1".parse().unwrap()],
         node: None,
+        workload: None,
     };
     assert_eq!(published(&slice), [expected]);
 }

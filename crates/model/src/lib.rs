@@ -12,6 +12,7 @@ pub mod node;
 pub mod protocol;
 pub mod service;
 pub mod weight;
+pub mod workload;
 
 pub use family::Family;
 pub use host_port::HostPort;
@@ -25,3 +26,4 @@ pub use service::{
     ServicePort, SlicePort, TrafficPolicy,
 };
 pub use weight::Weights;
+pub use workload::Workload;

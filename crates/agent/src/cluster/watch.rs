@@ -5,19 +5,18 @@ use super::served::{Served, Wanted, is_not_found, served};
 use crate::policies::{self, objects};
 use crate::sockets::{self, Wish};
 use crate::watched::Told;
-use crate::workload::{self, Workload};
 use custom_resources::{
     CiliumCIDRGroup, CiliumClusterwideNetworkPolicy, CiliumEndpointSlice, CiliumIdentity, CiliumNetworkPolicy,
     ClusterNetworkPolicy,
 };
 use futures::StreamExt;
-use identity::{NUMBERS, Published, published};
+use identity::{NUMBERS, Published, published, workload_of};
 use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery, networking::v1 as networking};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Resource, ResourceExt};
-use model::{EndpointSlice, Labels, Node, NodeName, ObjectName, Service};
+use model::{EndpointSlice, Labels, Node, NodeName, ObjectName, Service, Workload};
 use policy::dialect::references::{CidrGroup, ServiceFacts};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
@@ -37,7 +36,7 @@ pub enum Input {
     /// About an EndpointSlice.
     Slice(Told<ObjectName, EndpointSlice>),
     /// About a Pod of this node: its sockets, and what it belongs to.
-    Pod(Told<ObjectName, (Wish, Option<Workload>)>),
+    Pod(Told<ObjectName, (Wish, Option<Arc<Workload>>)>),
     /// About those of a Namespace's Pods; its own `namespace` is empty.
     Namespace(Told<ObjectName, Wish>),
     /// About a CiliumIdentity, by its number; 0 for all that are no numbers.
@@ -183,7 +182,7 @@ pub fn start(client: &kube::Client, own: &NodeName, watches: &Watches) -> mpsc::
     let service =
         |object: &core::Service| Some((load_balancer::from_kubernetes::service(object), ServiceFacts::of(object)));
     start.spawn::<core::Service, _, _>("Service", &everything, object_name, service, Input::Service);
-    let pod = |object: &core::Pod| sockets::of_pod(object).map(|wish| (wish, workload::of_pod(object)));
+    let pod = |object: &core::Pod| sockets::of_pod(object).map(|wish| (wish, workload_of(object).map(Arc::new)));
     start.spawn::<core::Pod, _, _>("Pod", &here, object_name, pod, Input::Pod);
     let namespace = sockets::of_namespace;
     start.spawn::<core::Namespace, _, _>("Namespace", &everything, object_name, namespace, Input::Namespace);

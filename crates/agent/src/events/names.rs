@@ -3,11 +3,10 @@
 //! They are made anew now and then, as a whole; what an event was given out of them stays as it was. What many events share is
 //! behind a pointer, so that naming one copies no text.
 
-use crate::workload::Workload;
 use datapath_layouts::Address;
 use datapath_layouts::policy::Direction;
 use foldhash::fast::RandomState;
-use model::{Labels, NodeName, ObjectName};
+use model::{Labels, NodeName, ObjectName, Workload};
 use policy::told::Named;
 use std::sync::Arc;
 
@@ -55,8 +54,8 @@ impl Default for Here {
 pub struct Who {
     /// The Pod.
     pub pod: Option<ObjectName>,
-    /// What it belongs to, if it is one of this node's.
-    pub workload: Option<Workload>,
+    /// What it belongs to, if that was told.
+    pub workload: Option<Arc<Workload>>,
     /// The node.
     pub node: Option<NodeName>,
     /// Its endpoint's number, if it is one of this node's.

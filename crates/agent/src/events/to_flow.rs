@@ -1,7 +1,7 @@
 //! An event as Hubble's clients know it: in the fields of `flow.Flow`.
 //!
-//! What this node does not know stays empty, as Hubble leaves it: workloads of other nodes' Pods, a cluster of what is no
-//! Pod, and whether a dropped packet would have been a reply, unless it was one.
+//! What this node does not know stays empty, as Hubble leaves it: workload and cluster of what is no Pod, and whether a
+//! dropped packet would have been a reply, unless it was one.
 
 use super::names::RuleFacts;
 use super::record::{TcpEnd, Way};
@@ -134,7 +134,7 @@ fn endpoint(end: &Known, number: u32) -> flow::Endpoint {
     flow::Endpoint {
         id: end.who.as_ref().and_then(|who| who.endpoint).unwrap_or(0),
         workloads: workload
-            .map(|one| flow::Workload { name: one.name.clone(), kind: one.kind.clone() })
+            .map(|one| flow::Workload { name: one.name.to_string(), kind: one.kind.to_string() })
             .into_iter()
             .collect(),
         identity: number,
@@ -299,6 +299,9 @@ mod tests {
     use crate::events::names::{Names, Who};
     use crate::events::sight::tests::{node, pod, seen};
     use datapath_layouts::{Address, DropReason, Event};
+
+    use model::Workload;
+
     use std::collections::BTreeMap;
 
     fn names() -> Names {
@@ -370,6 +373,38 @@ mod tests {
         let Some(Protocol::Tcp(tcp)) = flow.l4.unwrap().protocol else { panic!("no TCP") };
         assert_eq!((tcp.source_port, tcp.destination_port), (43210, 8080));
         assert_eq!(tcp.flags.unwrap(), flow::TcpFlags { syn: true, ..flow::TcpFlags::default() });
+    }
+
+    #[test]
+    fn both_ends_tell_what_they_belong_to_and_only_pods_do() {
+        let (here, there) = (Address::from_v4([10, 244, 1, 2]), Address::from_v4([10, 244, 2, 2]));
+        let of = |name: &str, kind: &str| {
+            let workload = Workload::new(kind, name).map(Arc::new);
+            Arc::new(Who { workload, ..Who::clone(&pod("shop", &format!("{name}-0"))) })
+        };
+        let told = |here_is, there_is, event: Event| {
+            let mut names = names();
+            names.who.extend([(here, here_is), (there, there_is)]);
+            let flow = to_flow(&seen(&event, &names));
+            [flow.source, flow.destination].map(|end| {
+                let workloads = end.unwrap().workloads.into_iter();
+                workloads.map(|one| format!("{}/{}", one.kind, one.name)).collect::<Vec<_>>().join(" ")
+            })
+        };
+        let drop = Event { kind: EventKind::Drop as u8, reason: DropReason::PolicyDenied as u8, ..event() };
+        let end = Event { kind: EventKind::EndOfFlow as u8, ..event() };
+        for event in [event(), drop, end] {
+            let ends = told(of("web", "Deployment"), of("db", "StatefulSet"), event);
+            assert_eq!(ends, ["Deployment/web", "StatefulSet/db"]);
+        }
+        let reply = Event { source: there, destination: here, flags: event_flags::REPLY, ..event() };
+        assert_eq!(told(of("logs", "DaemonSet"), of("once", "Job"), reply), ["Job/once", "DaemonSet/logs"]);
+        // Who was not told of, a node, and whoever is no Pod any more.
+        assert_eq!(told(pod("shop", "new"), of("db", "StatefulSet"), event()), ["", "StatefulSet/db"]);
+        let nobodys = Arc::new(Who { pod: None, ..Who::clone(&of("db", "StatefulSet")) });
+        assert_eq!(told(node("worker-1"), nobodys, event()), ["", ""]);
+        let world = Event { destination: Address::from_v4([203, 0, 113, 2]), ..event() };
+        assert_eq!(told(of("web", "Deployment"), of("db", "StatefulSet"), world), ["Deployment/web", ""]);
     }
 
     #[test]

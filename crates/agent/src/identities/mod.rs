@@ -8,6 +8,7 @@ mod local;
 mod peers;
 mod ranges;
 mod view;
+mod workloads;
 
 pub use local::LocalIdentities;
 pub use peers::{Change, Peers, is_exact};
@@ -18,6 +19,7 @@ use crate::watched::{Told, Watched};
 use identity::Published;
 use model::Labels;
 use std::sync::Arc;
+use workloads::Workloads;
 
 /// What the API has told of identities.
 #[derive(Debug, Default)]
@@ -26,6 +28,7 @@ pub struct Identities {
     slices: Watched<Box<str>, Vec<Arc<Published>>>,
     /// Pods of other nodes.
     pub peers: Peers,
+    workloads: Workloads,
     local_are_old: bool,
 }
 
@@ -45,7 +48,13 @@ impl Identities {
     pub fn take_slice(&mut self, told: Told<Box<str>, Vec<Published>>) {
         let told = match told {
             Told::Begin => Told::Begin,
-            Told::Set(key, value) => Told::Set(key, value.map(|all| all.into_iter().map(Arc::new).collect())),
+            Told::Set(key, value) => {
+                let share = |mut one: Published| {
+                    one.workload = one.workload.map(|workload| self.workloads.share(workload));
+                    Arc::new(one)
+                };
+                Told::Set(key, value.map(|all| all.into_iter().map(share).collect()))
+            }
             Told::Gone(key) => Told::Gone(key),
             Told::End => Told::End,
         };

@@ -44,6 +44,7 @@ fn pod(name: &str, identity: u32, address: &str, node: &str) -> Arc<Published> {
         identity,
         addresses: vec![address.parse().unwrap()],
         node: Some(node.parse().unwrap()),
+        workload: None,
     })
 }
 

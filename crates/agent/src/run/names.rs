@@ -5,7 +5,7 @@ use crate::events::{Caller, Here, Names, Table, Who};
 use crate::serving_flows;
 use datapath_layouts::Address;
 use datapath_layouts::identity::HOST;
-use model::ObjectName;
+use model::{ObjectName, Workload};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -84,30 +84,36 @@ impl State {
 
     fn pods_by_address(&self) -> Table<Address, Who> {
         let mut who = Table::<Address, Who>::default();
-        let mut is = |address, pod: &ObjectName| {
-            let workload = self.workloads.get(pod).cloned();
+        let mut is = |address, pod: &ObjectName, told: Option<&Arc<Workload>>| {
+            let workload = self.workloads.get(pod).or(told).cloned();
             who.insert(Address::from_ip(address), Who { pod: Some(pod.clone()), workload, ..Who::default() });
         };
         for endpoint in self.services.slices().flat_map(|s| &s.endpoints) {
-            endpoint.pod.iter().for_each(|pod| is(endpoint.address, pod));
+            endpoint.pod.iter().for_each(|pod| is(endpoint.address, pod, None));
         }
         for one in self.identities.published() {
-            one.addresses.iter().for_each(|address| is(*address, &one.pod));
+            one.addresses.iter().for_each(|address| is(*address, &one.pod, one.workload.as_ref()));
         }
         for pod in self.parts.pods.list() {
-            pod.name.iter().for_each(|name| pod.addresses.iter().for_each(|address| is(*address, name)));
+            pod.name.iter().for_each(|name| pod.addresses.iter().for_each(|address| is(*address, name, None)));
         }
         who
     }
 }
 
 /// Who has just gone keeps its name for a while, unless somebody else has the address: how its flows end is told after it.
+/// Who is about to go keeps what it belongs to: not everybody who tells of it falls silent at once.
 fn depart(
     departed: &mut HashMap<Address, (Arc<Who>, Instant)>,
     before: &Table<Address, Arc<Who>>,
     now: &mut Table<Address, Who>,
     at: Instant,
 ) {
+    for (address, was) in before {
+        if let Some(who) = now.get_mut(address).filter(|who| who.workload.is_none() && who.pod == was.pod) {
+            who.workload.clone_from(&was.workload);
+        }
+    }
     let is_left = |now: &Table<Address, Who>, address: &Address| now.get(address).is_none_or(|who| who.pod.is_none());
     for (address, who) in before.iter().filter(|(address, who)| who.pod.is_some() && is_left(now, address)) {
         departed.entry(*address).or_insert_with(|| (who.clone(), at));

@@ -25,7 +25,6 @@ use crate::table::Table;
 use crate::topology::{self, Desired};
 use crate::trouble::Troubles;
 use crate::watched::{Told, Watched};
-use crate::workload::Workload;
 use datapath_layouts::endpoint::FLAG_HOST;
 use datapath_layouts::identity::{KUBE_APISERVER, NODE_OF_API_SERVER};
 use datapath_layouts::{Address, AddressKey, Endpoint, Neighbour, PrefixKey, Route};
@@ -33,7 +32,7 @@ use flow_api::moment::now;
 use ipnet::IpNet;
 use load_balancer::condition::{self, Report};
 use load_balancer::{Capacity, Wanted, host_ports};
-use model::{Node, NodeName, ObjectName};
+use model::{Node, NodeName, ObjectName, Workload};
 use netlink::Netlink;
 use policy::failsafe::Failsafe;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -144,7 +143,7 @@ pub struct State {
     host_ports_are_old: bool,
     pub(super) names_due: Instant,
     /// What the Pods of this node belong to.
-    pub(super) workloads: Watched<ObjectName, Workload>,
+    pub(super) workloads: Watched<ObjectName, Arc<Workload>>,
     /// Pods that have gone a moment ago: what still happens to their addresses is about them.
     pub(super) departed: HashMap<Address, (Arc<Who>, Instant)>,
     /// Since when something has changed that nobody wanted to know by its name.

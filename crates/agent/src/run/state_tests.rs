@@ -17,6 +17,8 @@ use std::sync::Mutex;
 mod deeds;
 #[path = "node_policy_tests.rs"]
 mod node_policy;
+#[path = "workload_tests.rs"]
+mod workload;
 
 struct Fake {
     config: Mutex<NodeConfig>,
@@ -297,6 +299,7 @@ fn a_pods_policy_is_there_before_it_is_its_pods() {
         identity: 300,
         addresses: vec!["10.244.1.7".parse().unwrap()],
         node: Some(node(1).addresses[0]),
+        workload: None,
     };
     fixture.state.take(Input::Published(Told::Set("ces-0".into(), Some(vec![ours]))));
     fixture.state.take(Input::Identity(Told::Set(300, Some(web_labels()))));
@@ -313,6 +316,7 @@ fn a_pods_policy_is_there_before_it_is_its_pods() {
                 identity: 300,
                 addresses: vec!["10.244.1.7".parse().unwrap()],
                 node: Some(node(1).addresses[0]),
+                workload: None,
             }]),
         )));
         fixture.state.take(Input::Identity(Told::Set(300, Some(web_labels()))));
@@ -352,6 +356,7 @@ fn a_new_object_with_a_mistake_shuts_whom_it_selects() {
         identity: 300,
         addresses: vec!["10.244.1.7".parse().unwrap()],
         node: Some(node(1).addresses[0]),
+        workload: None,
     };
     fixture.state.take(Input::Published(Told::Set("ces-0".into(), Some(vec![one]))));
     fixture.state.take(Input::Identity(Told::Set(300, Some(web_labels()))));
@@ -644,6 +649,7 @@ fn publish(state: &mut State, pods: &[(&str, u32, &str, &str)]) {
         identity: *identity,
         addresses: vec![address.parse().unwrap()],
         node: Some(node.parse().unwrap()),
+        workload: None,
     };
     state.take(Input::Published(Told::Set("ces-default-0".into(), Some(pods.iter().map(read).collect()))));
     state.settle();

@@ -13,7 +13,7 @@ use crate::{
     write::{Cluster, Kind},
 };
 use custom_resources::{CiliumEndpointSlice, CiliumIdentity};
-use identity::{has_identity, slices};
+use identity::{has_identity, slices, workload_of};
 use k8s_openapi::api::core::v1::Pod;
 use std::{
     collections::HashSet,
@@ -59,7 +59,8 @@ pub(crate) fn wake(cluster: &Cluster, inbox: &UnboundedSender<()>) {
 /// What a slice shows of a Pod; ports and account never change.
 fn view(pod: &Arc<Pod>) -> impl PartialEq + use<> {
     let node = pod::node(pod).map(str::to_owned);
-    (pod.metadata.uid.clone(), pod.metadata.labels.clone(), has_identity(pod), node, addresses(pod))
+    let metadata = &pod.metadata;
+    (metadata.uid.clone(), metadata.labels.clone(), has_identity(pod), node, addresses(pod), workload_of(pod))
 }
 
 /// Plans over all Pods and writes what differs: numbers first, then what nodes are told, then what is over. Only the leader.
@@ -129,5 +130,5 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 /// What comes within this time is written together: the Pods of a Deployment come one after the other. Short beside the time
 /// that a Pod's start takes, for its identity is waited for.
 const TOGETHER: Duration = Duration::from_millis(20);
-/// Pods that have gone may be told of later: nobody waits for it.
+/// Pods that have gone, and what Pods belong to, may be told of later: nobody waits for it.
 const PATIENCE: Duration = Duration::from_millis(500);

@@ -7,7 +7,7 @@ use crate::{
     pod,
     write::{Caches, Cluster},
 };
-use identity::{Facts, Filter, Input, Member, Memory, Plan, has_identity, labels_of, named_ports};
+use identity::{Facts, Filter, Input, Member, Memory, Plan, has_identity, labels_of, named_ports, workload_of};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use model::{Labels, ObjectName};
 use std::{
@@ -143,6 +143,7 @@ impl World {
                 node: pod::node(pod).and_then(|node| self.nodes.get(node).copied()),
                 named_ports: named_ports(pod),
                 service_account: spec.and_then(|spec| spec.service_account_name.clone()),
+                workload: workload_of(pod),
             })
         };
         self.pods.iter().filter_map(member).collect()

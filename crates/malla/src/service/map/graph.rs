@@ -56,7 +56,7 @@ pub struct Numbers {
 /// Who is at an end of a flow.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Party {
-    /// Namespace and name. What it belongs to its own node says, maybe later.
+    /// Namespace and name. What it belongs to may be told later: its first flows can be faster.
     Pod(String, String),
     Other(Node),
 }
@@ -220,8 +220,8 @@ pub(super) mod tests {
         Endpoint { namespace: "shop".to_owned(), pod_name: name.to_owned(), ..Endpoint::default() }
     }
 
-    /// As its own node tells it.
-    fn own(name: &str) -> Endpoint {
+    /// Told with what it belongs to.
+    fn owned(name: &str) -> Endpoint {
         let workload = name.rsplit_once('-').unwrap().0.to_owned();
         Endpoint { workloads: vec![Workload { name: workload, kind: "Deployment".to_owned() }], ..pod(name) }
     }
@@ -248,28 +248,28 @@ pub(super) mod tests {
     pub fn shop() -> Graph {
         let (out, into) = (TrafficDirection::Egress, TrafficDirection::Ingress);
         let service = Service { namespace: "shop".to_owned(), name: "back".to_owned() };
-        let mut flows = vec![flow(world(), own("front-1"), 80, into)];
+        let mut flows = vec![flow(world(), owned("front-1"), 80, into)];
         for front in ["front-1", "front-2"] {
-            // Both ends see it: each knows its own workload.
+            // Both ends see it; of the other one neither was told yet what it belongs to.
             flows.push(Flow {
                 destination_service: Some(service.clone()),
-                ..flow(own(front), pod("back-1"), 8080, out)
+                ..flow(owned(front), pod("back-1"), 8080, out)
             });
-            flows.push(flow(pod(front), own("back-1"), 8080, into));
+            flows.push(flow(pod(front), owned("back-1"), 8080, into));
         }
         let ended = Ended { forward_bytes: 100, reply_bytes: 900, ..Ended::default() };
         let end = |flow: Flow| Flow { trace_reason: 0, extensions: Some(extension::pack(&ended)), ..flow };
-        flows.push(end(flow(own("front-1"), pod("back-1"), 8080, out)));
+        flows.push(end(flow(owned("front-1"), pod("back-1"), 8080, out)));
         // The other node tells it by the last packet, which was an answer.
         let back = |tcp| Layer4 { protocol: Some(Protocol::Tcp(tcp)) };
         let answered = back(Tcp { source_port: 8080, destination_port: 40_000, ..Tcp::default() });
         let answer = |from, to| Flow { is_reply: Some(true), l4: Some(answered.clone()), ..flow(from, to, 0, into) };
-        flows.push(end(answer(own("back-1"), pod("front-1"))));
+        flows.push(end(answer(owned("back-1"), pod("front-1"))));
         let denied = Flow {
             verdict: Verdict::Dropped as i32,
             drop_reason_desc: DropReason::PolicyDenied as i32,
             trace_reason: 0,
-            ..flow(pod("<evil>"), own("back-1"), 8080, into)
+            ..flow(pod("<evil>"), owned("back-1"), 8080, into)
         };
         flows.extend([denied.clone(), denied]);
         // What policy said of each begins nothing and drops nothing.
@@ -277,7 +277,7 @@ pub(super) mod tests {
         let said: Vec<Flow> = flows.iter().map(|flow| Flow { event_type: verdict, ..flow.clone() }).collect();
         flows.extend(said);
         // An answer begins nothing, and leads nowhere else.
-        flows.push(answer(own("back-1"), pod("front-1")));
+        flows.push(answer(owned("back-1"), pod("front-1")));
         graph(&flows)
     }
 
