@@ -86,9 +86,14 @@ pub async fn connect_in_clear(address: &str) -> Result<Channel, Error> {
     watched(Endpoint::from_shared(format!("http://{address}"))?).connect().await
 }
 
-/// A machine that has gone, or a process that stands still, says nothing: it is asked now and then.
+/// A machine that has gone, or a process that stands still, says nothing: it is asked now and then. What it tells and nobody takes is
+/// left with it.
 fn watched(endpoint: Endpoint) -> Endpoint {
+    let endpoint = endpoint.initial_stream_window_size(WINDOW).initial_connection_window_size(WINDOW);
     endpoint.http2_keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(KEEP_ALIVE).keep_alive_while_idle(true)
 }
 
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// Bytes that a server may send ahead; a relay has a thousand of them. The default, 2 MB, is for rounds of a second.
+const WINDOW: u32 = 256 << 10;

@@ -1,16 +1,18 @@
 //! One node's flows, for one request.
 
+use crate::ask::ask;
+use crate::limits::Limits;
 use crate::merge::Arrived;
-use crate::target::{AGAIN, LIMIT, Target};
+use crate::target::Target;
+use crate::trouble::Trouble;
 use flow_api::client::Credentials;
 use flow_api::observer::get_flows_response::ResponseTypes;
-use flow_api::observer::observer_client::ObserverClient;
 use flow_api::observer::{GetFlowsRequest, GetFlowsResponse};
 use prost_types::Timestamp;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 use tokio::sync::mpsc;
-use tonic::Code;
+use tonic::{Status, Streaming};
 
 /// What becomes of a node.
 #[derive(Debug)]
@@ -19,73 +21,79 @@ pub enum News {
     Connected,
     /// It tells.
     Answer(Box<Arrived>),
-    /// It can't be asked, or has stopped to answer.
-    Unavailable(String),
-    /// It answers that something is wrong.
-    Error(String),
+    /// It does not.
+    Trouble(Trouble),
+}
+
+/// What a node is asked, and how.
+#[derive(Debug)]
+pub struct Asked {
+    /// Where it is.
+    pub target: Target,
+    /// Who asks.
+    pub credentials: Option<Arc<Credentials>>,
+    /// For how long.
+    pub limits: Limits,
+    /// As the client has asked.
+    pub request: GetFlowsRequest,
+    /// Where to begin; `None`: as the request says.
+    pub from: Option<Timestamp>,
+    /// Where to begin if it was away and has told nothing; `None`: as the request says.
+    pub away: Option<Timestamp>,
 }
 
 /// Asks until all is told, or for ever if the request follows: then a node that was away is asked again, from where it was
-/// left; as it was asked at first as long as it has told nothing. Ends when nobody reads.
-pub async fn run(
-    target: Target,
-    credentials: Option<Arc<Credentials>>,
-    request: GetFlowsRequest,
-    mut from: Option<Timestamp>,
-    news: mpsc::Sender<News>,
-) {
+/// left. Ends when nobody reads.
+pub async fn run(mut asked: Asked, news: mpsc::Sender<News>) {
     loop {
-        let asked = match from {
-            Some(since) => GetFlowsRequest { number: 0, since: Some(since), ..request.clone() },
-            None => request.clone(),
-        };
-        let said = ask(&target, credentials.as_deref(), &asked, &news, &mut from).await;
-        let report = match said {
-            Ok(()) if !request.follow => return,
+        let report = match asked.once(&news).await {
+            Ok(()) if !asked.request.follow => return,
             // It has stopped as it should.
-            Ok(()) if is_over(&request) => return,
-            Ok(()) => News::Unavailable("it has ended".to_owned()),
-            Err(report) => report,
+            Ok(()) if is_over(&asked.request) => return,
+            Ok(()) => Trouble::away("it has ended"),
+            Err(trouble) => trouble,
         };
-        if news.send(report).await.is_err() || !request.follow || is_over(&request) {
+        if news.send(News::Trouble(report)).await.is_err() || !asked.request.follow || is_over(&asked.request) {
             return;
         }
-        tokio::time::sleep(AGAIN).await;
+        asked.from = asked.from.or(asked.away);
+        tokio::time::sleep(asked.limits.retry).await;
     }
 }
 
-async fn ask(
-    target: &Target,
-    credentials: Option<&Credentials>,
-    request: &GetFlowsRequest,
-    news: &mpsc::Sender<News>,
-    from: &mut Option<Timestamp>,
-) -> Result<(), News> {
-    let channel = target.connect(credentials).await.map_err(News::Unavailable)?;
-    let mut client = ObserverClient::new(channel);
-    // Who takes a connection and says nothing must not be waited for.
-    let asked = tokio::time::timeout(LIMIT, client.get_flows(request.clone())).await;
-    let silent = |_| News::Unavailable("no answer in time".to_owned());
-    let mut stream = asked.map_err(silent)?.map_err(failed)?.into_inner();
-    if news.send(News::Connected).await.is_err() {
-        return Ok(());
-    }
-    while let Some(answer) = stream.message().await.map_err(failed)? {
-        *from = behind(&answer).or(*from);
-        // A reader that takes its time holds the node's stream back, and nothing else of the node.
-        if news.send(News::Answer(Box::new(Arrived { answer, at: Instant::now() }))).await.is_err() {
+impl Asked {
+    async fn once(&mut self, news: &mpsc::Sender<News>) -> Result<(), Trouble> {
+        let request = match self.from {
+            Some(since) => GetFlowsRequest { number: 0, since: Some(since), ..self.request.clone() },
+            None => self.request.clone(),
+        };
+        let flows = ask(&self.target, self.credentials.as_deref(), &self.limits, |client| async move {
+            client.max_decoding_message_size(LARGEST).get_flows(request).await
+        });
+        let mut stream = flows.await?;
+        if news.send(News::Connected).await.is_err() {
             return Ok(());
         }
-    }
-    Ok(())
-}
-
-fn failed(status: tonic::Status) -> News {
-    match status.code() {
-        Code::Unavailable | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded => {
-            News::Unavailable(status.message().to_owned())
+        while let Some(answer) = self.next(&mut stream).await? {
+            self.from = behind(&answer).or(self.from);
+            // A reader that takes its time holds the node's stream back, and nothing else of the node.
+            if news.send(News::Answer(Box::new(Arrived { answer, at: Instant::now() }))).await.is_err() {
+                return Ok(());
+            }
         }
-        _ => News::Error(status.message().to_owned()),
+        Ok(())
+    }
+
+    /// Who follows may hear nothing for as long as nothing happens.
+    async fn next(&self, stream: &mut Streaming<GetFlowsResponse>) -> Result<Option<GetFlowsResponse>, Trouble> {
+        let message = stream.message();
+        let next: Result<_, Status> = if self.request.follow {
+            message.await
+        } else {
+            let silent = |_| Trouble::away(format!("silent for {:?} in the middle of its answer", self.limits.silence));
+            tokio::time::timeout(self.limits.silence, message).await.map_err(silent)?
+        };
+        Ok(next?)
     }
 }
 
@@ -103,10 +111,28 @@ pub fn behind(answer: &GetFlowsResponse) -> Option<Timestamp> {
 /// The next nanosecond.
 fn after(time: Timestamp) -> Timestamp {
     match time.nanos {
-        999_999_999 => Timestamp { seconds: time.seconds.saturating_add(1), nanos: 0 },
-        nanos => Timestamp { nanos: nanos + 1, ..time },
+        nanos @ ..999_999_999 => Timestamp { nanos: nanos + 1, ..time },
+        // A node may say what is no time at all.
+        _ => Timestamp { seconds: time.seconds.saturating_add(1), nanos: 0 },
     }
 }
 
-/// Answers of one node that wait; what it has more it keeps.
-pub const WAITING: usize = 256;
+/// Bytes of one answer. A flow has a few hundred, with many labels some thousands; 256 of each node may wait.
+const LARGEST: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_nanosecond_of_anything() {
+        let after = |seconds, nanos| {
+            let time = after(Timestamp { seconds, nanos });
+            (time.seconds, time.nanos)
+        };
+        assert_eq!(after(7, 5), (7, 6));
+        assert_eq!(after(7, 999_999_998), (7, 999_999_999));
+        assert_eq!(after(7, 999_999_999), (8, 0));
+        assert_eq!(after(i64::MAX, i32::MAX), (i64::MAX, 0));
+    }
+}

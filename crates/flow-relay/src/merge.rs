@@ -1,18 +1,22 @@
 //! Several streams as one, by time. Pure: arrivals and the clock in, the next answer out.
 //!
-//! The oldest head goes first when every lane that is open has one. Nobody is waited for longer than [`PATIENCE`]: neither a
+//! The oldest head goes first when every lane that is open has one. Nobody is waited for longer than the patience: neither a
 //! lane that has been empty for so long, nor on account of an answer that is here for so long already. Such an answer waits only
 //! [`GRACE`] for a lane that was just emptied: one that has more to tell has it by then.
+//!
+//! Where somebody follows, a node whose clock is behind always has what looks older. What happens now waits for it no longer than
+//! [`OVERDUE`] times the patience.
 
+use flow_api::moment::{Moment, moment};
 use flow_api::observer::GetFlowsResponse;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// As long as Hubble's relay waits for one that may still have something older.
-pub const PATIENCE: Duration = Duration::from_secs(1);
-
 /// A node that is telling its past fills its lane faster than this.
 pub const GRACE: Duration = Duration::from_millis(100);
+
+/// Clocks of a cluster are seldom apart by as many seconds.
+pub const OVERDUE: u32 = 10;
 
 /// An answer, and when it came.
 #[derive(Clone, Debug)]
@@ -24,9 +28,12 @@ pub struct Arrived {
 }
 
 /// One head per lane.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Merge {
     lanes: BTreeMap<usize, Lane>,
+    patience: Duration,
+    /// From when on things happen now, in the time of flows; `None`: all is past.
+    live: Option<Moment>,
 }
 
 #[derive(Debug)]
@@ -47,6 +54,12 @@ pub enum Next {
 }
 
 impl Merge {
+    /// No lane yet.
+    #[must_use]
+    pub fn new(patience: Duration, live: Option<Moment>) -> Self {
+        Self { lanes: BTreeMap::new(), patience, live }
+    }
+
     /// A lane opens.
     pub fn open(&mut self, lane: usize, now: Instant) {
         self.lanes.insert(lane, Lane { head: None, empty_since: now });
@@ -74,11 +87,15 @@ impl Merge {
     #[must_use]
     pub fn next(&self, now: Instant) -> Next {
         let heads = self.lanes.iter().filter_map(|(number, lane)| Some((*number, lane.head.as_ref()?)));
+        let overdue = heads.clone().filter(|(_, head)| self.is_live(head) && head.at + self.patience * OVERDUE <= now);
+        if let Some((lane, _)) = overdue.min_by_key(|(number, head)| (head.at, *number)) {
+            return Next::Tell(lane);
+        }
         let Some((oldest, head)) = heads.min_by_key(|(number, head)| (time(&head.answer), *number)) else {
             return Next::Wait;
         };
-        let (patience, longest) = match head.at + PATIENCE {
-            until if until > now => (PATIENCE, until),
+        let (patience, longest) = match head.at + self.patience {
+            until if until > now => (self.patience, until),
             _ => (GRACE, now + GRACE),
         };
         let waited_for = self.lanes.values().filter(|lane| lane.head.is_none()).map(|lane| lane.empty_since + patience);
@@ -95,10 +112,14 @@ impl Merge {
         lane.empty_since = now;
         lane.head.take().map(|head| head.answer)
     }
+
+    fn is_live(&self, head: &Arrived) -> bool {
+        self.live.is_some_and(|live| time(&head.answer) >= live)
+    }
 }
 
-fn time(answer: &GetFlowsResponse) -> (i64, i32) {
-    answer.time.map_or((0, 0), |time| (time.seconds, time.nanos))
+fn time(answer: &GetFlowsResponse) -> Moment {
+    answer.time.as_ref().map_or((0, 0), moment)
 }
 
 #[cfg(test)]
@@ -106,13 +127,15 @@ mod tests {
     use super::*;
     use prost_types::Timestamp;
 
+    const PATIENCE: Duration = Duration::from_secs(1);
+
     fn arrived(seconds: i64, at: Instant) -> Arrived {
         let time = Some(Timestamp { seconds, nanos: 0 });
         Arrived { answer: GetFlowsResponse { time, ..GetFlowsResponse::default() }, at }
     }
 
     fn opened(lanes: usize, now: Instant) -> Merge {
-        let mut merge = Merge::default();
+        let mut merge = Merge::new(PATIENCE, None);
         (0..lanes).for_each(|lane| merge.open(lane, now));
         merge
     }
@@ -158,6 +181,35 @@ mod tests {
         assert_eq!(merge.next(late), Next::Tell(1));
         merge.take(1, late);
         assert_eq!(merge.next(late), Next::WaitUntil(late + PATIENCE));
+    }
+
+    #[test]
+    fn what_happens_now_is_not_held_up_for_ever_by_a_clock_that_is_behind() {
+        let start = Instant::now();
+        let behind = |live: Option<Moment>| {
+            let mut merge = Merge::new(PATIENCE, live);
+            (0..2).for_each(|lane| merge.open(lane, start));
+            merge.arrive(1, arrived(5000, start));
+            // The one that is behind has something new whenever it is looked at.
+            let told = (0..100_u32).map(|tenth| {
+                let now = start + tenth * Duration::from_millis(200);
+                merge.arrive(0, arrived(i64::from(tenth), now));
+                let Next::Tell(lane) = merge.next(now) else { panic!("both have something") };
+                merge.take(lane, now);
+                if lane == 1 {
+                    merge.arrive(1, arrived(5001, now));
+                }
+                lane
+            });
+            told.collect::<Vec<_>>()
+        };
+        let told = behind(Some((5000, 0)));
+        assert_eq!(told.iter().position(|lane| *lane == 1), Some(50), "ten seconds: {told:?}");
+        assert_eq!(told.iter().filter(|lane| **lane == 1).count(), 1, "what came later waits for as long: {told:?}");
+        // What is past waits for its turn.
+        for past in [Some((6000, 0)), None] {
+            assert_eq!(behind(past), [0; 100]);
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The nodes behind a relay, and the ways to them.
 
+use crate::limits::Limits;
 use flow_api::client::{self, Credentials};
 use flow_api::peer::peer_client::PeerClient;
 use flow_api::peer::{ChangeNotification, ChangeNotificationType, NotifyRequest};
@@ -32,14 +33,18 @@ impl Target {
     /// # Errors
     /// In words: nobody answers in time, or not as who it should be.
     pub async fn connect(&self, credentials: Option<&Credentials>) -> Result<Channel, String> {
-        self.connect_within(LIMIT, credentials).await
+        self.connect_within(Limits::default().dial, credentials).await
     }
 
-    /// The same, for who is more or less patient.
+    /// The same, with another patience.
     ///
     /// # Errors
-    /// As of [`Self::connect`].
-    pub async fn connect_within(&self, limit: Duration, credentials: Option<&Credentials>) -> Result<Channel, String> {
+    /// As for [`Target::connect`].
+    pub async fn connect_within(
+        &self,
+        patience: Duration,
+        credentials: Option<&Credentials>,
+    ) -> Result<Channel, String> {
         let connect = async {
             match self {
                 Self::Socket(path) => client::connect(path).await,
@@ -51,7 +56,7 @@ impl Target {
             }
             .map_err(|error| client::words(&error))
         };
-        tokio::time::timeout(limit, connect).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
+        tokio::time::timeout(patience, connect).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
     }
 
     /// As people write it.
@@ -75,25 +80,32 @@ impl Target {
 
 /// Asks one node which nodes there are, for as long as anybody wants to know. While it does not answer, those it named last
 /// stay.
-pub async fn follow_peers(of: Target, credentials: Option<Credentials>, targets: watch::Sender<Targets>) {
+pub async fn follow_peers(
+    of: Target,
+    credentials: Option<Credentials>,
+    limits: Limits,
+    targets: watch::Sender<Targets>,
+) {
     loop {
-        if let Err(error) = read_peers(&of, credentials.as_ref(), &targets).await {
+        if let Err(error) = read_peers(&of, credentials.as_ref(), &limits, &targets).await {
             tracing::warn!("{} does not tell which nodes there are: {error}", of.address());
         }
         if targets.is_closed() {
             return;
         }
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(limits.retry).await;
     }
 }
 
 async fn read_peers(
     of: &Target,
     credentials: Option<&Credentials>,
+    limits: &Limits,
     targets: &watch::Sender<Targets>,
 ) -> Result<(), String> {
-    let channel = of.connect(credentials).await?;
-    let answer = PeerClient::new(channel).notify(NotifyRequest {}).await;
+    let mut client = PeerClient::new(of.connect_within(limits.dial, credentials).await?);
+    let answer = tokio::time::timeout(limits.dial, client.notify(NotifyRequest {})).await;
+    let answer = answer.map_err(|_| "no answer in time".to_owned())?;
     let mut changes = answer.map_err(|status| status.message().to_owned())?.into_inner();
     // A stream begins with all that there are, one after the other: what an earlier one named and this one does not is gone.
     // While they come, the rest is not gone yet.
@@ -114,6 +126,9 @@ async fn read_peers(
         };
         let Some(change) = change.map_err(|status| status.message().to_owned())? else { return Ok(()) };
         apply(&mut known, change);
+        if known.len() > MOST {
+            return Err(format!("more than {MOST} of them"));
+        }
     }
 }
 
@@ -130,7 +145,5 @@ fn apply(known: &mut Targets, change: ChangeNotification) {
 
 /// Who says nothing for so long has named all nodes.
 const QUIET: Duration = Duration::from_millis(200);
-/// Longest wait for a connection, and then for the first word.
-pub const LIMIT: Duration = Duration::from_secs(2);
-/// Before a node that was away is tried again.
-pub const AGAIN: Duration = Duration::from_secs(2);
+/// More nodes than three of the largest clusters have (Kubernetes is made for 5,000).
+const MOST: usize = 16_384;

@@ -1,7 +1,10 @@
 //! No more than was asked for: each node gives as many as it was asked for, together they have more.
 
+use flow_api::flow::{LostEvent, LostEventSource};
 use flow_api::observer::get_flows_response::ResponseTypes;
 use flow_api::observer::{GetFlowsRequest, GetFlowsResponse};
+use prost::Message;
+use prost_types::Timestamp;
 use std::collections::VecDeque;
 
 /// Passes answers that come by time.
@@ -12,33 +15,54 @@ pub enum Trim {
     /// The first so many flows.
     First(u64),
     /// The last so many flows: they are known when all are there.
-    Last {
-        /// At most.
-        number: usize,
-        /// So far.
-        kept: VecDeque<GetFlowsResponse>,
-        /// Flows among them.
-        flows: usize,
-        /// Something was left out: what stands before the first flow is about a time that nobody asked for.
-        cut: bool,
-    },
+    Last(Last),
+}
+
+/// The last answers so far.
+#[derive(Debug)]
+pub struct Last {
+    /// Flows, at most.
+    number: u64,
+    /// Bytes, at most.
+    most: usize,
+    /// With the bytes of each.
+    kept: VecDeque<(usize, GetFlowsResponse)>,
+    bytes: usize,
+    /// Flows that are kept.
+    flows: u64,
+    /// Flows that came.
+    came: u64,
+    /// Something was left out: what stands before the first flow is about a time that nobody asked for.
+    cut: bool,
+    /// Time of the newest flow that was left out.
+    left_out: Option<Timestamp>,
 }
 
 impl Trim {
-    /// As the request wants. One that follows says with its number where to begin, not where to end.
+    /// As the request wants, of no more bytes than `most`. One that follows says with its number where to begin, not where to end.
     #[must_use]
-    pub fn new(request: &GetFlowsRequest) -> Self {
+    pub fn new(request: &GetFlowsRequest, most: usize) -> Self {
         match request.number {
             0 => Self::All,
             _ if request.follow => Self::All,
             number if request.first || request.since.is_some() => Self::First(number),
-            number => Self::Last {
-                number: usize::try_from(number).unwrap_or(usize::MAX),
+            number => Self::Last(Last {
+                number,
+                most,
                 kept: VecDeque::new(),
+                bytes: 0,
                 flows: 0,
+                came: 0,
                 cut: false,
-            },
+                left_out: None,
+            }),
         }
+    }
+
+    /// Whether it matters which comes first.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        !matches!(self, Self::All)
     }
 
     /// What is told now; `None`: not yet, or not at all.
@@ -50,17 +74,10 @@ impl Trim {
                 *left -= u64::from(told && is_flow(&answer));
                 told.then_some(answer)
             }
-            Self::Last { number, kept, flows, cut } => {
-                // How a node is says nothing about a time.
-                if matches!(answer.response_types, Some(ResponseTypes::NodeStatus(_))) {
-                    return Some(answer);
-                }
-                *flows += usize::from(is_flow(&answer));
-                kept.push_back(answer);
-                *cut |= *flows > *number;
-                while *flows > *number || *cut && kept.front().is_some_and(|first| !is_flow(first)) {
-                    *flows -= usize::from(kept.pop_front().is_some_and(|first| is_flow(&first)));
-                }
+            // How a node is says nothing about a time.
+            Self::Last(_) if matches!(answer.response_types, Some(ResponseTypes::NodeStatus(_))) => Some(answer),
+            Self::Last(last) => {
+                last.keep(answer);
                 None
             }
         }
@@ -73,11 +90,44 @@ impl Trim {
     }
 
     /// What is told at the end.
-    pub fn finish(self) -> VecDeque<GetFlowsResponse> {
-        match self {
-            Self::Last { kept, .. } => kept,
-            _ => VecDeque::new(),
+    pub fn finish(self) -> impl Iterator<Item = GetFlowsResponse> {
+        let last = if let Self::Last(last) = self { Some(last) } else { None };
+        last.into_iter().flat_map(|last| last.lost().into_iter().chain(last.kept.into_iter().map(|(_, answer)| answer)))
+    }
+}
+
+impl Last {
+    fn keep(&mut self, answer: GetFlowsResponse) {
+        let (bytes, flows) = (answer.encoded_len(), u64::from(is_flow(&answer)));
+        self.came = self.came.saturating_add(flows);
+        self.flows += flows;
+        self.bytes += bytes;
+        self.kept.push_back((bytes, answer));
+        self.cut |= self.flows > self.number || self.bytes > self.most;
+        while self.flows > self.number || self.bytes > self.most || self.begins_with_none() {
+            let Some((bytes, first)) = self.kept.pop_front() else { break };
+            self.bytes -= bytes;
+            if is_flow(&first) {
+                self.flows -= 1;
+                self.left_out = first.time;
+            }
         }
+    }
+
+    fn begins_with_none(&self) -> bool {
+        self.cut && self.kept.front().is_some_and(|(_, first)| !is_flow(first))
+    }
+
+    /// What was wanted and is not kept is never left out silently.
+    fn lost(&self) -> Option<GetFlowsResponse> {
+        let number = self.number.min(self.came) - self.flows;
+        let source = LostEventSource::HubbleRingBuffer as i32;
+        let lost = LostEvent { source, num_events_lost: number, last: self.left_out, ..LostEvent::default() };
+        (number > 0).then(|| GetFlowsResponse {
+            node_name: RELAY.to_owned(),
+            time: self.left_out,
+            response_types: Some(ResponseTypes::LostEvents(lost)),
+        })
     }
 }
 
@@ -85,11 +135,15 @@ fn is_flow(answer: &GetFlowsResponse) -> bool {
     matches!(answer.response_types, Some(ResponseTypes::Flow(_)))
 }
 
+/// Who has lost it: no node.
+const RELAY: &str = "relay";
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use flow_api::relay::NodeStatusEvent;
-    use prost_types::Timestamp;
+
+    const ENOUGH: usize = 1 << 20;
 
     fn answer(seconds: i64, flow: bool) -> GetFlowsResponse {
         let lost = ResponseTypes::LostEvents(Default::default());
@@ -99,7 +153,7 @@ mod tests {
     }
 
     fn told(request: GetFlowsRequest) -> Vec<i64> {
-        let mut trim = Trim::new(&request);
+        let mut trim = Trim::new(&request, ENOUGH);
         let all = [(2, true), (5, true), (6, false), (6, true), (7, true)];
         let mut told: Vec<_> = all.into_iter().filter_map(|(seconds, flow)| trim.pass(answer(seconds, flow))).collect();
         told.extend(trim.finish());
@@ -122,7 +176,29 @@ mod tests {
     fn how_a_node_is_is_told_at_once() {
         let status = ResponseTypes::NodeStatus(NodeStatusEvent::default());
         let answer = GetFlowsResponse { response_types: Some(status), ..GetFlowsResponse::default() };
-        let mut trim = Trim::new(&GetFlowsRequest { number: 2, ..GetFlowsRequest::default() });
+        let mut trim = Trim::new(&GetFlowsRequest { number: 2, ..GetFlowsRequest::default() }, ENOUGH);
         assert!(trim.pass(answer).is_some());
+    }
+
+    #[test]
+    fn what_is_too_much_to_keep_is_counted_and_told() {
+        let size = answer(100, true).encoded_len();
+        let told = |number, room: usize| {
+            let mut trim = Trim::new(&GetFlowsRequest { number, ..GetFlowsRequest::default() }, room * size);
+            assert!((100..120).all(|second| trim.pass(answer(second, true)).is_none()));
+            let told = trim.finish().map(|answer| match answer.response_types.unwrap() {
+                ResponseTypes::LostEvents(lost) => {
+                    assert_eq!((answer.node_name.as_str(), answer.time), ("relay", lost.last));
+                    -i64::try_from(lost.num_events_lost).unwrap()
+                }
+                _ => answer.time.unwrap().seconds,
+            });
+            told.collect::<Vec<_>>()
+        };
+        assert_eq!(told(3, 4), [117, 118, 119]);
+        assert_eq!(told(4, 4), [116, 117, 118, 119]);
+        assert_eq!(told(7, 4), [-3, 116, 117, 118, 119]);
+        assert_eq!(told(u64::MAX, 4), [-16, 116, 117, 118, 119]);
+        assert_eq!(told(2, 0), [-2], "one that is larger than all that may be kept");
     }
 }

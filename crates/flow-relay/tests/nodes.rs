@@ -1,122 +1,19 @@
 //! A relay over real sockets: nodes that answer, one that is not there, one that says nothing, one that comes back.
 
+#[allow(dead_code, reason = "other tests use the rest")]
+mod cluster;
+
+use cluster::{PATIENCE, Running, cluster, flows, hear, told};
 use flow_api::client::connect;
-use flow_api::flow::Flow;
-use flow_api::observer::get_flows_response::ResponseTypes;
 use flow_api::observer::observer_client::ObserverClient;
-use flow_api::observer::{GetFlowsRequest, GetFlowsResponse, GetNodesRequest, ServerStatusRequest};
+use flow_api::observer::{GetFlowsRequest, GetNodesRequest, ServerStatusRequest};
 use flow_api::relay::NodeState;
-use flow_api::server::{About, Listener, Node, Peer, Peers, bind, serve, serve_observer};
-use flow_relay::{Relay, Target, Targets, follow_peers};
-use futures::StreamExt;
+use flow_api::server::{About, Listener, Node, Peer, Peers, bind, serve_observer};
+use flow_relay::{Limits, Target, Targets, follow_peers};
 use prost_types::Timestamp;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
-use tokio_stream::wrappers::ReceiverStream;
-
-type Answers = ReceiverStream<Result<GetFlowsResponse, tonic::Status>>;
-
-/// Far more than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-struct Running {
-    node: Arc<Node>,
-    path: PathBuf,
-    server: Option<Server>,
-}
-
-/// A node's process: dropped, all its connections are cut.
-struct Server {
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        self.thread.take().unwrap().join().unwrap();
-    }
-}
-
-impl Running {
-    fn start(folder: &Path, name: &str) -> Self {
-        let node = Arc::new(Node::new(About { node: name.to_owned(), ..About::default() }, 4095));
-        let path = folder.join(format!("{name}.sock"));
-        let server = Some(Self::serve(&path, &node));
-        Self { node, path, server }
-    }
-
-    fn serve(path: &Path, node: &Arc<Node>) -> Server {
-        let (stop, stopped) = oneshot::channel();
-        let (path, node) = (path.to_owned(), node.clone());
-        let (ready, is_ready) = std::sync::mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let listener = bind(&path).unwrap();
-                ready.send(()).unwrap();
-                serve(Listener::Socket(listener), node, async { drop(stopped.await) }).await.unwrap();
-            });
-        });
-        is_ready.recv().unwrap();
-        Server { stop: Some(stop), thread: Some(thread) }
-    }
-
-    fn see(&self, seconds: i64) {
-        let name = self.path.file_stem().unwrap().to_str().unwrap().to_owned();
-        self.node.saw(Flow { time: Some(Timestamp { seconds, nanos: 0 }), node_name: name, ..Flow::default() });
-    }
-
-    fn target(&self) -> (String, Target) {
-        (self.path.file_stem().unwrap().to_str().unwrap().to_owned(), Target::Socket(self.path.clone()))
-    }
-}
-
-/// What is told, in words: `a 1` for a flow, `a NODE_UNAVAILABLE` for a node.
-fn word(what: ResponseTypes) -> String {
-    match what {
-        ResponseTypes::Flow(flow) => format!("{} {}", flow.node_name, flow.time.unwrap().seconds),
-        ResponseTypes::NodeStatus(status) => {
-            format!("{} {}", status.node_names[0], NodeState::as_str_name(&status.state_change()))
-        }
-        ResponseTypes::LostEvents(lost) => format!("lost {}", lost.num_events_lost),
-    }
-}
-
-async fn told(relay: &Relay, request: GetFlowsRequest) -> Vec<String> {
-    let stream = relay.flows(request).unwrap();
-    let all = stream.map(|answer| word(answer.unwrap().response_types.unwrap())).collect::<Vec<_>>();
-    tokio::time::timeout(PATIENCE, all).await.expect("an end")
-}
-
-/// Takes down what comes until this comes.
-async fn hear(stream: &mut Answers, seen: &mut Vec<String>, wanted: &str) {
-    while seen.last().is_none_or(|word| word != wanted) {
-        let answer = tokio::time::timeout(PATIENCE, stream.next()).await;
-        let answer = answer.unwrap_or_else(|_| panic!("{wanted}: {seen:?}"));
-        seen.push(word(answer.unwrap().unwrap().response_types.unwrap()));
-    }
-}
-
-fn flows(told: &[String]) -> Vec<&str> {
-    told.iter().map(String::as_str).filter(|word| !word.contains("NODE")).collect()
-}
-
-/// `a` and `b` have told flows in turns, `gone` has no socket, `deaf` has one that nobody serves.
-fn cluster(folder: &Path) -> (Running, Running, Relay, watch::Sender<Targets>, std::os::unix::net::UnixListener) {
-    let (a, b) = (Running::start(folder, "a"), Running::start(folder, "b"));
-    for second in 1..=1000 {
-        if second % 3 == 0 { a.see(second) } else { b.see(second) }
-    }
-    let deaf = std::os::unix::net::UnixListener::bind(folder.join("deaf.sock")).unwrap();
-    let away = ["gone", "deaf"].map(|name| (name.to_owned(), Target::Socket(folder.join(format!("{name}.sock")))));
-    let targets: Targets = [a.target(), b.target()].into_iter().chain(away).collect();
-    let (sender, targets) = watch::channel(targets);
-    (a, b, Relay::new(targets, None), sender, deaf)
-}
+use tokio::sync::watch;
 
 #[tokio::test]
 async fn flows_come_by_time_and_who_is_missing_is_told_and_holds_nobody_up() {
@@ -223,7 +120,7 @@ async fn a_peer_service_that_starts_again_takes_no_node_away() {
     let peer = |name: String| (name.clone(), Peer { address: format!("{name}:1"), tls_server_name: None });
     let all: Peers = (0..3000).map(|number| peer(format!("node-{number}"))).collect();
     let (sender, mut targets) = watch::channel(Targets::new());
-    tokio::spawn(follow_peers(a.target().1, None, sender));
+    tokio::spawn(follow_peers(a.target().1, None, Limits::default(), sender));
     a.node.set_peers(all.clone());
     let first = tokio::time::timeout(PATIENCE, targets.changed()).await;
     first.unwrap().unwrap();

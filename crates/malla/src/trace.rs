@@ -123,7 +123,7 @@ pub fn run(args: &TraceArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// `10s`, `2m`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let long: jiff::SignedDuration = text.parse().map_err(|_| format!("{text:?} is no duration (10s, 2m)"))?;
     let long = Duration::try_from(long).map_err(|_| format!("{text:?} is before now"))?;
     if long > LONGEST { Err(format!("{text:?}: an hour at most")) } else { Ok(long) }

@@ -1,13 +1,25 @@
 //! `malla relay` across the nodes of a lab, over the network with certificates on both sides.
 
 use crate::cluster::{Cluster, From, Running, malla_path, text, wait_until};
+use crate::pods::Place;
 use crate::{PATIENCE, flows, observe};
+use flow_api::client::connect;
+use flow_api::flow::FlowFilter;
+use flow_api::observer::observer_client::ObserverClient;
+use flow_api::observer::{
+    GetAgentEventsRequest, GetDebugEventsRequest, GetFlowsRequest, GetNamespacesRequest, GetNodesRequest,
+    ServerStatusRequest,
+};
+use flow_api::relay::NodeState;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use tonic::Code;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 /// `malla` in a node's network.
 fn on_node(cluster: &Cluster, node: &str, arguments: &[&str]) -> Command {
@@ -84,9 +96,64 @@ pub fn all(cluster: &Cluster) {
     let padded = |time: &str| format!("{:0<30}", time.trim_end_matches('Z'));
     assert!(times.windows(2).all(|two| padded(two[0]) <= padded(two[1])), "{times:?}");
 
+    // So many of all nodes together.
+    for which in ["--last", "--first"] {
+        let said = observe(cluster, &["--server", &socket, which, "5", "-o", "json"]);
+        let is_flow = |line: &&str| serde_json::from_str(line).is_ok_and(|told: Value| told["flow"].is_object());
+        assert_eq!(said.lines().filter(is_flow).count(), 5, "{which}: {said}");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(every_call(cluster));
     who_may_ask(cluster);
     one_stands_still(cluster, &socket);
-    one_is_killed(cluster, &socket);
+    let following = Following::start(&socket);
+    one_is_killed(cluster, &following);
+    one_is_cut_off(cluster, &following);
+}
+
+/// The calls that are not about flows, and those that a relay leaves to the nodes.
+async fn every_call(cluster: &Cluster) {
+    let channel = connect(&cluster.folder().join("relay.sock")).await.unwrap();
+    let mut relay = ObserverClient::new(channel.clone());
+    let nodes = relay.get_nodes(GetNodesRequest {}).await.unwrap().into_inner().nodes;
+    let status = relay.server_status(ServerStatusRequest {}).await.unwrap().into_inner();
+    let names = ["control-plane", "worker-1", "worker-2"];
+    assert_eq!(nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>(), names);
+    for (node, address) in nodes.iter().zip(["172.18.0.2:4244", "172.18.0.3:4244", "172.18.0.4:4244"]) {
+        assert_eq!((node.address.as_str(), node.state()), (address, NodeState::NodeConnected), "{node:?}");
+        let tls = node.tls.as_ref().unwrap();
+        assert_eq!((tls.enabled, &tls.server_name), (true, &format!("{}.default.hubble-grpc.cilium.io", node.name)));
+        assert!(node.version.starts_with("malla ") && node.uptime_ns > 0, "{node:?}");
+        assert!(node.seen_flows > 0 && node.num_flows > 0 && node.max_flows >= node.num_flows, "{node:?}");
+    }
+    assert_eq!((status.num_connected_nodes, status.num_unavailable_nodes), (Some(3), Some(0)), "{status:?}");
+    assert!(status.unavailable_nodes.is_empty() && status.version.starts_with("malla "), "{status:?}");
+    assert_eq!(status.max_flows, nodes.iter().map(|node| node.max_flows).sum::<u64>());
+    assert!(status.seen_flows >= nodes.iter().map(|node| node.seen_flows).sum::<u64>(), "{status:?} {nodes:?}");
+    assert!(Some(status.uptime_ns) >= nodes.iter().map(|node| node.uptime_ns).max(), "{status:?} {nodes:?}");
+    assert!(status.flows_rate > 0.0, "{status:?}");
+
+    let namespaces = relay.get_namespaces(GetNamespacesRequest {}).await.unwrap().into_inner().namespaces;
+    let namespaces: Vec<_> = namespaces.into_iter().map(|one| (one.cluster, one.namespace)).collect();
+    assert!(namespaces.contains(&("default".to_owned(), "default".to_owned())), "{namespaces:?}");
+    assert!(namespaces.windows(2).all(|two| two[0] < two[1]), "sorted, and each once: {namespaces:?}");
+
+    let events = relay.get_agent_events(GetAgentEventsRequest::default()).await.unwrap_err();
+    let debug = relay.get_debug_events(GetDebugEventsRequest::default()).await.unwrap_err();
+    for status in [events, debug] {
+        assert!(status.code() == Code::Unimplemented && status.message().contains("hubble.sock"), "{status:?}");
+    }
+    // Where it says.
+    let node = connect(&cluster.folder().join("nodes/worker-1/hubble.sock")).await.unwrap();
+    ObserverClient::new(node).get_agent_events(GetAgentEventsRequest::default()).await.unwrap();
+
+    let wrong = FlowFilter { source_ip: vec!["nonsense".to_owned()], ..FlowFilter::default() };
+    let wrong = GetFlowsRequest { whitelist: vec![wrong], ..GetFlowsRequest::default() };
+    let refused = relay.get_flows(wrong).await.unwrap_err();
+    assert!(refused.code() == Code::InvalidArgument && refused.message().contains("source_ip"), "{refused:?}");
+
+    let check = HealthCheckRequest { service: "hubble.server.Observer".to_owned() };
+    assert_eq!(HealthClient::new(channel).check(check).await.unwrap().into_inner().status, 1, "it is serving");
 }
 
 /// The status with which the API answers to a certificate; `000` where it does not.
@@ -161,49 +228,114 @@ fn one_stands_still(cluster: &Cluster, socket: &str) {
     assert!(!said.contains("[control-plane]: default/"), "{said}");
 }
 
-/// While somebody follows: the others go on, and it is heard again when it is back.
-fn one_is_killed(cluster: &Cluster, socket: &str) {
-    let mut follow = Command::new(malla_path());
-    follow.args(["observe", "--server", socket, "-f", "-o", "json"]).env_remove("MALLA_LAB");
-    let mut child = follow.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let told: Arc<Mutex<Vec<Value>>> = Arc::default();
-    // How nodes are is told beside the flows.
-    let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-    let streams: [Box<dyn BufRead + Send>; 2] = [Box::new(BufReader::new(out)), Box::new(BufReader::new(err))];
-    for stream in streams {
-        let told = told.clone();
-        std::thread::spawn(move || {
-            for line in stream.lines().map_while(Result::ok) {
-                told.lock()
-                    .unwrap()
-                    .push(serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}")));
-            }
-        });
+/// Somebody who follows, and all that was told by now: flows, and how nodes are.
+struct Following {
+    told: Arc<Mutex<Vec<Value>>>,
+    _child: Running,
+}
+
+impl Following {
+    fn start(socket: &str) -> Self {
+        let mut follow = Command::new(malla_path());
+        follow.args(["observe", "--server", socket, "-f", "-o", "json"]).env_remove("MALLA_LAB");
+        let mut child = follow.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let told: Arc<Mutex<Vec<Value>>> = Arc::default();
+        // How nodes are is told beside the flows.
+        let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let streams: [Box<dyn BufRead + Send>; 2] = [Box::new(BufReader::new(out)), Box::new(BufReader::new(err))];
+        for stream in streams {
+            let told = told.clone();
+            std::thread::spawn(move || {
+                for line in stream.lines().map_while(Result::ok) {
+                    told.lock()
+                        .unwrap()
+                        .push(serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}")));
+                }
+            });
+        }
+        Self { told, _child: Running(child) }
     }
-    let _child = Running(child);
-    let since = |position: usize, is: &dyn Fn(&Value) -> bool| {
-        told.lock().unwrap().iter().skip(position).position(is).map(|at| position + at + 1)
-    };
-    let flow_of = |node: &'static str| move |answer: &Value| answer["flow"]["node_name"] == node;
-    for node in ["worker-1", "worker-2"] {
-        wait_until(&format!("a flow of {node}"), PATIENCE, || {
-            traffic(cluster);
-            since(0, &flow_of(node)).is_some()
+
+    fn len(&self) -> usize {
+        self.told.lock().unwrap().len()
+    }
+
+    /// Where the next one after so many is, from one on.
+    fn since(&self, position: usize, is: impl Fn(&Value) -> bool) -> Option<usize> {
+        self.told.lock().unwrap().iter().skip(position).position(is).map(|at| position + at + 1)
+    }
+
+    /// Waits for it while this goes on.
+    fn wait(&self, what: &str, position: usize, is: impl Fn(&Value) -> bool, meanwhile: impl Fn()) -> usize {
+        let mut at = None;
+        wait_until(what, PATIENCE, || {
+            meanwhile();
+            at = self.since(position, &is);
+            at.is_some()
         });
+        at.unwrap()
+    }
+}
+
+fn flow_of(node: &str) -> impl Fn(&Value) -> bool {
+    move |answer| answer["flow"]["node_name"] == node
+}
+
+fn is_now(node: &str, state: &str) -> impl Fn(&Value) -> bool {
+    move |answer| answer["node_status"]["state_change"] == state && answer["node_name"] == node
+}
+
+/// While somebody follows: the others go on, and it is heard again when it is back.
+fn one_is_killed(cluster: &Cluster, following: &Following) {
+    let traffic = || traffic(cluster);
+    for node in ["worker-1", "worker-2"] {
+        following.wait(&format!("a flow of {node}"), 0, flow_of(node), traffic);
     }
     kill("-KILL", &agent(cluster, "worker-2"));
-    let away = |answer: &Value| {
-        answer["node_status"]["state_change"] == "NODE_UNAVAILABLE" && answer["node_name"] == "worker-2"
-    };
-    let mut at = 0;
-    wait_until("worker-2 is missing", PATIENCE, || {
-        at = since(0, &away).unwrap_or(0);
-        at > 0
-    });
+    let at = following.wait("worker-2, missing", 0, is_now("worker-2", "NODE_UNAVAILABLE"), || {});
     for node in ["worker-1", "worker-2"] {
-        wait_until(&format!("a flow of {node} after it"), PATIENCE, || {
-            traffic(cluster);
-            since(at, &flow_of(node)).is_some()
-        });
+        following.wait(&format!("a flow of {node} after it"), at, flow_of(node), traffic);
     }
+}
+
+/// The fabric's end of its cable is out, and nobody says so. Who follows is told and not held up, and hears everything once when
+/// it is in again.
+fn one_is_cut_off(cluster: &Cluster, following: &Following) {
+    let [monolith, near, server] = ["monolith", "near", "server"].map(|pod| Place::of(cluster, pod));
+    // One packet, from a port of its own each time.
+    let send = |from: &Place, port: u16| {
+        let to = (server.address, port);
+        from.make(move || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?.send_to(b"x", to));
+    };
+    let cable = |state: &str| {
+        let fabric = format!("{}-fabric", cluster.name);
+        let output = Command::new("ip").args(["-n", &fabric, "link", "set", "node2", state]).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output));
+    };
+    let to_port = |port: u16| move |answer: &Value| answer["flow"]["l4"]["UDP"]["destination_port"] == port;
+    let of_worker_2 = |port: u16| {
+        let is = to_port(port);
+        move |answer: &Value| answer["flow"]["node_name"] == "worker-2" && is(answer)
+    };
+    // Its stream is open, and what was before has been told.
+    following.wait("a flow before the cut", 0, of_worker_2(9095), || send(&monolith, 9095));
+    let at = following.len();
+    cable("down");
+    send(&monolith, 9096);
+    let others = following.wait("a flow of worker-1 meanwhile", at, to_port(9097), || send(&near, 9097));
+    let away = following.wait("worker-2, cut off", at, is_now("worker-2", "NODE_UNAVAILABLE"), || {});
+    assert!(others < away, "the others are held up until the node is given up");
+    send(&monolith, 9098);
+    following.wait("a flow of worker-1 without worker-2", away, to_port(9099), || send(&near, 9099));
+    assert_eq!(following.since(away, flow_of("worker-2")), None, "heard without a cable");
+    cable("up");
+    for port in [9096, 9098] {
+        let what = format!("what happened at worker-2 when it was cut off, to port {port}");
+        following.wait(&what, away, of_worker_2(port), || {});
+    }
+    following.wait("what happens at worker-2 now", away, of_worker_2(9094), || send(&monolith, 9094));
+    let told = following.told.lock().unwrap();
+    let uuids = || told[at..].iter().filter_map(|answer| answer["flow"]["uuid"].as_str());
+    let once: BTreeSet<&str> = uuids().collect();
+    assert_eq!(uuids().count(), once.len(), "something was told twice");
 }
