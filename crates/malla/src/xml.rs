@@ -25,7 +25,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_parser_reads_what_was_written(text in "(?s).*") {
+        fn a_parser_reads_what_was_written(text in "[\\x00-@a\\x7f-\\u{a0}é\\u{fffe}\\u{ffff}]*") {
             let document = format!("<a b=\"{0}\">{0}</a>", escaped(&text));
             let read = roxmltree::Document::parse(&document).unwrap();
             let may_be = |c: &char| matches!(c, '\n' | '\t') || !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}');

@@ -380,7 +380,8 @@ fn the_drawing_is_one_picture_with_every_hop_in_its_world_and_room_for_its_words
     let (mut journey, mut dead) = (assemble(&over_vxlan()), assemble(&told(vec![])));
     // What a command may be called, and what no document may hold.
     journey.client = "curl <&>\u{1b}[31m\u{0}\" -s".into();
-    dead.end.remedy = Some("a & b < c".into());
+    let long = format!("a & b < c{}", ", or more".repeat(20));
+    dead.end.remedy = Some(long.clone());
     let hops: Vec<&Hop> = journey.ways.iter().flat_map(|way| &way.hops).collect();
     let svg = super::super::svg::render(&[journey.clone(), dead]);
     let document = roxmltree::Document::parse(&svg).unwrap();
@@ -397,7 +398,7 @@ fn the_drawing_is_one_picture_with_every_hop_in_its_world_and_room_for_its_words
     assert!(texts.iter().all(|(x, text)| x + text.chars().count() * 73 / 10 <= width), "{width}: {texts:?}");
     let said = |words: &str| texts.iter().any(|(_, text)| *text == words);
     assert!(said("curl <&>[31m\" -s -> ?"), "{texts:?}");
-    assert!(said("end: no packet was seen; would let it pass: a & b < c"), "{texts:?}");
+    assert!(said(&format!("end: no packet was seen; would let it pass: {long}")), "{texts:?}");
 }
 
 #[test]

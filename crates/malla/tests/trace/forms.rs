@@ -175,7 +175,7 @@ fn is_drawing(svg: &str, golden: &[Said], addresses: &[(String, &str)]) {
         [line.join(" ")],
         "{svg}"
     );
-    let end = all("text").last().and_then(|end| end.text()).unwrap();
+    let end = all("text").next_back().and_then(|end| end.text()).unwrap();
     assert!(end.starts_with("end: answered, and closed by both ends"), "{svg}");
 }
 
