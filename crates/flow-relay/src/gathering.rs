@@ -253,9 +253,10 @@ impl Gathering {
     }
 
     async fn tell(&mut self, answer: GetFlowsResponse) -> bool {
-        match self.trim.pass(answer) {
-            Some(answer) => self.sender.send(Ok(answer)).await.is_ok(),
-            None => true,
-        }
+        let Some(answer) = self.trim.pass(answer) else { return true };
+        let begun = Instant::now();
+        let is_there = self.sender.send(Ok(answer)).await.is_ok();
+        self.merge.pause(begun.elapsed());
+        is_there
     }
 }

@@ -113,6 +113,11 @@ impl Merge {
         lane.head.take().map(|head| head.answer)
     }
 
+    /// Nobody looked for so long what had come, as a client took its time: that a lane was empty meanwhile says nothing.
+    pub fn pause(&mut self, long: Duration) {
+        self.lanes.values_mut().filter(|lane| lane.head.is_none()).for_each(|lane| lane.empty_since += long);
+    }
+
     fn is_live(&self, head: &Arrived) -> bool {
         self.live.is_some_and(|live| time(&head.answer) >= live)
     }
@@ -210,6 +215,23 @@ mod tests {
         for past in [Some((6000, 0)), None] {
             assert_eq!(behind(past), [0; 100]);
         }
+    }
+
+    #[test]
+    fn while_a_client_takes_its_time_no_lane_is_late() {
+        let start = Instant::now();
+        let late = start + 60 * PATIENCE;
+        let mut merge = opened(2, start);
+        merge.arrive(0, arrived(1, start));
+        merge.arrive(1, arrived(2, start));
+        merge.take(0, start);
+        merge.pause(late - start);
+        assert_eq!(merge.next(late), Next::WaitUntil(late + GRACE), "what has come for it was not looked at");
+        // Who was late before still is.
+        let mut merge = opened(2, start);
+        merge.arrive(1, arrived(2, late));
+        merge.pause(PATIENCE);
+        assert_eq!(merge.next(late + PATIENCE), Next::Tell(1));
     }
 
     #[test]

@@ -6,8 +6,8 @@ use tonic::{Code, Status};
 /// What is wrong with a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
-    /// `NODE_UNAVAILABLE`: it can't be asked, or has stopped to answer. `NODE_ERROR`: it answers that something is wrong, or what
-    /// nobody understands.
+    /// `NODE_UNAVAILABLE`: it can't be asked, or has stopped to answer. `NODE_ERROR`: it answers that something is wrong, or no
+    /// message of the API.
     pub state: NodeState,
     /// In words.
     pub why: String,

@@ -202,16 +202,13 @@ async fn a_node_that_is_strange_holds_nobody_up_and_is_named() {
     let nodes = nodes.unwrap().into_inner().nodes;
     let states: Vec<_> = nodes.iter().map(|node| (node.name.as_str(), node.state())).collect();
     let (here, away, error) = (NodeState::NodeConnected, NodeState::NodeUnavailable, NodeState::NodeError);
-    let expected = [
-        ("a", here),
-        ("boasting", here),
-        ("deaf", away),
-        ("failing", error),
-        ("garbage", error),
-        ("gone", away),
-        ("mute", away),
-    ];
-    assert_eq!(states, expected);
+    let (garbage, others): (Vec<_>, Vec<_>) = states.into_iter().partition(|(name, _)| *name == "garbage");
+    assert_eq!(
+        others,
+        [("a", here), ("boasting", here), ("deaf", away), ("failing", error), ("gone", away), ("mute", away)]
+    );
+    // How far one comes with it is a matter of who is faster.
+    assert!(garbage.len() == 1 && [away, error].contains(&garbage[0].1), "{garbage:?}");
     let namespaces = namespaces.unwrap().into_inner().namespaces;
     assert_eq!(namespaces.iter().map(|one| one.namespace.as_str()).collect::<Vec<_>>(), ["bank", "shop"]);
     let status = status.unwrap().into_inner();

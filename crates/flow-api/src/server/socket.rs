@@ -139,8 +139,8 @@ async fn run(
     }
     let router = server
         .add_service(health)
-        .add_optional_service(reflection().build_v1().ok())
-        .add_optional_service(reflection().build_v1alpha().ok())
+        .add_optional_service(reflection(peer).build_v1().ok())
+        .add_optional_service(reflection(peer).build_v1alpha().ok())
         .add_service(ObserverServer::new(observer).max_decoding_message_size(LARGEST_REQUEST))
         .add_optional_service(peers);
     let served = async {
@@ -156,11 +156,13 @@ async fn run(
     }
 }
 
-/// What is served, for `grpcurl` and the like.
-fn reflection() -> tonic_reflection::server::Builder<'static> {
-    tonic_reflection::server::Builder::configure()
+/// What is served, for `grpcurl` and the like; of what the descriptors have no more than that.
+fn reflection(peer: Option<&str>) -> tonic_reflection::server::Builder<'static> {
+    let builder = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+    let served = ["observer.Observer", "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"];
+    served.into_iter().chain(peer).fold(builder, |builder, service| builder.with_service_name(service))
 }
 
 /// Only root.

@@ -17,8 +17,8 @@ pub struct Client {
 
 #[derive(Clone, Debug)]
 enum Transport {
-    Grpc(Grpc),
-    Http(Http),
+    Grpc(Box<Grpc>),
+    Http(Box<Http>),
 }
 
 impl Client {
@@ -28,8 +28,8 @@ impl Client {
     /// In words: the address, the authorities or the identity make no sense.
     pub fn new(receiver: &Receiver) -> Result<Self, String> {
         let transport = match receiver.protocol {
-            Protocol::Grpc => Transport::Grpc(Grpc::new(receiver)?),
-            Protocol::Http => Transport::Http(Http::new(receiver)?),
+            Protocol::Grpc => Transport::Grpc(Box::new(Grpc::new(receiver)?)),
+            Protocol::Http => Transport::Http(Box::new(Http::new(receiver)?)),
         };
         Ok(Self { transport, headers: receiver.headers.clone() })
     }
