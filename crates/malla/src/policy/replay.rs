@@ -215,7 +215,7 @@ pub fn table(replay: &Replay) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::learn::tests::{flow, pod, policies, tcp};
+    use super::super::learn::tests::{flow, pod, policies, said_of, tcp};
     use super::*;
 
     /// Whatever may reach the database, and the web on one port.
