@@ -14,13 +14,12 @@ use crate::services::system;
 use crate::worker::Worker;
 use agent::events::{Clock, Hub, Names, Seeing, Sight, TcpEnds, Who, to_flow};
 use agent::kernel_datapath::ClosedSockets;
-use agent::workload::Workload;
 use anyhow::{Context, Result, ensure};
 use comfy_table::{Table, presets::NOTHING};
 use datapath::{Datapath, EventReader, sys};
 use datapath_layouts::{Address, Event, TcpEnd, TcpEndKey, stats};
 use flow_api::server::{About, Node as Recent};
-use model::{Labels, ObjectName};
+use model::{Labels, ObjectName, Workload};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -216,7 +215,7 @@ fn names(services: Services) -> Result<Names> {
     let who = |number: u32| {
         let (namespace, workload) = (format!("team-{}", number % 40), format!("service-{}", number % 400));
         let pod = Some(ObjectName::new(&namespace, &format!("{workload}-{number:08x}")));
-        let workload = Some(Workload { kind: "Deployment".to_owned(), name: workload });
+        let workload = Workload::new("Deployment", &workload).map(Arc::new);
         Arc::new(Who { pod, workload, endpoint: Some(number), ..Who::default() })
     };
     for number in 0..services.count {

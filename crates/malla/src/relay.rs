@@ -211,7 +211,8 @@ mod tests {
         let nodes = ["--tls-hubble-client-cert-file", certificate.as_str(), "--tls-hubble-client-key-file", &key];
         let nodes_ca = ["--tls-hubble-server-ca-files", both.as_str()];
         let client = parse(&[&nodes[..], &nodes_ca].concat()).unwrap().client().unwrap().unwrap();
-        assert_eq!((client.own, client.authorities), (Some((b"c".into(), b"k".into())), b"one\nother".into()));
+        let flow_api::client::Believed::Authorities(believed) = client.believed else { panic!("anybody") };
+        assert_eq!((client.own, believed), (Some((b"c".into(), b"k".into())), b"one\nother".to_vec()));
         // Who is believed is enough for nodes that answer anybody.
         assert!(parse(&nodes_ca).unwrap().client().unwrap().unwrap().own.is_none());
         let clients = ["--tls-relay-server-cert-file", certificate.as_str(), "--tls-relay-server-key-file", &key];

@@ -94,7 +94,7 @@ impl<R: BufRead> Part<R> {
             lines: Some(lines),
             filters: Filters::new(&request.whitelist, &request.blacklist)?,
             mask: Mask::new(paths.map(String::as_str))?,
-            trim: Some(Trim::new(&request)),
+            trim: Some(Trim::new(&request, MOST)),
             request,
             last: VecDeque::new(),
         })
@@ -126,7 +126,7 @@ impl<R: BufRead> Iterator for Part<R> {
                 Ok(Some(answer)) => answer,
                 Ok(None) => {
                     self.lines = None;
-                    self.last = self.trim.take().map(Trim::finish).unwrap_or_default();
+                    self.last = self.trim.take().into_iter().flat_map(Trim::finish).collect();
                     break;
                 }
                 Err(error) => {
@@ -145,6 +145,8 @@ impl<R: BufRead> Iterator for Part<R> {
 
 /// Of a line with its end, bytes; a flow is a few thousand.
 const LONGEST: u64 = 1 << 20;
+/// Of what waits for the end, where the last are wanted, bytes.
+const MOST: usize = 1 << 30;
 /// Answers that are read before the first of them is printed.
 const READY: usize = 64;
 

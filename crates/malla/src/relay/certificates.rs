@@ -47,7 +47,8 @@ impl Files {
             (Some(certificate), Some(key)) => Some((read(certificate)?, read(key)?)),
             _ => None,
         };
-        Ok(Some(client::Credentials { authorities: read_all(&self.tls_hubble_server_ca_files)?, own }))
+        let believed = client::Believed::Authorities(read_all(&self.tls_hubble_server_ca_files)?);
+        Ok(Some(client::Credentials { believed, own }))
     }
 
     /// Who serves, and whom; `None`: nothing is said.
