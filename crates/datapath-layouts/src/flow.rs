@@ -109,7 +109,7 @@ pub mod flow_flags {
 layout! {
     /// A tracked flow.
     pub struct Flow, 160 {
-        /// First packet.
+        /// First packet, by the exact clock; all other times of it are of the kernel's last tick.
         pub created_ns: u64,
         /// Initiator to responder.
         pub forward: Counters,

@@ -155,7 +155,8 @@ fn advance_tcp(flow: &mut Flow, seen: &Seen) -> Progress {
         }
         flow_state::SYN_RECEIVED if !seen.reply && bits & tcp::SYN == 0 => {
             flow.state = flow_state::ESTABLISHED;
-            flow.handshake_ns = seen.now.wrapping_sub(flow.created_ns);
+            // By the clock of ticks, and more than nothing; a caller with a finer clock asks it now, once for a connection.
+            flow.handshake_ns = seen.now.saturating_sub(flow.created_ns).max(1);
             Progress::Established
         }
         _ => Progress::Continues,

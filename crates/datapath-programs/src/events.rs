@@ -55,7 +55,8 @@ fn emit(skb: Skb, s: &Scratch, kind: EventKind, reason: u32, flow: Option<&Flow>
     // SAFETY: the ring gave room for one whole event, and every field is written; in place, because a copy of it
     // would take a third of the stack.
     unsafe {
-        (*event).time_ns = bpf_ktime_get_ns();
+        let now = bpf_ktime_get_ns();
+        (*event).time_ns = now;
         (*event).source = h.source;
         (*event).destination = h.destination;
         (*event).original = original;
@@ -65,7 +66,8 @@ fn emit(skb: Skb, s: &Scratch, kind: EventKind, reason: u32, flow: Option<&Flow>
             (*event).reply_bytes = flow.reply.bytes;
             (*event).forward_packets = flow.forward.packets;
             (*event).reply_packets = flow.reply.packets;
-            (*event).duration_ns = s.now.wrapping_sub(flow.created_ns);
+            // By the clock of its beginning.
+            (*event).duration_ns = if matches!(kind, EventKind::NewFlow) { 0 } else { now.wrapping_sub(flow.created_ns) };
             (*event).handshake_ns = flow.handshake_ns;
             (*event).egress_rule = flow.source.rule;
             (*event).ingress_rule = flow.destination.rule;

@@ -1,5 +1,6 @@
 //! Connection tracking in the kernel: finding, making, moving and reporting flows.
 
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use datapath_layouts::event::event_flags;
 use datapath_layouts::flow::{flow_flags, flow_state, half_state};
 use datapath_layouts::{Address, Counters, DropReason, Flow, Half, ServiceFlow};
@@ -129,7 +130,11 @@ fn find_entry(skb: Skb, s: &mut Scratch) -> Option<()> {
         protocol: transport,
         reply: s.known.reply,
     };
-    match conntrack::advance(flow, &seen) {
+    let progress = conntrack::advance(flow, &seen);
+    if matches!(progress, Progress::Established) && flow.handshake_ns != 0 {
+        flow.handshake_ns = exact_now().wrapping_sub(flow.created_ns);
+    }
+    match progress {
         Progress::Established if half_open => {
             if CONNTRACK.insert(&s.key, &*flow, 0).is_ok() {
                 let _ = HALF_OPEN.remove(&s.key);
@@ -268,7 +273,8 @@ fn open(s: &mut Scratch) -> Result<(), DropReason> {
         state_flags |= flow_flags::ASKED;
     }
     let flow = &mut s.flow;
-    flow.created_ns = s.now;
+    // By the exact clock, which costs more than the ticks of `s.now`: once for a flow, since a handshake may be shorter than a tick.
+    flow.created_ns = exact_now();
     clear(&mut flow.forward);
     clear(&mut flow.reply);
     flow.handshake_ns = 0;
@@ -297,6 +303,12 @@ fn open(s: &mut Scratch) -> Result<(), DropReason> {
     };
     conntrack::advance(&mut s.flow, &seen);
     HALF_OPEN.insert(&s.key, &s.flow, 0).map_err(|_| DropReason::ConntrackInsert)
+}
+
+#[inline(always)]
+fn exact_now() -> u64 {
+    // SAFETY: plain helper call.
+    unsafe { bpf_ktime_get_ns() }
 }
 
 #[inline(always)]

@@ -6,16 +6,15 @@ use crate::flow::{Flow, Verdict};
 use crate::malla::Way;
 use std::net::IpAddr;
 
-/// Whether nothing is wrong with it: it was forwarded (or is a packet that somebody traces), and if it ended, it was closed or fell
-/// silent. Whatever was dropped or audited, and whatever was reset, refused or left alone, is looked for one by one.
+/// Whether nothing is wrong with it: it was forwarded, and if it ended, it was closed or fell silent. Whatever was dropped or
+/// audited, and whatever was reset, refused or left alone, is looked for one by one.
 #[must_use]
 pub fn is_ordinary(flow: &Flow) -> bool {
     let ended_well = |way: Way| matches!(way, Way::Unknown | Way::Closed | Way::Idle);
     // A way that this program does not know is none that it may leave out.
     let ended = extension::ended(flow).is_none_or(|ended| Way::try_from(ended.way).is_ok_and(ended_well));
-    // By their numbers: what this program does not know is none of them.
-    let passed = [Verdict::Forwarded as i32, Verdict::Traced as i32].contains(&flow.verdict);
-    passed && ended
+    // By its number: what this program does not know is not it.
+    flow.verdict == Verdict::Forwarded as i32 && ended
 }
 
 /// One of so many connections, the same ones on every node and in every process: all events of a connection, of both directions, are
@@ -143,7 +142,7 @@ mod tests {
         }
         for verdict in (0..=7).map(|verdict| Verdict::try_from(verdict).unwrap()) {
             let flow = Flow { verdict: verdict as i32, ..some(1) };
-            assert_eq!(none.keeps(&flow), !matches!(verdict, Verdict::Forwarded | Verdict::Traced), "{verdict:?}");
+            assert_eq!(none.keeps(&flow), verdict != Verdict::Forwarded, "{verdict:?}");
         }
         assert!(!none.keeps(&some(1)));
     }

@@ -348,6 +348,20 @@ async fn agent_events_are_asked_for_as_flows_are_and_kept_apart() {
     assert_eq!(number, DEEDS);
 }
 
+/// Of one thread: the server can't read while they are written.
+#[tokio::test]
+async fn who_misses_events_of_the_agent_is_told_how_many_and_let_go() {
+    let running = start(3);
+    let following = GetAgentEventsRequest { follow: true, ..GetAgentEventsRequest::default() };
+    let mut stream = running.observer().await.get_agent_events(following).await.unwrap().into_inner();
+    for second in 0..DEEDS as i64 + 5 {
+        let what = What::Agent(AgentEvent { r#type: 2, notification: None }.into());
+        running.node.write(Event { time: time(second).unwrap(), what });
+    }
+    let error = tokio::time::timeout(PATIENCE, stream.message()).await.unwrap().unwrap_err();
+    assert_eq!((error.code(), error.message()), (Code::DataLoss, "5 events of the agent were missed: ask again"));
+}
+
 #[tokio::test]
 async fn a_node_tells_what_it_is_and_has() {
     let running = start(15);

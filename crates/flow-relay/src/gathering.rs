@@ -1,6 +1,6 @@
 //! The flows of all nodes for one request, from the question to the last answer.
 
-use crate::lane::{self, Asked, News};
+use crate::lane::{self, Asked, News, Place};
 use crate::limits::Limits;
 use crate::merge::{Merge, Next};
 use crate::target::{Target, Targets};
@@ -42,7 +42,7 @@ pub struct Gathering {
 struct Known {
     state: Option<NodeState>,
     /// Where to go on, wherever the node is by then.
-    from: Option<Timestamp>,
+    from: Option<Place>,
 }
 
 struct Lane {
@@ -184,8 +184,8 @@ impl Gathering {
 
     /// Wherever the node is when it is asked again: what was not told by then is to be told by that one.
     fn leave_at(&mut self, number: usize, answer: &GetFlowsResponse) {
-        if let (Some(lane), Some(behind)) = (self.lanes.get(&number), lane::behind(answer)) {
-            self.nodes.entry(lane.node.clone()).or_default().from = Some(behind);
+        if let Some(lane) = self.lanes.get(&number) {
+            Place::pass(&mut self.nodes.entry(lane.node.clone()).or_default().from, answer);
         }
     }
 
@@ -206,17 +206,19 @@ impl Gathering {
         for (node, target) in targets.iter().filter(|(node, _)| !known.contains(*node)) {
             let (sender, news) = mpsc::channel(self.limits.waiting_of_each(targets.len()));
             let (away, late) = (self.away_from(), self.late_from());
-            let known = self.nodes.entry(node.clone()).or_insert(Known { state: None, from: late });
+            let known = self.nodes.entry(node.clone()).or_insert(Known { state: None, from: late.map(Place::at) });
             let asked = Asked {
                 target: target.clone(),
                 credentials: self.credentials.clone(),
                 limits: self.limits,
                 request: self.request.clone(),
-                from: known.from,
+                from: known.from.clone(),
                 away,
             };
             // Wherever it is when it is asked again.
-            known.from = known.from.or(away);
+            if known.from.is_none() {
+                known.from = away.map(Place::at);
+            }
             let task = tokio::spawn(lane::run(asked, sender));
             let (node, target, task) = (node.clone(), target.clone(), task.abort_handle());
             self.lanes.insert(self.number, Lane { node, target, news, task, is_open: true });

@@ -21,6 +21,6 @@ mod trim;
 mod trouble;
 
 pub use limits::Limits;
-pub use observer::Relay;
+pub use observer::{Namespaces, Relay};
 pub use target::{Target, Targets, follow_peers};
 pub use trim::Trim;

@@ -11,7 +11,7 @@ use flow_api::observer::observer_client::ObserverClient;
 use flow_api::observer::observer_server::Observer;
 use flow_api::observer::{
     GetAgentEventsRequest, GetAgentEventsResponse, GetDebugEventsRequest, GetDebugEventsResponse, GetFlowsRequest,
-    GetFlowsResponse, GetNamespacesRequest, GetNamespacesResponse, GetNodesRequest, GetNodesResponse,
+    GetFlowsResponse, GetNamespacesRequest, GetNamespacesResponse, GetNodesRequest, GetNodesResponse, Namespace,
     ServerStatusRequest, ServerStatusResponse,
 };
 use flow_api::server::check;
@@ -29,6 +29,17 @@ pub struct Relay {
     targets: watch::Receiver<Targets>,
     credentials: Option<Arc<Credentials>>,
     limits: Limits,
+}
+
+/// Namespaces of which nodes have seen flows.
+#[derive(Clone, Debug, Default)]
+pub struct Namespaces {
+    /// Sorted, each once.
+    pub all: Vec<Namespace>,
+    /// How many nodes have answered.
+    pub answered: usize,
+    /// The others by name, each with what is wrong with it.
+    pub missing: Vec<(String, String)>,
 }
 
 impl Relay {
@@ -54,6 +65,24 @@ impl Relay {
         let (targets, credentials) = (self.targets.clone(), self.credentials.clone());
         tokio::spawn(Gathering::new(targets, credentials, self.limits, request, sender).run());
         Ok(ReceiverStream::new(receiver))
+    }
+
+    /// The namespaces of all nodes, and who is missing.
+    pub async fn namespaces(&self) -> Namespaces {
+        let asked = self.ask_all(|mut client| async move { client.get_namespaces(GetNamespacesRequest {}).await });
+        let mut found = Namespaces::default();
+        for (name, _, answer) in asked.await {
+            match answer {
+                Ok(answer) => {
+                    found.answered += 1;
+                    found.all.extend(answer.namespaces);
+                }
+                Err(trouble) => found.missing.push((name, trouble.why)),
+            }
+        }
+        found.all.sort_by(|a, b| (&a.cluster, &a.namespace).cmp(&(&b.cluster, &b.namespace)));
+        found.all.dedup();
+        found
     }
 
     /// Asks all nodes at once.
@@ -113,17 +142,11 @@ impl Observer for Relay {
         &self,
         _: Request<GetNamespacesRequest>,
     ) -> Result<Response<GetNamespacesResponse>, Status> {
-        let asked = self.ask_all(|mut client| async move { client.get_namespaces(GetNamespacesRequest {}).await });
-        let mut namespaces = Vec::new();
-        for (name, _, answer) in asked.await {
-            match answer {
-                Ok(answer) => namespaces.extend(answer.namespaces),
-                Err(trouble) => tracing::warn!("the namespaces of {name} are missing: {}", trouble.why),
-            }
+        let found = self.namespaces().await;
+        for (name, why) in found.missing {
+            tracing::warn!("the namespaces of {name} are missing: {why}");
         }
-        namespaces.sort_by(|a, b| (&a.cluster, &a.namespace).cmp(&(&b.cluster, &b.namespace)));
-        namespaces.dedup();
-        Ok(Response::new(GetNamespacesResponse { namespaces }))
+        Ok(Response::new(GetNamespacesResponse { namespaces: found.all }))
     }
 
     async fn server_status(&self, _: Request<ServerStatusRequest>) -> Result<Response<ServerStatusResponse>, Status> {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 use tonic::transport::Channel;
 
 /// The way to a node.
@@ -110,26 +111,43 @@ async fn read_peers(
     // A stream begins with all that there are, one after the other: what an earlier one named and this one does not is gone.
     // While they come, the rest is not gone yet.
     let mut known = Targets::new();
+    let mut pace = LISTING;
+    // Since when something waits to be told.
+    let mut waiting: Option<Instant> = None;
     loop {
-        let change = match tokio::time::timeout(QUIET, changes.message()).await {
-            Ok(change) => change,
-            Err(_) => {
-                targets.send_if_modified(|now| {
-                    let changed = *now != known && !known.is_empty();
-                    if changed {
-                        now.clone_from(&known);
-                    }
-                    changed
-                });
-                changes.message().await
+        let change = match waiting {
+            None => Some(changes.message().await),
+            Some(since) => {
+                let now = Instant::now();
+                let until = (now + pace.quiet).min(since + pace.longest);
+                // What has come already would be taken before the time is looked at.
+                if until > now { timeout_at(until, changes.message()).await.ok() } else { None }
             }
+        };
+        let Some(change) = change else {
+            tell(&known, targets);
+            waiting = None;
+            pace = if known.is_empty() { LISTING } else { CHANGING };
+            continue;
         };
         let Some(change) = change.map_err(|status| status.message().to_owned())? else { return Ok(()) };
         apply(&mut known, change);
+        waiting.get_or_insert_with(Instant::now);
         if known.len() > MOST {
             return Err(format!("more than {MOST} of them"));
         }
     }
+}
+
+/// No nodes at all are none that we know of.
+fn tell(known: &Targets, targets: &watch::Sender<Targets>) {
+    targets.send_if_modified(|now| {
+        let changed = *now != *known && !known.is_empty();
+        if changed {
+            now.clone_from(known);
+        }
+        changed
+    });
 }
 
 fn apply(known: &mut Targets, change: ChangeNotification) {
@@ -143,7 +161,18 @@ fn apply(known: &mut Targets, change: ChangeNotification) {
     }
 }
 
-/// Who says nothing for so long has named all nodes.
-const QUIET: Duration = Duration::from_millis(200);
+/// When what a node names is told.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// It says nothing for so long.
+    quiet: Duration,
+    /// Or never does: after so long, then.
+    longest: Duration,
+}
+
+/// All that there are. One that is busy may falter in the middle, and whom it has not named yet would be taken for gone.
+const LISTING: Pace = Pace { quiet: Duration::from_secs(1), longest: Duration::from_secs(10) };
+/// What comes and goes, several at once perhaps.
+const CHANGING: Pace = Pace { quiet: Duration::from_millis(200), longest: Duration::from_secs(2) };
 /// More nodes than three of the largest clusters have (Kubernetes is made for 5,000).
 const MOST: usize = 16_384;

@@ -39,7 +39,7 @@ pub struct Last {
 }
 
 impl Trim {
-    /// As the request wants, of no more bytes than `most`. One that follows says with its number where to begin, not where to end.
+    /// As the request wants, of no more bytes (in memory) than `most`. One that follows says with its number where to begin, not where to end.
     #[must_use]
     pub fn new(request: &GetFlowsRequest, most: usize) -> Self {
         match request.number {
@@ -98,7 +98,7 @@ impl Trim {
 
 impl Last {
     fn keep(&mut self, answer: GetFlowsResponse) {
-        let (bytes, flows) = (answer.encoded_len(), u64::from(is_flow(&answer)));
+        let (bytes, flows) = (room(&answer), u64::from(is_flow(&answer)));
         self.came = self.came.saturating_add(flows);
         self.flows += flows;
         self.bytes += bytes;
@@ -129,6 +129,11 @@ impl Last {
             response_types: Some(ResponseTypes::LostEvents(lost)),
         })
     }
+}
+
+/// Bytes that it takes here: its own, however little is said in it, and about as many as on the wire for what is.
+fn room(answer: &GetFlowsResponse) -> usize {
+    size_of::<GetFlowsResponse>() + answer.encoded_len()
 }
 
 fn is_flow(answer: &GetFlowsResponse) -> bool {
@@ -182,7 +187,7 @@ mod tests {
 
     #[test]
     fn what_is_too_much_to_keep_is_counted_and_told() {
-        let size = answer(100, true).encoded_len();
+        let size = super::room(&answer(100, true));
         let told = |number, room: usize| {
             let mut trim = Trim::new(&GetFlowsRequest { number, ..GetFlowsRequest::default() }, room * size);
             assert!((100..120).all(|second| trim.pass(answer(second, true)).is_none()));

@@ -218,7 +218,7 @@ async fn a_node_that_is_strange_holds_nobody_up_and_is_named() {
     assert!(status.flows_rate.is_finite(), "{status:?}");
 }
 
-/// Names these nodes, one after the other.
+/// Names these nodes, one after the other, and falters before each.
 struct Naming(Vec<ChangeNotification>);
 
 #[tonic::async_trait]
@@ -226,7 +226,11 @@ impl Peer for Naming {
     type NotifyStream = BoxStream<'static, Result<ChangeNotification, Status>>;
 
     async fn notify(&self, _: Request<NotifyRequest>) -> Result<Response<Self::NotifyStream>, Status> {
-        Ok(Response::new(stream::iter(self.0.clone()).map(Ok).chain(stream::pending()).boxed()))
+        let named = stream::iter(self.0.clone()).then(|change| async move {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            Ok::<_, Status>(change)
+        });
+        Ok(Response::new(named.chain(stream::pending()).boxed()))
     }
 }
 

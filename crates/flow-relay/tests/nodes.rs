@@ -5,11 +5,12 @@ mod cluster;
 
 use cluster::{PATIENCE, Running, cluster, flows, hear, told};
 use flow_api::client::connect;
+use flow_api::flow::Flow;
 use flow_api::observer::observer_client::ObserverClient;
 use flow_api::observer::{GetFlowsRequest, GetNodesRequest, ServerStatusRequest};
 use flow_api::relay::NodeState;
 use flow_api::server::{About, Listener, Node, Peer, Peers, bind, serve_observer};
-use flow_relay::{Limits, Target, Targets, follow_peers};
+use flow_relay::{Limits, Relay, Target, Targets, follow_peers};
 use prost_types::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,6 +112,43 @@ async fn a_node_that_was_away_first_tells_its_past_and_one_that_moves_goes_on_wh
     for once in ["b 998", "b 1000", "b 2000", "b 2001"] {
         assert_eq!(seen.iter().filter(|word| *word == once).count(), 1, "{once}: {seen:?}");
     }
+}
+
+#[tokio::test]
+async fn events_of_one_time_are_each_told_once_though_the_stream_ends_between_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut b = Running::start(folder.path(), "b");
+    let (sender, targets) = watch::channel(Targets::from([b.target()]));
+    let request = GetFlowsRequest { follow: true, ..GetFlowsRequest::default() };
+    let mut stream = Relay::new(targets, None).flows(request).unwrap();
+    let mut seen = Vec::new();
+    let mut until = async |wanted: &str| {
+        hear(&mut stream, &mut seen, wanted).await;
+        seen.clone()
+    };
+    // A packet and its verdict.
+    let see = |node: &Node, uuid: &str| {
+        let time = Some(Timestamp { seconds: 5, nanos: 0 });
+        node.saw(Flow { time, uuid: uuid.to_owned(), node_name: "b".to_owned(), ..Flow::default() });
+    };
+    until("b NODE_CONNECTED").await;
+    see(&b.node, "one");
+    until("b 5").await;
+    b.server = None;
+    until("b NODE_UNAVAILABLE").await;
+    see(&b.node, "two");
+    b.server = Some(Running::serve(&b.path, &b.node));
+    until("b NODE_CONNECTED").await;
+    until("b 5").await;
+    // The same where the node gets another address.
+    let moved = folder.path().join("moved").join("b.sock");
+    std::fs::create_dir(moved.parent().unwrap()).unwrap();
+    b.server = Some(Running::serve(&moved, &b.node));
+    see(&b.node, "three");
+    b.see(6);
+    sender.send_modify(|targets| drop(targets.insert("b".to_owned(), Target::Socket(moved))));
+    let seen = until("b 6").await;
+    assert_eq!(seen.iter().filter(|word| *word == "b 5").count(), 3, "{seen:?}");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use flow_api::Invalid;
 use flow_api::json::to_json;
 use flow_api::observer::observer_client::ObserverClient;
 use flow_api::observer::observer_server::Observer;
-use flow_api::observer::{GetNamespacesRequest, GetNodesRequest};
+use flow_api::observer::{GetNamespacesRequest, GetNamespacesResponse, GetNodesRequest};
 use flow_api::print::{Columns, namespaces, nodes};
 use flow_relay::Relay;
 use tokio::sync::watch;
@@ -88,7 +88,7 @@ pub fn run(args: &ListArgs) -> anyhow::Result<()> {
                 let found = ask(
                     asked,
                     async |mut server| server.get_namespaces(GetNamespacesRequest {}).await,
-                    async |relay| relay.get_namespaces(Request::new(GetNamespacesRequest {})).await,
+                    async |relay| of_all_nodes(relay).await,
                 )
                 .await?
                 .namespaces;
@@ -115,6 +115,17 @@ async fn ask<T>(
     };
     let answer = answer.map_err(|_| anyhow!("no answer within {limit:?} (--request-timeout)"))?;
     Ok(answer.map_err(|status| anyhow!("{}", status.message().to_owned()))?.into_inner())
+}
+
+/// The answer has no place for who is missing.
+async fn of_all_nodes(relay: Relay) -> Result<Response<GetNamespacesResponse>, Status> {
+    let found = relay.namespaces().await;
+    let missing: Vec<String> = found.missing.iter().map(|(node, why)| format!("{node}: {why}")).collect();
+    if found.answered == 0 && !missing.is_empty() {
+        return Err(Status::unavailable(format!("no node answers: {}", missing.join("; "))));
+    }
+    missing.iter().for_each(|why| eprintln!("WARNING: {why}"));
+    Ok(Response::new(GetNamespacesResponse { namespaces: found.all }))
 }
 
 impl Output {

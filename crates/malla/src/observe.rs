@@ -18,7 +18,7 @@ use clap::{Args, Subcommand};
 use events::EventsArgs;
 use flow_api::print::Printed;
 use flows::FlowsArgs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use switches::Switches;
 
 pub use all::{all, of_namespace};
@@ -70,7 +70,7 @@ enum Observe {
 /// Prints until there is no more, or until interrupted.
 ///
 /// # Errors
-/// When no node answers, or one refuses the request.
+/// When no node answers, or one refuses the request; when what they tell can't be written.
 pub fn run(args: &ObserveArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let print = async {
@@ -94,9 +94,18 @@ pub fn variables(is_said: bool) -> impl Fn(&str) -> Option<String> {
     move |name| if is_said { None } else { std::env::var(name).ok() }
 }
 
-/// `false`: whoever reads us has gone, which is an end like any other.
-fn show(printed: &Printed) -> bool {
+/// `false`: whoever reads us has gone.
+fn show(printed: &Printed) -> anyhow::Result<bool> {
     let _ = std::io::stderr().write_all(printed.err.as_bytes());
+    write(&printed.out)
+}
+
+/// `false`: whoever reads us has gone, which is an end like any other. A disk that is full is none.
+fn write(text: &str) -> anyhow::Result<bool> {
     let mut out = std::io::stdout();
-    out.write_all(printed.out.as_bytes()).and_then(|()| out.flush()).is_ok()
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("write to standard output"),
+    }
 }

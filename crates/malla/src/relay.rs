@@ -109,10 +109,18 @@ const SHORTEST: Duration = Duration::from_millis(10);
 /// # Errors
 /// When it can't listen, or a certificate can't be read.
 pub fn run(args: &RelayArgs) -> anyhow::Result<()> {
+    start_log();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(serve(args));
     runtime.shutdown_background();
     result
+}
+
+/// Who is missing where an answer has no place for it is told there.
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("MALLA_LOG").unwrap_or_else(|_| "info".into());
+    // A program that embeds the relay has its own.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init();
 }
 
 async fn serve(args: &RelayArgs) -> anyhow::Result<()> {

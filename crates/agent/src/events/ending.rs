@@ -4,7 +4,7 @@ use super::reader::Drain;
 use super::record::Way;
 use datapath_layouts::event::{end, event_flags};
 use datapath_layouts::flow::{flow_flags, flow_state, half_state};
-use datapath_layouts::{DropReason, Event, EventKind, Flow, FlowKey};
+use datapath_layouts::{DropReason, Event, EventKind, Flow, FlowKey, ObservationPoint};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio::sync::mpsc;
@@ -59,7 +59,12 @@ pub fn forgotten(key: &FlowKey, flow: &Flow, now_ns: u64, why: u8) -> Option<Eve
     let high = flow.flags & flow_flags::INITIATOR_HIGH != 0;
     let ends = [(key.low, key.low_port), (key.high, key.high_port)];
     let ((source, source_port), (destination, destination_port)) = (ends[usize::from(high)], ends[usize::from(!high)]);
-    let mut flags = if flow.source.state == half_state::UNJUDGED { event_flags::INGRESS } else { 0 };
+    // A point there has to be: clients read none as a Pod's end.
+    let (mut flags, point) = if flow.source.state == half_state::UNJUDGED {
+        (event_flags::INGRESS, ObservationPoint::ToEndpoint)
+    } else {
+        (0, ObservationPoint::FromEndpoint)
+    };
     if flow.flags & flow_flags::SERVICE != 0 {
         flags |= event_flags::TRANSLATED;
     } else if flow.flags & flow_flags::ASKED != 0 {
@@ -88,6 +93,7 @@ pub fn forgotten(key: &FlowKey, flow: &Flow, now_ns: u64, why: u8) -> Option<Eve
         kind: EventKind::EndOfFlow as u8,
         reason: why,
         protocol: key.protocol,
+        point: point as u8,
         flags,
         ..Event::ZERO
     })
@@ -205,6 +211,7 @@ mod tests {
                 (Address::from_v4(initiator).to_ip().to_string(), 4000)
             );
             assert_eq!((event.destination_port, event.duration_ns, event.flags), (80, 100, 0));
+            assert_eq!(event.point, ObservationPoint::FromEndpoint as u8);
             assert_eq!(way(&event), Some(Way::TimedOut));
             assert_eq!(way(&Event { reason: end::GONE, ..event }), Some(Way::PeerGone));
         }
@@ -226,7 +233,8 @@ mod tests {
             "its service is named, and was never in a packet"
         );
         let elsewhere = Flow { source: Half::ZERO, ..flow };
-        assert_eq!(forgotten(&key, &elsewhere, 105, end::GONE).unwrap().flags, event_flags::INGRESS);
+        let told = forgotten(&key, &elsewhere, 105, end::GONE).unwrap();
+        assert_eq!((told.flags, told.point), (event_flags::INGRESS, ObservationPoint::ToEndpoint as u8));
     }
 
     struct Empty;

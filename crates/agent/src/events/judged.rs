@@ -6,7 +6,7 @@
 
 use super::record::Way;
 use super::sight::{Sight, next_number};
-use super::to_flow::{allowed, direction, to_flow, uuid};
+use super::to_flow::{allowed, direction, logs, to_flow, uuid};
 use datapath_layouts::EventKind;
 use flow_api::flow;
 use flow_api::flow::TrafficDirection;
@@ -72,6 +72,7 @@ impl Witness for Judged {
             traffic_direction: self.end as i32,
             egress_allowed_by,
             ingress_allowed_by,
+            policy_log: logs([rule]),
             // Where the packet was, and how its flow ended with it, is told by its own event.
             trace_observation_point: flow::TraceObservationPoint::UnknownPoint as i32,
             trace_reason: flow::TraceReason::Unknown as i32,
@@ -100,11 +101,16 @@ mod tests {
         Named { kind: "NetworkPolicy".into(), namespace: "shop".into(), name: name.into(), field }
     }
 
+    /// The rule 8 is of a policy that wants nothing told.
+    fn log_of(number: u32) -> Option<Arc<str>> {
+        (number != 8).then(|| format!("log {number}").into())
+    }
+
     fn names() -> Names {
         let mut names = Names::of_node("worker-1".into());
         names.who.insert(CLIENT, pod("shop", "client"));
         for (number, name, match_type) in [(7, "out", 1), (8, "in", 2), (9, "shut", 3)] {
-            names.rules.insert(number, Arc::new(RuleFacts { name: named(name), match_type }));
+            names.rules.insert(number, Arc::new(RuleFacts { name: named(name), match_type, log: log_of(number) }));
         }
         names.default_deny.insert((301, Direction::Ingress), Arc::new(vec![named("closed")]));
         names
@@ -165,6 +171,17 @@ mod tests {
         assert_eq!((flow.trace_observation_point, flow.trace_reason), (0, 0));
         assert_eq!(flow.event_type.unwrap(), flow::CiliumEventType { r#type: 5, sub_type: 0 });
         assert_eq!((flow.summary.as_str(), flow.source.unwrap().pod_name.as_str()), ("TCP Flags: SYN", "client"));
+    }
+
+    #[test]
+    fn each_end_has_what_its_own_policy_wants_told() {
+        let logs = |event: Event| told(&event).into_iter().map(|flow| flow.policy_log.join(" ")).collect::<Vec<_>>();
+        let begins = Event { rule: 8, egress_rule: 7, ingress_rule: 8, ..event(EventKind::NewFlow) };
+        assert_eq!(logs(begins), ["log 7", ""]);
+        assert_eq!(logs(Event { ingress_rule: 9, rule: 9, ..begins }), ["log 7", "log 9"]);
+        let denied = Event { reason: DropReason::PolicyDeny as u8, rule: 9, ..event(EventKind::Drop) };
+        assert_eq!(logs(denied), ["log 9"]);
+        assert_eq!(logs(Event { reason: DropReason::PolicyDenied as u8, rule: 0, ..denied }), [""]);
     }
 
     #[test]

@@ -71,6 +71,8 @@ pub struct RuleFacts {
     pub name: Named,
     /// What it looks at, as Hubble's match type.
     pub match_type: u32,
+    /// What its policy's verdicts are to be told with.
+    pub log: Option<Arc<str>>,
 }
 
 /// Whose sockets those of a network namespace are.

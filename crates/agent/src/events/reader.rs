@@ -1,9 +1,10 @@
 //! Drains the ring by time: programs write without waking anybody, so that a packet never pays for its reader.
 
 use super::judged::judged;
+use super::names::Table;
 use super::to_flow::time;
 use super::{Clock, Hub, Names, Sight, TcpEnds, to_record};
-use datapath_layouts::Event;
+use datapath_layouts::{Event, EventKind};
 use flow_api::seen::Seen;
 use prost_types::Timestamp;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -105,6 +106,8 @@ pub struct Seeing<'a> {
     clock: Clock,
     /// To be kept: together, so that the lock is taken, and readers are woken, once for many.
     seen: Vec<(Timestamp, Seen)>,
+    /// The last event of a CPU, where a flow began with it.
+    begun: Table<u16, Event>,
 }
 
 impl<'a> Seeing<'a> {
@@ -113,7 +116,7 @@ impl<'a> Seeing<'a> {
     /// Begins, with these names and the time as it is now.
     #[must_use]
     pub fn new(names: &'a Names, sockets: &'a dyn TcpEnds, hub: &'a Hub) -> Self {
-        Self { names, sockets, hub, clock: Clock::now(), seen: Vec::new() }
+        Self { names, sockets, hub, clock: Clock::now(), seen: Vec::new(), begun: Table::default() }
     }
 
     /// Takes the next event.
@@ -122,7 +125,7 @@ impl<'a> Seeing<'a> {
         if self.hub.listeners() > 0 {
             self.hub.tell(to_record(&sight));
         }
-        if self.hub.recent().is_some() {
+        if self.hub.recent().is_some() && !self.is_told(event) {
             let time = time(&sight);
             // Policy was asked before the packet passed or was dropped.
             self.seen.extend(judged(&sight).map(|judged| (time, Seen::later(Arc::new(judged)))));
@@ -131,6 +134,20 @@ impl<'a> Seeing<'a> {
                 self.keep();
             }
         }
+    }
+
+    /// While somebody traces, the datapath tells of the packet that begins a flow twice, one right after the other. Whoever counts what is
+    /// kept would count it twice; who listens sees both, each under its own kind.
+    fn is_told(&mut self, event: &Event) -> bool {
+        let begun = self.begun.remove(&event.cpu);
+        if event.kind == EventKind::NewFlow as u8 {
+            self.begun.insert(event.cpu, *event);
+        }
+        let packet = |event: &Event| {
+            let ends = (event.source, event.source_port, event.destination, event.destination_port);
+            (ends, event.protocol, event.point, event.length, event.tcp_flags)
+        };
+        event.kind == EventKind::Trace as u8 && begun.is_some_and(|begun| packet(&begun) == packet(event))
     }
 
     fn keep(&mut self) {
@@ -229,6 +246,45 @@ mod tests {
         );
         assert!(told[2].0 == told[3].0, "what was said of a packet is of its time");
         assert_eq!(std::iter::from_fn(|| listener.lines.try_recv().ok()).count(), 3);
+    }
+
+    #[test]
+    fn the_packet_that_begins_a_flow_is_kept_once() {
+        let kept = |events: &[Event]| {
+            let recent = Arc::new(flow_api::server::Node::new(flow_api::server::About::default(), 100));
+            let hub = Hub::new("n".into()).keeping(recent.clone());
+            let names = Names::default();
+            let mut seeing = Seeing::new(&names, &NoSockets, &hub);
+            events.iter().for_each(|event| seeing.see(event));
+            drop(seeing);
+            recent.ring().flows()
+        };
+        let event = |kind: EventKind| Event {
+            kind: kind as u8,
+            point: 101,
+            protocol: 6,
+            source_port: 40_000,
+            destination_port: 80,
+            cpu: 3,
+            ..Event::ZERO
+        };
+        let (begins, packet) = (event(EventKind::NewFlow), event(EventKind::Trace));
+        let elsewhere = Event { cpu: 4, source_port: 40_001, ..begins };
+        assert_eq!(kept(&[begins, packet]), 1);
+        assert_eq!(kept(&[begins, packet, packet]), 2, "the next packet is another");
+        assert_eq!(kept(&[begins, elsewhere, packet]), 2, "another CPU's is between them");
+        let others = [
+            Event { cpu: 4, ..packet },
+            Event { point: 4, ..packet },
+            Event { tcp_flags: 16, ..packet },
+            Event { source_port: 40_001, ..packet },
+            Event { source_port: 80, destination_port: 40_000, ..packet },
+        ];
+        for other in others {
+            assert_eq!(kept(&[begins, other]), 2, "{other:?}");
+        }
+        assert_eq!(kept(&[begins, event(EventKind::EndOfFlow), packet]), 3);
+        assert_eq!(kept(&[packet, begins]), 2);
     }
 
     #[test]

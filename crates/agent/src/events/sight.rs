@@ -201,7 +201,7 @@ pub mod tests {
         };
         let mut names = Names::default();
         let name = policy("shut", Some("spec.ingress[0]"));
-        names.rules.insert(77, Arc::new(RuleFacts { name, match_type: 1 }));
+        names.rules.insert(77, Arc::new(RuleFacts { name, match_type: 1, log: None }));
         names.default_deny.insert((301, Direction::Ingress), Arc::new(vec![policy("in", None)]));
         names.default_deny.insert((300, Direction::Egress), Arc::new(vec![policy("out", None)]));
         let told = |reason: DropReason, rule, flags| {

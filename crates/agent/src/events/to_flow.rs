@@ -58,9 +58,9 @@ pub fn to_flow(sight: &Sight) -> flow::Flow {
         uuid: uuid(sight, sight.number),
         emitter: Some(flow::Emitter { name: "malla".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }),
         verdict: match sight.kind {
-            EventKind::NewFlow | EventKind::EndOfFlow => flow::Verdict::Forwarded,
+            // As Cilium's of a packet that somebody traces.
+            EventKind::NewFlow | EventKind::EndOfFlow | EventKind::Trace => flow::Verdict::Forwarded,
             EventKind::Drop => flow::Verdict::Dropped,
-            EventKind::Trace => flow::Verdict::Traced,
             EventKind::Audit => flow::Verdict::Audit,
         } as i32,
         drop_reason: reason,
@@ -98,6 +98,7 @@ pub fn to_flow(sight: &Sight) -> flow::Flow {
         ingress_allowed_by: allowed(&sight.ingress_rule),
         egress_denied_by,
         ingress_denied_by,
+        policy_log: logs([&sight.egress_rule, &sight.ingress_rule, &sight.rule]),
         extensions: ended(sight).as_ref().map(extension::pack),
         trace_observation_point: if is_drop { 0 } else { point },
         trace_reason: match (sight.kind, sight.has(event_flags::RELATED), is_reply) {
@@ -243,6 +244,17 @@ fn denied_by(sight: &Sight) -> (Vec<flow::Policy>, Vec<flow::Policy>) {
 
 pub(super) fn allowed(rule: &Option<Arc<RuleFacts>>) -> Vec<flow::Policy> {
     rule.iter().map(|rule| policy(&rule.name)).collect()
+}
+
+/// What the policies of these rules want to be told with what they say; each once.
+pub(super) fn logs<'a>(rules: impl IntoIterator<Item = &'a Option<Arc<RuleFacts>>>) -> Vec<String> {
+    let mut logs: Vec<String> = Vec::new();
+    for log in rules.into_iter().flatten().filter_map(|rule| rule.log.as_deref()) {
+        if logs.iter().all(|told| told != log) {
+            logs.push(log.to_owned());
+        }
+    }
+    logs
 }
 
 fn policy(named: &Named) -> flow::Policy {
@@ -441,6 +453,32 @@ mod tests {
         assert_eq!((flow.is_reply, flow.trace_observation_point), (None, 0));
         // A number that Hubble does not have is still there.
         assert_eq!(flow_of(Event { kind: EventKind::Drop as u8, reason: 241, ..event() }).drop_reason_desc, 241);
+    }
+
+    #[test]
+    fn a_packet_that_somebody_traces_has_passed() {
+        let flow = flow_of(Event { kind: EventKind::Trace as u8, ..event() });
+        assert_eq!((flow.verdict(), flow.trace_reason()), (flow::Verdict::Forwarded, flow::TraceReason::Established));
+    }
+
+    #[test]
+    fn what_the_policies_that_decided_want_told_is_told_once() {
+        let mut names = names();
+        for (number, log) in [(7, Some("out")), (8, Some("in")), (9, None), (10, Some("out"))] {
+            let field = Some("spec.egress[0]".to_owned());
+            let name = Named { kind: "P".into(), namespace: "shop".into(), name: number.to_string(), field };
+            names.rules.insert(number, Arc::new(RuleFacts { name, match_type: 1, log: log.map(Into::into) }));
+        }
+        let told = |egress_rule, ingress_rule, rule| {
+            to_flow(&seen(&Event { egress_rule, ingress_rule, rule, ..event() }, &names)).policy_log
+        };
+        assert_eq!(told(7, 8, 8), ["out", "in"]);
+        assert_eq!(told(8, 7, 7), ["in", "out"], "in the order in which they were asked");
+        assert_eq!(told(7, 10, 10), ["out"], "two policies say the same");
+        assert_eq!(told(0, 0, 8), ["in"]);
+        assert_eq!(told(9, 0, 9), [""; 0], "it wants nothing");
+        assert_eq!(told(0, 99, 99), [""; 0], "a rule that has gone");
+        assert_eq!(told(0, 0, 0), [""; 0]);
     }
 
     #[test]

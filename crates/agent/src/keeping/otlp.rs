@@ -105,12 +105,17 @@ impl Sent {
         if self.untold > 0 {
             records.insert(0, record(lost(self.untold), &self.sender));
         }
-        self.look_again();
+        let (files, runtime) = (&mut self.files, &self.runtime);
+        if let Some(client) = files.look_again(runtime) {
+            self.delivery.redirect(client);
+        }
         let told = &self.told.otlp;
         let request = request(records, &self.sender);
         let waiting =
             |why: String| self.trouble.tell(Some(format!("flows wait for the receiver of OTLP: {}", short(&why))));
-        let (lost, trouble) = match self.runtime.block_on(self.delivery.deliver(&request, waiting)) {
+        // What keeps it waiting may be an old certificate.
+        let sent = runtime.block_on(self.delivery.deliver_anew(&request, waiting, || files.look_again(runtime)));
+        let (lost, trouble) = match sent {
             Ok(PartialSuccess { rejected_log_records, error_message }) => {
                 let rejected = u64::try_from(rejected_log_records).unwrap_or(0).min(number);
                 told.rejected.inc_by(rejected);
@@ -133,22 +138,19 @@ impl Sent {
         told.records.inc_by(number - lost);
         self.trouble.tell(trouble);
     }
+}
 
-    /// By what the files say now, if it is something else and makes sense; otherwise by what they have said.
-    fn look_again(&mut self) {
-        let files = &mut self.files;
-        if files.look > Instant::now() {
-            return;
+impl Files {
+    /// By what they say now, if it is something else and makes sense; otherwise it goes on by what they have said.
+    fn look_again(&mut self, runtime: &Runtime) -> Option<Client> {
+        if self.look > Instant::now() {
+            return None;
         }
-        files.look = Instant::now() + LOOK;
-        let Ok(read) = files.receiver.read() else { return };
-        if read == files.read {
-            return;
-        }
-        if let Ok(client) = client(&self.runtime, &read) {
-            self.delivery.redirect(client);
-            files.read = read;
-        }
+        self.look = Instant::now() + LOOK;
+        let read = self.receiver.read().ok().filter(|read| *read != self.read)?;
+        let client = client(runtime, &read).ok()?;
+        self.read = read;
+        Some(client)
     }
 }
 
@@ -432,6 +434,38 @@ mod tests {
         assert_eq!(once(), (0, 2));
         write("authorization=Bearer new-token");
         assert_eq!(once(), (1, 2));
+        assert_eq!(world.troubles.now(), [""; 0]);
+    }
+
+    #[test]
+    fn what_waits_goes_on_by_what_was_renewed_meanwhile() {
+        let mut world = world(true, false);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("headers");
+        let write = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+        };
+        write("authorization=Bearer old-token");
+        world.receiver.headers = Some(path.clone());
+        world.judge.0.lock().unwrap().token = Some("Bearer new-token");
+        let mut sent = world.open(&world.troubles.matter()).unwrap();
+        write("authorization=Bearer new-token");
+        // Not before the first attempt, and well before the second.
+        sent.files.look = Instant::now() + Duration::from_millis(100);
+        std::thread::scope(|scope| {
+            // What goes wrong here ends the thread, too.
+            let _stops = world.stop.clone().drop_guard();
+            let sending = scope.spawn(move || {
+                sent.take(&[Arc::new(flow())]);
+                sent.finish();
+            });
+            until("the trouble", || !world.troubles.now().is_empty());
+            world.judge.0.lock().unwrap().is_busy = false;
+            sending.join().unwrap();
+        });
+        let told = &world.told.otlp;
+        assert_eq!((told.records.get(), told.failed.get(), world.judge.0.lock().unwrap().flows), (1, 0, 1));
         assert_eq!(world.troubles.now(), [""; 0]);
     }
 

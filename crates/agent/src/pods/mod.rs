@@ -118,16 +118,21 @@ impl Pods {
     /// Takes a Pod out: nobody delivers to it any more, then its programs, then its flows. Calling it again is no error.
     ///
     /// # Errors
-    /// When a map or the kernel refuses; everything was tried nevertheless.
+    /// When a map or the kernel refuses; everything was tried nevertheless. It stays known, so that who calls again need not know
+    /// its addresses.
     pub fn detach(&self, interface: &str, addresses: &[IpAddr]) -> Result<(), Error> {
+        let mut known = self.lock();
         let mut all = addresses.to_vec();
-        if let Some(pod) = self.lock().remove(interface) {
+        if let Some(pod) = known.get(interface) {
             all.extend(&pod.addresses);
-            self.tell([News::Went(pod)]);
         }
         all.sort_unstable();
         all.dedup();
-        self.remove(interface, &all)
+        self.remove(interface, &all)?;
+        if let Some(pod) = known.remove(interface) {
+            self.tell([News::Went(pod)]);
+        }
+        Ok(())
     }
 
     /// Whether a Pod's programs and entries are there.

@@ -3,11 +3,14 @@ use crate::collector::memory::MemorySockets;
 use crate::collector::{Collector, Tables};
 use crate::table::memory::MemoryTable;
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 #[derive(Default)]
 struct FakePrograms {
     attached: Mutex<BTreeSet<String>>,
     refuses: bool,
+    /// Nothing is let go.
+    holds: AtomicBool,
 }
 
 impl Programs for FakePrograms {
@@ -21,6 +24,10 @@ impl Programs for FakePrograms {
     }
 
     fn detach(&self, interface: &str) -> Result<(), Error> {
+        if self.holds.load(Relaxed) {
+            let source = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+            return Err(Error::System { operation: "detach", source });
+        }
         self.attached.lock().unwrap().remove(interface);
         Ok(())
     }
@@ -130,6 +137,24 @@ fn who_came_and_went_is_news_once() {
     assert_eq!(news(&after), [], "it has been there before this agent");
     after.detach("lx2", &[]).unwrap();
     assert_eq!(news(&after), [(false, 202)]);
+}
+
+#[test]
+fn a_pod_that_can_not_be_taken_out_has_not_gone_until_it_is() {
+    let programs: Arc<FakePrograms> = Arc::default();
+    let endpoints: Endpoints = Arc::new(MemoryTable::with_capacity(100));
+    let pods = start(&endpoints, &programs);
+    pods.attach(pod(2)).unwrap();
+    assert_eq!(pods.news().len(), 1);
+    programs.holds.store(true, Relaxed);
+    assert!(pods.detach("lx2", &[]).is_err());
+    assert!(endpoints.entries().unwrap().is_empty(), "everything was tried");
+    assert_eq!((pods.news(), pods.list().len()), (vec![], 1));
+    programs.holds.store(false, Relaxed);
+    pods.detach("lx2", &[]).unwrap();
+    let news = pods.news();
+    assert!(matches!(&news[..], [News::Went(gone)] if gone.interface == "lx2"), "{news:?}");
+    assert!(pods.list().is_empty());
 }
 
 #[test]

@@ -146,6 +146,24 @@ fn groups_of_prefixes_are_read_as_they_are_now() {
 }
 
 #[test]
+fn an_object_about_whom_there_is_no_room_for_is_news_when_it_is_in_force() {
+    let room = Capacity { policies: 0, ..Capacity::each(10_000) };
+    let mut policies = Policies::new(Tables::default(), room, &Failsafe::default());
+    let labels = [("k8s:app", "web"), (NAMESPACE, "default")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    policies.take_identity(300, Some(&Labels::from_map(&labels.into()).unwrap()));
+    policies.set_subjects([300].into());
+    policies.take(cilium(serde_json::json!({"endpointSelector": {}, "ingress": [{"fromEntities": ["all"]}]})));
+    policies.plan();
+    assert!(policies.no_room().is_some() && policies.news().is_empty());
+    // It is about nobody here.
+    policies.set_subjects(BTreeSet::new());
+    policies.plan();
+    let news = policies.news();
+    assert!(news.len() == 1 && news.values().all(|news| news.rules.is_some()), "{news:?}");
+    assert!(policies.news().is_empty());
+}
+
+#[test]
 fn nodes_have_their_labels_and_the_own_one_its_roles() {
     let node = Node {
         name: "worker-1".into(),

@@ -30,7 +30,8 @@ impl Policies {
     /// Names for events: of rules, and of the policies by which the Pods of this node have default deny.
     pub fn name_rules(&self, names: &mut Names) {
         for (number, origin, rule) in self.planner.rules() {
-            let facts = RuleFacts { name: Named::rule(origin, &rule.field), match_type: match_type(rule) };
+            let log = self.planner.policy(origin).and_then(|policy| policy.log.as_deref()).map(Into::into);
+            let facts = RuleFacts { name: Named::rule(origin, &rule.field), match_type: match_type(rule), log };
             names.rules.insert(number, facts.into());
         }
         let subjects = self.planner.identities().filter(|facts| self.subjects.contains(&facts.number));

@@ -33,28 +33,28 @@ impl State {
         self.parts.hub.did(|| Deed::Judged(self.endpoint(pod), None));
     }
 
-    /// Whose policies were written, or could not be; that is told when it fails first, and not each time that it is tried again.
-    pub(super) fn tell_written(&mut self, changes: &[Change], error: Option<&Error>) {
-        let whose = |change: &Change| match change {
-            Change::WritePolicy(key, _) => Some(key.policy_id & !PolicyKey::SHADOW),
-            _ => None,
-        };
-        let written: BTreeSet<u32> = changes.iter().filter_map(whose).collect();
-        if written.is_empty() {
-            return;
+    /// All of a plan is written: whose policies it wrote, and those of whom it was told that theirs could not be. A plan that goes on
+    /// after one that failed has only what that one left.
+    pub(super) fn tell_written(&mut self, changes: &[Change]) {
+        let mut written = std::mem::take(&mut self.unwritten_told);
+        written.extend(policies_of(changes));
+        for pod in self.parts.pods.list().iter().filter(|pod| written.contains(&policy_id(pod.identity))) {
+            self.tell_judged(pod);
         }
-        let is_told = std::mem::replace(&mut self.is_unwritten_told, error.is_some());
-        if is_told && error.is_some() {
-            return;
-        }
-        let error = error.map(|error| chain(error));
+    }
+
+    /// Whose policies could not be written. It is told when it fails first, and not each time that it is tried again.
+    pub(super) fn tell_unwritten(&mut self, changes: &[Change], error: &Error) {
+        let known = &self.unwritten_told;
+        let unwritten: BTreeSet<u32> = policies_of(changes).filter(|number| !known.contains(number)).collect();
         // Who waits for its policy has another until it is there.
-        let awaited = |pod: &LocalPod| self.parts.local_identities.get(pod.name.as_ref().filter(|_| error.is_some())?);
-        let has = |number: u32| written.contains(&policy_id(number));
+        let awaited = |pod: &LocalPod| self.parts.local_identities.get(pod.name.as_ref()?);
+        let has = |number: u32| unwritten.contains(&policy_id(number));
         let pods = self.parts.pods.list();
         for pod in pods.iter().filter(|pod| has(pod.identity) || awaited(pod).is_some_and(has)) {
-            self.parts.hub.did(|| Deed::Judged(self.endpoint(pod), error.clone()));
+            self.parts.hub.did(|| Deed::Judged(self.endpoint(pod), Some(chain(error))));
         }
+        self.unwritten_told.extend(unwritten);
     }
 
     /// Objects of policy that are in force as they are now, or no more.
@@ -73,4 +73,12 @@ impl State {
             Deed::Found(Place { key: *key, before: before.copied(), now: now.copied(), pod: pod.cloned() })
         });
     }
+}
+
+/// The policies that are written by these.
+fn policies_of(changes: &[Change]) -> impl Iterator<Item = u32> {
+    changes.iter().filter_map(|change| match change {
+        Change::WritePolicy(key, _) => Some(key.policy_id & !PolicyKey::SHADOW),
+        _ => None,
+    })
 }

@@ -215,6 +215,46 @@ fn a_policy_that_can_not_be_written_is_told_once() {
     assert!(told.error.contains("insert"), "{}", told.error);
 }
 
+/// A plan that fails may have written some of its policies; the next one has only the others.
+#[test]
+fn what_a_plan_has_left_unwritten_is_told_when_it_is_written() {
+    use datapath_layouts::policy::Direction;
+    let mut asked = Asked::new(1000);
+    let pods = asked.fixture.state.parts.pods.clone();
+    for (n, identity) in [(7, 300), (8, 301)] {
+        pods.attach(LocalPod { host_ports: Vec::new(), identity, ..ported(n, 8088) }).unwrap();
+    }
+    asked.state().pods_changed();
+    asked.news();
+    let of = |n: u8| pods.list().iter().find(|pod| pod.interface == format!("lx{n}")).unwrap().id;
+    let (a, b) = (u64::from(of(7)), u64::from(of(8)));
+    let write =
+        |identity| policy::plan::Change::WritePolicy(PolicyKey::new(identity, Direction::Ingress), Policy::ZERO);
+    let error = || Error::System { operation: "insert", source: std::io::Error::other("full") };
+    let mut said = |plan: &[policy::plan::Change], is_written: bool| {
+        if is_written {
+            asked.state().tell_written(plan);
+        } else {
+            asked.state().tell_unwritten(plan, &error());
+        }
+        let told = |event: AgentEvent| match event.notification {
+            Some(Notification::EndpointRegenerate(ref told)) => (event.r#type(), told.id),
+            ref other => panic!("{other:?}"),
+        };
+        asked.news().into_iter().map(told).collect::<Vec<_>>()
+    };
+    let (good, bad) = (Type::EndpointRegenerateSuccess, Type::EndpointRegenerateFailure);
+    assert_eq!(said(&[write(300), write(301)], false), [(bad, a), (bad, b)]);
+    assert_eq!(said(&[write(301)], false), [], "it is tried again");
+    assert_eq!(said(&[write(301)], true), [(good, a), (good, b)]);
+    assert_eq!(said(&[], true), []);
+    // Whose a plan without policies would have been nobody knows.
+    assert_eq!(said(&[], false), []);
+    assert_eq!(said(&[], true), []);
+    assert_eq!(said(&[write(300)], false), [(bad, a)], "it fails anew");
+    assert_eq!(said(&[], true), [(good, a)], "nothing of it was left to be written");
+}
+
 #[test]
 fn who_is_where_is_told_when_it_is_written() {
     let mut asked = Asked::new(1000);

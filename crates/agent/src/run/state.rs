@@ -132,8 +132,8 @@ pub struct State {
     pub(super) api_servers: BTreeSet<IpAddr>,
     /// By which the node itself is judged; 0 = by none.
     pub(super) node_policy: u32,
-    /// Whose policies could not be written the last time has been told.
-    pub(super) is_unwritten_told: bool,
+    /// Policies of which it was told that they could not be written, and not yet that they are.
+    pub(super) unwritten_told: BTreeSet<u32>,
     /// What topology was applied, and whether with the sweep.
     pub(super) applied: Option<(Desired, bool)>,
     pub(super) neighbours: Neighbours,
@@ -181,7 +181,7 @@ impl State {
             api_servers,
             // A map that was put aside and made anew takes the node's tables along.
             node_policy: if is_there { node_policy } else { 0 },
-            is_unwritten_told: false,
+            unwritten_told: BTreeSet::new(),
             identities: Identities::new(peers),
             policies: Policies::new(tables, parts.policy_room, &parts.failsafe),
             services: Services::new(balancer),
@@ -292,7 +292,7 @@ impl State {
         self.has_settled(&[]);
     }
 
-    fn attempt(&mut self, what: &'static str, action: fn(&mut Self) -> Result<(), Error>) {
+    pub(super) fn attempt(&mut self, what: &'static str, action: fn(&mut Self) -> Result<(), Error>) {
         match action(self) {
             Ok(()) => {
                 if self.failures.remove(what).is_some() {

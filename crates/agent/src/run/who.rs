@@ -63,11 +63,14 @@ impl State {
         self.policies.set_subjects(subjects.chain((node_policy != 0).then_some(HOST)).collect());
         let changes = self.policies.plan();
         self.write_policies(&changes)?;
-        self.tell_policies()?;
+        self.tell_written(&changes);
         self.judge_node(node_policy)?;
         let room = self.policies.no_room().map_or(Room::Enough, Room::Full);
         self.parts.policy_room_told.send_if_modified(|told| std::mem::replace(told, room.clone()) != room);
-        self.identify_pods()
+        self.identify_pods()?;
+        // Whoever asks for news waits for what is enforced, and not the other way round.
+        self.attempt("news of policies", Self::tell_policies);
+        Ok(())
     }
 
     /// From here on the node itself is judged by this policy (0 = by none), at all of its addresses.
@@ -89,12 +92,11 @@ impl State {
     fn write_policies(&mut self, changes: &[policy::plan::Change]) -> Result<(), Error> {
         if let Err(error) = policies::apply(&self.parts.maps.policy, changes) {
             let error = error.into();
-            self.tell_written(changes, Some(&error));
+            self.tell_unwritten(changes, &error);
             // How far it came is in the maps; the next tick goes on from there.
             self.policies.recover(self.parts.maps.policy.tables()?, self.parts.policy_room);
             return Err(error);
         }
-        self.tell_written(changes, None);
         if !changes.is_empty() {
             tracing::debug!("policies: {} writes", changes.len());
         }

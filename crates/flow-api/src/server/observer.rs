@@ -69,7 +69,7 @@ impl Observer for Service {
                 What::Lost(lost) => (ResponseTypes::LostEvents(*lost), node.clone()),
                 What::Agent(_) | What::Debug(_) => return None,
             };
-            Some(GetFlowsResponse { node_name, time: Some(event.time), response_types: Some(response_types) })
+            Some(Ok(GetFlowsResponse { node_name, time: Some(event.time), response_types: Some(response_types) }))
         };
         let question = Question { whitelist, blacklist, ..Question::default() };
         let log = self.0.shelf.as_ref().map(|shelf| (shelf, question));
@@ -84,12 +84,17 @@ impl Observer for Service {
         let query = Query::new(&Wanted { number, first, follow, since, until })?;
         let node = self.0.about.node.clone();
         let tell = move |event: &Event| match &event.what {
-            What::Agent(agent) => Some(GetAgentEventsResponse {
+            What::Agent(agent) => Some(Ok(GetAgentEventsResponse {
                 node_name: node.clone(),
                 time: Some(event.time),
                 agent_event: Some(AgentEvent::clone(agent)),
-            }),
-            _ => None,
+            })),
+            // There is no message for it, and who follows counts on all of them.
+            What::Lost(lost) => Some(Err(Status::data_loss(format!(
+                "{} events of the agent were missed: ask again",
+                lost.num_events_lost
+            )))),
+            What::Flow(_) | What::Debug(_) => None,
         };
         let admit: Admit = Arc::new(|event| matches!(event.what, What::Agent(_)));
         self.answer(&self.0.deeds, query, admit, None, tell, |_| None).await
@@ -105,11 +110,11 @@ impl Observer for Service {
         let query = Query::new(&Wanted { number, first, follow, since, until })?;
         let node = self.0.about.node.clone();
         let tell = move |event: &Event| match &event.what {
-            What::Debug(debug) => Some(GetDebugEventsResponse {
+            What::Debug(debug) => Some(Ok(GetDebugEventsResponse {
                 node_name: node.clone(),
                 time: Some(event.time),
                 debug_event: Some((**debug).clone()),
-            }),
+            })),
             _ => None,
         };
         let admit: Admit = Arc::new(|event| matches!(event.what, What::Debug(_)));
@@ -172,28 +177,30 @@ pub fn check(request: &GetFlowsRequest) -> Result<(), Status> {
 }
 
 impl Service {
-    /// A stream that reads on when its client has taken what was read.
+    /// A stream that reads on when its client has taken what was read, and ends with the first error.
     async fn answer<T: Send + 'static>(
         &self,
         ring: &Arc<Ring>,
         query: Query,
         admit: Admit,
         log: Option<(&Shelf, Question)>,
-        tell: impl Fn(&Event) -> Option<T> + Send + Sync + 'static,
+        tell: impl Fn(&Event) -> Option<Result<T, Status>> + Send + Sync + 'static,
         trouble: impl Fn(String) -> Option<T> + Send + Sync + 'static,
     ) -> Result<Response<Answer<T>>, Status> {
         let busy =
             |_| Status::resource_exhausted("too many read the log of flows: ask again, or without since and until");
         let answers = Answers::new(ring.clone(), query, admit, log).await.map_err(busy)?;
-        let told = (answers, tell, trouble);
-        let stream = futures::stream::unfold(told, |(mut answers, tell, trouble)| async move {
+        let told = Some((answers, tell, trouble));
+        let stream = futures::stream::unfold(told, |told| async move {
+            let (mut answers, tell, trouble) = told?;
             loop {
                 let answer = match answers.next().await? {
                     Told::Event(event) => tell(&event),
-                    Told::Trouble(message) => trouble(message),
+                    Told::Trouble(message) => trouble(message).map(Ok),
                 };
                 if let Some(answer) = answer {
-                    return Some((Ok(answer), (answers, tell, trouble)));
+                    let goes_on = answer.is_ok().then_some((answers, tell, trouble));
+                    return Some((answer, goes_on));
                 }
             }
         });

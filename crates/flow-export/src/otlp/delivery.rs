@@ -34,6 +34,19 @@ impl Delivery {
     /// # Errors
     /// In words: nothing of it was taken, and never will be, or it was stopped.
     pub async fn deliver(&mut self, request: &Request, waiting: impl Fn(String)) -> Result<PartialSuccess, String> {
+        self.deliver_anew(request, waiting, || None).await
+    }
+
+    /// The same; from the second time on by `another` connection, if there is one by then.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn deliver_anew(
+        &mut self,
+        request: &Request,
+        waiting: impl Fn(String),
+        mut another: impl FnMut() -> Option<Client>,
+    ) -> Result<PartialSuccess, String> {
         if self.is_over {
             return Err(STOPPED.to_owned());
         }
@@ -64,6 +77,9 @@ impl Delivery {
                 () = self.stop.cancelled() => {}
             }
             attempt += 1;
+            if let Some(client) = another() {
+                self.redirect(client);
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use super::elsewhere::Elsewhere;
 use super::format::Format;
 use super::select::Selectors;
 use super::server::ServerArgs;
-use super::{show, variables};
+use super::{show, variables, write};
 use crate::agents::Selection;
 use crate::relay::sockets;
 use anyhow::{anyhow, bail};
@@ -22,7 +22,6 @@ use futures::StreamExt;
 use futures::future::join_all;
 use futures::stream::{BoxStream, select_all};
 use prost_types::Timestamp;
-use std::io::Write;
 use tonic::Status;
 use tonic::transport::Channel;
 
@@ -43,6 +42,8 @@ pub struct EventsArgs {
 
 /// Events of one node.
 type Stream<T> = BoxStream<'static, Result<T, Status>>;
+/// The same, with errors in words that name the node.
+type Told<T> = BoxStream<'static, Result<T, String>>;
 
 /// What a node tells of itself.
 trait Event: Send + Sized + 'static {
@@ -108,29 +109,56 @@ impl EventsArgs {
         let wanted = self.selectors.wanted_or_last();
         let (streams, several) = self.streams::<T>(&wanted).await?;
         let mut printer = Printer::new(self.format.options(form, several));
+        // One that fails does not silence the others; that all have failed is an error.
+        let (asked, mut failed) = (streams.len(), Vec::new());
         if wanted.follow {
             let mut events = select_all(streams);
             while let Some(event) = events.next().await {
-                if !show(&event.map_err(said)?.print(&mut printer)) {
-                    return Ok(());
+                match event {
+                    Ok(event) => {
+                        if !show(&event.print(&mut printer))? {
+                            return Ok(());
+                        }
+                    }
+                    Err(why) => {
+                        failed.push(why);
+                        if failed.len() < asked {
+                            self.warn(&failed[failed.len() - 1..]);
+                        }
+                    }
                 }
             }
         } else {
-            for event in past(streams, &wanted).await? {
-                if !show(&event.print(&mut printer)) {
+            let (events, silent) = past(streams, &wanted).await;
+            failed.extend(silent);
+            if failed.len() < asked {
+                self.warn(&failed);
+            }
+            for event in events {
+                if !show(&event.print(&mut printer))? {
                     return Ok(());
                 }
             }
         }
-        let _ = std::io::stdout().write_all(printer.finish().as_bytes());
+        write(&printer.finish())?;
+        if failed.len() == asked {
+            bail!("{}", failed.join("; "));
+        }
         Ok(())
     }
 
+    fn warn(&self, all: &[String]) {
+        if !self.format.silent_errors {
+            all.iter().for_each(|why| eprintln!("WARNING: {why}"));
+        }
+    }
+
     /// Of all who are asked and answer, and whether several are asked.
-    async fn streams<T: Event>(&self, wanted: &Wanted) -> anyhow::Result<(Vec<Stream<T>>, bool)> {
+    async fn streams<T: Event>(&self, wanted: &Wanted) -> anyhow::Result<(Vec<Told<T>>, bool)> {
         if let Some(way) = self.server.way(&variables(self.selection.is_named()))? {
-            let asked = T::ask(way.connect().await?, wanted.clone()).await;
-            return Ok((vec![asked.map_err(said)?], true));
+            let events = T::ask(way.connect().await?, wanted.clone()).await.map_err(said)?;
+            let told = events.map(|event| event.map_err(|status| status.message().to_owned()));
+            return Ok((vec![told.boxed()], true));
         }
         let nodes = sockets(self.selection.agents()?);
         let several = nodes.len() > 1;
@@ -138,7 +166,9 @@ impl EventsArgs {
             let ask = async {
                 T::ask(target.connect(None).await?, wanted.clone()).await.map_err(|why| why.message().to_owned())
             };
-            ask.await.map_err(|why| format!("{node}: {why}"))
+            let events: Stream<T> = ask.await.map_err(|why: String| format!("{node}: {why}"))?;
+            let told = events.map(move |event| event.map_err(|status| format!("{node}: {}", status.message())));
+            Ok::<Told<T>, String>(told.boxed())
         }))
         .await;
         let (mut streams, mut silent) = (Vec::new(), Vec::new());
@@ -151,9 +181,7 @@ impl EventsArgs {
         if streams.is_empty() {
             bail!("no node answers: {}", silent.join("; "));
         }
-        if !self.format.silent_errors {
-            silent.iter().for_each(|why| eprintln!("WARNING: {why}"));
-        }
+        self.warn(&silent);
         Ok((streams, several))
     }
 }
@@ -162,12 +190,15 @@ fn said(status: Status) -> anyhow::Error {
     anyhow!("{}", status.message().to_owned())
 }
 
-/// By time, and no more than were asked for: each node has given as many. A node's ring bounds what it gives.
-async fn past<T: Event>(streams: Vec<Stream<T>>, wanted: &Wanted) -> anyhow::Result<Vec<T>> {
-    let mut all = Vec::new();
+/// By time, and no more than were asked for: each node has given as many. A node's ring bounds what it gives. And who has failed.
+async fn past<T: Event>(streams: Vec<Told<T>>, wanted: &Wanted) -> (Vec<T>, Vec<String>) {
+    let (mut all, mut failed) = (Vec::new(), Vec::new());
     for events in join_all(streams.into_iter().map(StreamExt::collect::<Vec<_>>)).await {
         for event in events {
-            all.push(event.map_err(said)?);
+            match event {
+                Ok(event) => all.push(event),
+                Err(why) => failed.push(why),
+            }
         }
     }
     all.sort_by_key(|event| event.time().map(moment));
@@ -179,7 +210,7 @@ async fn past<T: Event>(streams: Vec<Stream<T>>, wanted: &Wanted) -> anyhow::Res
             all.drain(..all.len() - number);
         }
     }
-    Ok(all)
+    (all, failed)
 }
 
 #[cfg(test)]
@@ -228,14 +259,18 @@ mod tests {
         };
         let told = async |wanted: Wanted| {
             let nodes = [vec![1, 4, 5], vec![2, 3, 6]];
-            let streams = nodes.map(|times| futures::stream::iter(times.into_iter().map(event)).boxed()).into();
-            let all = past::<GetAgentEventsResponse>(streams, &wanted).await.unwrap();
+            let streams = nodes.map(|times| futures::stream::iter(times.into_iter().map(event)).boxed());
+            // One that fails does not silence the others.
+            let fails = futures::stream::iter([event(3), Err("c: is gone".to_owned())]).boxed();
+            let streams = streams.into_iter().chain([fails]).collect();
+            let (all, failed) = past::<GetAgentEventsResponse>(streams, &wanted).await;
+            assert_eq!(failed, ["c: is gone"]);
             all.iter().map(|event| event.time.unwrap().seconds).collect::<Vec<_>>()
         };
-        assert_eq!(told(Wanted::default()).await, [1, 2, 3, 4, 5, 6]);
+        assert_eq!(told(Wanted::default()).await, [1, 2, 3, 3, 4, 5, 6]);
         assert_eq!(told(Wanted { number: 2, ..Wanted::default() }).await, [5, 6]);
         assert_eq!(told(Wanted { number: 2, first: true, ..Wanted::default() }).await, [1, 2]);
         let since = Some(Timestamp { seconds: 1, nanos: 0 });
-        assert_eq!(told(Wanted { number: 9, since, ..Wanted::default() }).await, [1, 2, 3, 4, 5, 6]);
+        assert_eq!(told(Wanted { number: 9, since, ..Wanted::default() }).await, [1, 2, 3, 3, 4, 5, 6]);
     }
 }

@@ -6,7 +6,7 @@ use super::format::{FlowFormat, Format};
 use super::select::Selectors;
 use super::server::{ServerArgs, Way};
 use super::why::{Explained, Why};
-use super::{input, show, variables};
+use super::{input, show, variables, write};
 use crate::agents::Selection;
 use crate::relay::sockets;
 use anyhow::{Context, anyhow, bail};
@@ -23,7 +23,6 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use prost_types::FieldMask;
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::path::PathBuf;
 use tokio::sync::watch;
 
@@ -149,12 +148,11 @@ impl FlowsArgs {
             if self.format.silent_errors {
                 printed.err.clear();
             }
-            if !show(&printed) {
+            if !show(&printed)? {
                 return Ok(());
             }
         }
-        let _ = std::io::stdout().write_all((printer.finish() + &after_table).as_bytes());
-        Ok(())
+        write(&(printer.finish() + &after_table)).map(drop)
     }
 
     fn form(&self) -> anyhow::Result<Form> {

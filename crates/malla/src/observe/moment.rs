@@ -16,7 +16,10 @@ pub fn moment(text: &str) -> Result<Timestamp, String> {
 
 fn before(now: jiff::Timestamp, text: &str) -> Result<Timestamp, String> {
     let time = match text.parse::<SignedDuration>() {
-        Ok(span) => now.checked_sub(span).map_err(|_| format!("{text:?} ago there was no time"))?,
+        // "1h ago" is a time before now as 1h is.
+        Ok(span) => now
+            .checked_sub(if text.trim_end().ends_with("ago") { span.abs() } else { span })
+            .map_err(|_| format!("{text:?} ago there was no time"))?,
         Err(_) => written(text).ok_or_else(|| {
             format!("{text:?} is neither so long ago (5m, 2h30m) nor a time (2006-01-02T15:04:05Z, 2006-01-02)")
         })?,
@@ -45,6 +48,8 @@ mod tests {
             ("1.5h", -5_400, 0),
             ("250ms", -1, 750_000_000),
             ("-1h", 3_600, 0),
+            ("1h ago", -3_600, 0),
+            ("2h 30m ago ", -9_000, 0),
             ("2026-01-02", -54_245, 0),
             ("2026-01-02T15Z", -245, 0),
             ("2026-01-02T16+01:00", -245, 0),

@@ -122,15 +122,19 @@ impl ServerArgs {
     /// What is not written is taken from the environment.
     fn or(mut self, variable: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
         fill(&mut self.server, variable, "HUBBLE_SERVER", |text| text.parse())?;
-        fill(&mut self.tls, variable, "HUBBLE_TLS", tls)?;
-        fill(&mut self.tls_allow_insecure, variable, "HUBBLE_TLS_ALLOW_INSECURE", yes)?;
-        fill(&mut self.tls_client_cert_file, variable, "HUBBLE_TLS_CLIENT_CERT_FILE", path)?;
-        fill(&mut self.tls_client_key_file, variable, "HUBBLE_TLS_CLIENT_KEY_FILE", path)?;
-        fill(&mut self.tls_server_name, variable, "HUBBLE_TLS_SERVER_NAME", |text| Ok(text.to_owned()))?;
+        // Who writes `--tls=false` means it, whatever variables say of TLS; only the server's own scheme says otherwise.
+        let is_tls = matches!(self.server, Some(Server::Network { tls: Some(true), .. }));
+        let in_clear = self.tls == Some(Tls::Off) && !is_tls;
+        let of_tls = |name: &str| if in_clear { None } else { variable(name) };
+        fill(&mut self.tls, &of_tls, "HUBBLE_TLS", tls)?;
+        fill(&mut self.tls_allow_insecure, &of_tls, "HUBBLE_TLS_ALLOW_INSECURE", yes)?;
+        fill(&mut self.tls_client_cert_file, &of_tls, "HUBBLE_TLS_CLIENT_CERT_FILE", path)?;
+        fill(&mut self.tls_client_key_file, &of_tls, "HUBBLE_TLS_CLIENT_KEY_FILE", path)?;
+        fill(&mut self.tls_server_name, &of_tls, "HUBBLE_TLS_SERVER_NAME", |text| Ok(text.to_owned()))?;
         fill(&mut self.timeout, variable, "HUBBLE_TIMEOUT", duration)?;
         fill(&mut self.request_timeout, variable, "HUBBLE_REQUEST_TIMEOUT", duration)?;
         if self.tls_ca_cert_files.is_empty() {
-            let files = variable("HUBBLE_TLS_CA_CERT_FILES").unwrap_or_default();
+            let files = of_tls("HUBBLE_TLS_CA_CERT_FILES").unwrap_or_default();
             self.tls_ca_cert_files =
                 files.split([',', ' ']).filter(|file| !file.is_empty()).map(PathBuf::from).collect();
         }
@@ -329,6 +333,11 @@ mod tests {
         assert!(way("", &variables[1..]).unwrap().is_none(), "without a server nothing else matters");
         let clear = way("--server relay:80 --tls=false", &[("HUBBLE_TLS", "true")]).unwrap().unwrap();
         assert_eq!((shown(&clear), clear.timeout), ((None, None, None), TIMEOUT));
+        let of_tls = [("HUBBLE_TLS_ALLOW_INSECURE", "true"), variables[1], variables[2]];
+        let clear = way("--server relay:80 --tls=false", &of_tls).unwrap().unwrap();
+        assert_eq!(shown(&clear), (None, None, None), "whatever the variables say");
+        let found = way("--server tls://relay:1 --tls=false", &variables[1..]).unwrap().unwrap();
+        assert_eq!(shown(&found).0, Some("any.x"), "the scheme is the server's own");
         let answer = |line: &str| args(line).request_timeout(&|_| None).unwrap();
         assert_eq!((answer(""), answer("--request-timeout 1s")), (REQUEST_TIMEOUT, Duration::from_secs(1)));
     }

@@ -164,7 +164,11 @@ pub fn overview(asked: &[super::Node], list: List, now: Timestamp) -> Overview {
         List::NotAsked => {}
         List::Silent(why) => troubles.push(format!("the Kubernetes API does not tell which nodes there are: {why}")),
         List::Nodes(listed) => {
-            for Listed { node, said } in listed {
+            if listed.is_empty() {
+                troubles.push("the Kubernetes API has no Node".to_owned());
+            }
+            for Listed { node, said, not_ready } in listed {
+                troubles.extend(not_ready.map(|why| format!("{node} is not ready: {why}")));
                 let unasked = || NodeLine { node: node.clone(), ..NodeLine::default() };
                 let line = nodes.entry(node.clone()).or_insert_with(unasked);
                 (line.is_listed, line.said) = (true, said);

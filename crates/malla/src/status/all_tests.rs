@@ -181,7 +181,7 @@ fn a_hundred_nodes_are_one_screen() {
 fn node(name: &str, said: Option<(bool, &str)>) -> Listed {
     let of =
         |(reaches_all, message): (bool, &str)| Said { reaches_all, message: message.into(), since: Some(WELL.into()) };
-    Listed { node: name.into(), said: said.map(of) }
+    Listed { node: name.into(), said: said.map(of), not_ready: None }
 }
 
 #[test]
@@ -205,6 +205,12 @@ fn of_agents_that_nobody_can_ask_the_api_tells_what_they_said() {
     let says = format!("n002 says: can't reach n001 by TCP (IPv4) (since {WELL})");
     assert_eq!(told.troubles, [silent, &says, "n003 is not probed by n000"], "n000 itself has said more");
     assert!(!told.well);
+
+    // Conditions stay as they are when those who wrote them are no more.
+    let silent = Listed { not_ready: Some("nobody has heard of it".into()), ..node("n001", fine) };
+    let told = overview(&[], List::Nodes(vec![node("n000", fine), silent]), now());
+    assert_eq!(told.troubles, ["n001 is not ready: nobody has heard of it"]);
+    assert_eq!(overview(&[], List::Nodes(Vec::new()), now()).troubles, ["the Kubernetes API has no Node"]);
 
     // Nobody is asked at all.
     let told = overview(&[], list(&[("n000", fine), ("n001", fine)]), now());

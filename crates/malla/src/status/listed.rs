@@ -16,6 +16,9 @@ pub struct Listed {
     pub node: String,
     /// What its agent last said of its paths; none before it knows them all, or where it does not probe.
     pub said: Option<Said>,
+    /// Why it is not ready: its condition `Ready`, where that is not True. Nobody has to look at a node for its other conditions to
+    /// stay as they are.
+    pub not_ready: Option<String>,
 }
 
 /// The condition `malla.dev/Connectivity`.
@@ -61,8 +64,15 @@ async fn all(api: &Api<Node>) -> anyhow::Result<Vec<Listed>> {
 
 fn listed(node: Node) -> Listed {
     let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();
-    let said = conditions.into_iter().find(|condition| condition.type_ == CONDITION).map(said);
-    Listed { node: node.metadata.name.unwrap_or_default(), said }
+    let (mut ours, mut not_ready) = (None, None);
+    for condition in conditions {
+        match &*condition.type_ {
+            CONDITION => ours = Some(said(condition)),
+            READY if condition.status != "True" => not_ready = Some(said(condition).message),
+            _ => {}
+        }
+    }
+    Listed { node: node.metadata.name.unwrap_or_default(), said: ours, not_ready }
 }
 
 fn said(condition: NodeCondition) -> Said {
@@ -75,6 +85,8 @@ fn said(condition: NodeCondition) -> Said {
 
 /// As agents write it (`agent::probes`).
 pub const CONDITION: &str = "malla.dev/Connectivity";
+/// Kubernetes' own, which is Unknown once nobody has heard of the node for a while.
+const READY: &str = "Ready";
 /// Nodes of one answer: their images alone may be a hundred names each.
 const PAGE: u32 = 250;
 /// An API that needs longer has a problem, which is told.
@@ -98,10 +110,13 @@ mod tests {
         let ours = json!({"type": CONDITION, "status": "False", "reason": "NodesUnreachable", "message": "can't reach b by TCP",
             "lastTransitionTime": time});
         let said = Said { reaches_all: false, message: "can't reach b by TCP".into(), since: Some(time.into()) };
-        assert_eq!(of(json!([other, ours])), Listed { node: "a".into(), said: Some(said) });
+        assert_eq!(of(json!([other, ours])), Listed { node: "a".into(), said: Some(said), not_ready: None });
         assert_eq!(of(json!([other])).said, None);
         let unknown = json!({"type": CONDITION, "status": "Unknown", "reason": "NodeStatusUnknown"});
         let said = of(json!([unknown])).said.unwrap();
         assert_eq!((said.reaches_all, &*said.message), (false, "NodeStatusUnknown"));
+        let ready =
+            |status| of(json!([{"type": "Ready", "status": status, "message": "nobody has heard of it"}])).not_ready;
+        assert_eq!(["True", "Unknown"].map(ready), [None, Some("nobody has heard of it".to_owned())]);
     }
 }

@@ -47,6 +47,12 @@ pub fn all(cluster: &Cluster) {
 
     // Those that take a minute to be known are begun first.
     let _silent = silent(cluster, &near, &server);
+    let _deaf = server.make(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 9011)));
+    let deaf = to(&server, 9011);
+    monolith.make(move || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?.send_to(b"anybody?", deaf));
+    let shut = cluster.kubectl(&["get", "pod", "-l", "app=user-service", "-o", "jsonpath={.items[0].metadata.name}"]);
+    let shut = Place::of(cluster, &shut);
+    fails(&monolith, to(&shut, 9012));
 
     let listener = listen(&server, 9001);
     let (mut client, mut served) = (connect(&monolith, to(&server, 9001)), listener.accept().unwrap().0);
@@ -72,8 +78,7 @@ pub fn all(cluster: &Cluster) {
 
     fails(&caged, to(&server, 9004));
     expect(cluster, 9004, "DENIED_AT_SOURCE", &["worker-1"], PATIENCE);
-    let shut = cluster.kubectl(&["get", "pod", "-l", "app=user-service", "-o", "jsonpath={.items[0].metadata.name}"]);
-    fails(&near, to(&Place::of(cluster, &shut), 9005));
+    fails(&near, to(&shut, 9005));
     expect(cluster, 9005, "DENIED_AT_DESTINATION", &["worker-1"], PATIENCE);
 
     for (port, by_source, way) in [(9006, true, "RESET_BY_SOURCE"), (9007, false, "RESET_BY_DESTINATION")] {
@@ -97,6 +102,19 @@ pub fn all(cluster: &Cluster) {
 
     expect(cluster, 9009, "TIMED_OUT", &["worker-1"], FORGOTTEN);
     expect(cluster, 9010, "TIMED_OUT", &["worker-1"], FORGOTTEN);
+    expect(cluster, 9011, "TIMED_OUT", &["worker-1", "worker-2"], FORGOTTEN);
+    // Of what policy denies elsewhere a node knows no more than that nobody answers.
+    let mut told = Vec::new();
+    wait_until("the end of what another node denied", FORGOTTEN, || {
+        told = ends(cluster, 9012);
+        told.iter().any(|(node, ..)| node == "worker-2")
+    });
+    for (node, way, flow) in &told {
+        let expected = if node == "worker-1" { "DENIED_AT_DESTINATION" } else { "TIMED_OUT" };
+        assert_eq!(way, expected, "on {node}: {flow:#}");
+        assert!(node != "worker-1" || flow["ingress_denied_by"][0]["name"] == "only-monolith", "{flow:#}");
+    }
+    assert!(told.iter().any(|(node, ..)| node == "worker-1"), "{told:#?}");
     wait_until("the end of an exchange of echoes", FORGOTTEN, || {
         let told = flows(cluster, &["--protocol", "icmp", "--from-pod", "default/near"]);
         told.iter().any(|flow| flow["extensions"]["way"] == "IDLE")

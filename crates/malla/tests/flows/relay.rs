@@ -13,7 +13,7 @@ use flow_api::observer::{
 use flow_api::relay::NodeState;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -62,14 +62,19 @@ pub fn kill(signal: &str, pid: &str) {
     assert!(Command::new("kill").args([signal, pid]).status().unwrap().success());
 }
 
+/// What a test prints by the macros is not seen unless it fails.
+fn say(what: &str) {
+    std::io::stderr().write_all(format!("{what}\n").as_bytes()).unwrap();
+}
+
 /// Hubble's own command, where somebody has it, is the last judge.
 fn by_hubble(server: &str) {
     let hubble = |words: &[&str]| Command::new("hubble").args(words).args(["--server", server]).output();
     let Ok(version) = Command::new("hubble").arg("version").output() else {
-        println!("there is no `hubble` on the PATH: {server} is asked by `malla observe` alone");
+        say(&format!("there is no `hubble` on the PATH: {server} is asked by `malla observe` alone"));
         return;
     };
-    println!("{server} is asked by {}", String::from_utf8_lossy(&version.stdout).trim());
+    say(&format!("{server} is asked by {}", String::from_utf8_lossy(&version.stdout).trim()));
     for words in [&["status"][..], &["list", "nodes"], &["observe", "--last", "20", "-o", "jsonpb"]] {
         let output = hubble(words).unwrap();
         let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -334,6 +334,11 @@ fn nodes_and_namespaces_are_listed(lab: &Lab) {
     assert!(namespaces.lines().any(|line| line == "default"), "{namespaces}");
     let events = malla(&["observe", "agent-events", "--lab", &lab.name, "--all", "-o", "json"]);
     assert_eq!(code(&events), 0, "{}", text(&events));
+    let told = String::from_utf8_lossy(&events.stdout);
+    for node in NODES {
+        let started = |line: &str| line.contains("AGENT_STARTED") && line.contains(node);
+        assert!(told.lines().any(started), "{node}: {told}");
+    }
 }
 
 #[test]
