@@ -113,7 +113,8 @@ fn sync(services: &mut Services, objects: &[Service], slices: &[EndpointSlice]) 
 fn news_name_each_frontend_and_no_more_backends_than_are_worth_it() {
     use super::super::news::{MOST_BACKENDS, News};
     let maps = Maps::with_room_for(1000);
-    let mut services = Services::new(maps.balancer());
+    let balancer = || maps.0.balancer(Capacity { backends: 1000, ..ROOM }).unwrap();
+    let mut services = Services::new(balancer());
     let many: Vec<String> = (0..300).map(|n| format!("10.244.{}.{}", 1 + n / 200, 1 + n % 200)).collect();
     let all: Vec<_> = many.iter().map(|address| (address.as_str(), EndpointState::Ready)).collect();
     let port = ServicePort { node_port: Some(30080), ..service().ports[0].clone() };
@@ -158,7 +159,7 @@ fn news_name_each_frontend_and_no_more_backends_than_are_worth_it() {
     services.take_host_ports(BTreeMap::new());
     let (plan, _) = services.next(&own()).unwrap();
     assert!(!plan.changes.is_empty());
-    services.recover(maps.balancer());
+    services.recover(balancer());
     assert_eq!(services.news(), []);
 }
 

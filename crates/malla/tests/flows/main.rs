@@ -122,7 +122,7 @@ fn everything_that_is_known_of_a_flow_is_told() {
 
 /// What policy said, as those who know Cilium ask for it.
 fn verdicts(cluster: &Cluster) {
-    let asked = ["--from-label", "app=monolith", "--to-label", "app=user-service", "--all"];
+    let asked = ["--from-label", "app=monolith", "--to-label", "app=user-service"];
     let of = |kind: &str| observe(cluster, &[&asked[..], &["--type", kind, "--print-policy-names"]].concat());
     let (said, traced) = (of("policy-verdict"), of("trace"));
     let allowed = "policy-verdict:L3-L4 INGRESS ALLOWED BY only-monolith (NetworkPolicy) (TCP Flags: SYN)";
