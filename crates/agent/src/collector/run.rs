@@ -134,6 +134,7 @@ struct OnceMore {
 enum Message {
     Backends(Vec<Purge>),
     Address(Address),
+    Elsewhere(HashSet<Address>),
     Present(Present),
 }
 
@@ -161,6 +162,13 @@ impl Handle {
     /// A Pod's address that is gone.
     pub fn address(&self, address: Address) {
         let _ = self.sender.send(Message::Address(address));
+    }
+
+    /// Addresses of other nodes' Pods that are gone: their flows end. What leads to them as backends is a matter of Services.
+    pub fn elsewhere(&self, addresses: HashSet<Address>) {
+        if !addresses.is_empty() {
+            let _ = self.sender.send(Message::Elsewhere(addresses));
+        }
     }
 }
 
@@ -235,6 +243,11 @@ impl Collector {
         let mut take = |message| match message {
             Message::Backends(purges) => purges.into_iter().for_each(|p| gone.backend(p)),
             Message::Address(address) => gone.address(address),
+            Message::Elsewhere(addresses) => {
+                let mut elsewhere = Gone::default();
+                addresses.into_iter().for_each(|address| elsewhere.address(address));
+                self.report(self.end_flows(&elsewhere));
+            }
             Message::Present(present) => self.report(self.forget_absent(&present)),
         };
         take(first);
@@ -326,21 +339,27 @@ impl Collector {
 
     /// Forgets what hangs on something gone.
     fn forget(&self, gone: &Gone, look: Look) -> Result<(), Error> {
-        let Totals { flows, service_flows, nat, .. } = &*self.totals;
+        let Totals { service_flows, nat, .. } = &*self.totals;
         let nodes = self.nodes();
         remove_where(&*self.tables.service_flows, service_flows, |k, v| {
             gone.has_service_flow(k, v, |k| self.is_alive(k), |row, node| nodes.serves(row, node))
         })?;
         remove_where(&*self.tables.affinity, &AtomicU64::new(0), |k, v| gone.has_affinity(k, v))?;
         if gone.has_addresses() {
-            for table in [&*self.tables.conntrack, &*self.tables.half_open] {
-                let tell = |key: &FlowKey, flow: &Flow| self.tell(key, flow, end::GONE);
-                remove_telling(table, flows, |k, _| gone.has_flow(k), tell)?;
-            }
+            self.end_flows(gone)?;
             remove_where(&*self.tables.nat, nat, |k, v| gone.has_nat(k, v))?;
         }
         if gone.ends_sockets() {
             self.end_sockets(look, |key, service| gone.has_socket(key, service))?;
+        }
+        Ok(())
+    }
+
+    /// Ends the flows of addresses that are gone.
+    fn end_flows(&self, gone: &Gone) -> Result<(), TableError> {
+        for table in [&*self.tables.conntrack, &*self.tables.half_open] {
+            let tell = |key: &FlowKey, flow: &Flow| self.tell(key, flow, end::GONE);
+            remove_telling(table, &self.totals.flows, |key, _| gone.has_flow(key), tell)?;
         }
         Ok(())
     }

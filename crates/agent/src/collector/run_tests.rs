@@ -112,6 +112,42 @@ fn a_gone_backend_and_a_gone_pod_are_forgotten_soon() {
 }
 
 #[test]
+fn flows_of_a_pod_that_is_gone_elsewhere_end_and_nothing_else_does() {
+    let (both, collector, handle, totals) = collector();
+    let (forgotten, mut ring) = Forgotten::beside(Nothing);
+    let there = Address::from_v4([10, 244, 2, 2]);
+    for destination in [[10, 244, 2, 2], [10, 244, 2, 3]] {
+        let (key, flags) = key(&tuple(4, destination));
+        both.conntrack.insert(&key, &Flow { flags, ..Flow::ZERO }).unwrap();
+    }
+    let translated = ServiceFlow { address: there, port: 8080, last_seen_ns: u64::MAX, ..ServiceFlow::ZERO };
+    both.service_flows.insert(&key(&tuple(4, [10, 96, 0, 7])).0, &translated).unwrap();
+    handle.elsewhere(std::collections::HashSet::from([there]));
+    drop(handle);
+    collector.telling(forgotten).run();
+    let left = both.conntrack.entries().unwrap();
+    assert_eq!((left.len(), left[0].0), (1, key(&tuple(4, [10, 244, 2, 3])).0));
+    assert_eq!(both.service_flows.entries().unwrap().len(), 1, "where Services lead is theirs to say");
+    assert_eq!((totals.now().flows, totals.now().sockets), (1, 0));
+    let mut told = Vec::new();
+    events::Drain::drain(&mut ring, &mut |event| told.push((event.reason, event.destination)));
+    assert_eq!(told, [(end::GONE, there)]);
+}
+
+/// A ring in which nothing comes.
+struct Nothing;
+
+impl events::Drain for Nothing {
+    fn drain(&mut self, _: &mut dyn FnMut(&datapath_layouts::Event)) -> usize {
+        0
+    }
+
+    fn lost(&mut self) -> u64 {
+        0
+    }
+}
+
+#[test]
 fn after_a_start_translations_to_nobody_are_forgotten() {
     let (both, collector, handle, _) = collector();
     for n in [2u8, 3] {

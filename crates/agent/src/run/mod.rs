@@ -1,6 +1,7 @@
 //! The agent at work: start-up in order, then one loop.
 
 mod answers;
+mod away;
 mod deeds;
 mod measured;
 mod names;

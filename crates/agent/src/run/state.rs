@@ -1,5 +1,6 @@
 //! The agent's one writer: takes what the API and the node tell, plans, applies, answers questions.
 
+use super::away::Away;
 use crate::cluster::{Input, Watches};
 use crate::collector::{Handle, Totals};
 use crate::deeds::{Deed, Place};
@@ -146,6 +147,8 @@ pub struct State {
     pub(super) workloads: Watched<ObjectName, Arc<Workload>>,
     /// Pods that have gone a moment ago: what still happens to their addresses is about them.
     pub(super) departed: HashMap<Address, (Arc<Who>, Instant)>,
+    /// Pods of other nodes that have gone, whose flows here go on.
+    pub(super) away: Away,
     /// Since when something has changed that nobody wanted to know by its name.
     pub(super) unwanted_since: Option<Instant>,
     /// When that was heard of which is not in the maps yet.
@@ -194,6 +197,7 @@ impl State {
             names_due: Instant::now() + NAMES,
             workloads: Watched::default(),
             departed: HashMap::new(),
+            away: Away::default(),
             unwanted_since: None,
             unsettled: Vec::new(),
             started: Instant::now(),
@@ -288,6 +292,7 @@ impl State {
         self.neighbours.look_again();
         self.attempt("tracing", Self::adjust_tracing);
         self.attempt("policies", Self::sweep_policies);
+        self.end_flows_of_the_gone();
         self.settle();
         self.has_settled(&[]);
     }

@@ -29,6 +29,7 @@ impl State {
                     return Err(error.into());
                 }
                 self.tell_peer(&change.key, change.entry.as_ref());
+                self.away.note(&change.key, change.entry.is_some());
                 self.identities.peers.done(&change);
             }
         }

@@ -81,3 +81,29 @@ fn who_goes_takes_along_what_it_belongs_to() {
     assert_eq!(named(&fixture, "10.244.2.2"), is("new", ""));
     assert_eq!(named(&fixture, "10.244.2.8"), is("db-0", "StatefulSet/db"));
 }
+
+#[test]
+fn who_stays_away_has_gone_and_who_comes_back_has_not() {
+    let mut fixture = fixture(99);
+    tell(&mut fixture.state, &[node(1), node(2)], &["10.244.2.2"]);
+    let pods =
+        |last: &[u8]| last.iter().map(|n| told(&format!("web-{n}"), &format!("10.244.2.{n}"), 2, None)).collect();
+    let away = |fixture: &Fixture| {
+        let mut away: Vec<String> = fixture.state.away.0.keys().map(|address| address.to_ip().to_string()).collect();
+        away.sort();
+        away.join(" ")
+    };
+    publish(&mut fixture.state, pods(&[8, 9]));
+    assert_eq!(away(&fixture), "");
+    publish(&mut fixture.state, pods(&[9]));
+    assert_eq!(away(&fixture), "10.244.2.8");
+    publish(&mut fixture.state, pods(&[8, 9]));
+    assert_eq!(away(&fixture), "", "its entry had moved");
+    publish(&mut fixture.state, pods(&[]));
+    fixture.state.tick();
+    assert_eq!(away(&fixture), "10.244.2.8 10.244.2.9", "for a moment, as far as anybody knows");
+    let long_ago = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
+    fixture.state.away.0.insert(Address::from_v4([10, 244, 2, 8]), long_ago);
+    fixture.state.tick();
+    assert_eq!(away(&fixture), "10.244.2.9", "its flows have ended");
+}

@@ -96,9 +96,13 @@ pub fn all(cluster: &Cluster) {
 
     let listener = listen(&doomed, 9008);
     let (_client, _served) = (connect(&near, to(&doomed, 9008)), listener.accept().unwrap().0);
+    let listener = listen(&doomed, 9013);
+    let (_far, _served_too) = (connect(&monolith, to(&doomed, 9013)), listener.accept().unwrap().0);
     cluster.kubectl(&["delete", "pod", "doomed", "--grace-period=0", "--force"]);
     let gone = expect(cluster, 9008, "PEER_GONE", &["worker-1"], PATIENCE);
     assert_eq!(gone["destination"]["pod_name"], "doomed", "it is named though it has gone: {gone:#}");
+    let gone = expect(cluster, 9013, "PEER_GONE", &["worker-1", "worker-2"], FORGOTTEN);
+    assert_eq!(gone["destination"]["pod_name"], "doomed", "at the other node, too: {gone:#}");
 
     expect(cluster, 9009, "TIMED_OUT", &["worker-1"], FORGOTTEN);
     expect(cluster, 9010, "TIMED_OUT", &["worker-1"], FORGOTTEN);
