@@ -16,7 +16,9 @@ fn per_packet(cluster: &Cluster, pod: &str, protocol: &str, service: &str) -> bo
     let of = |flow: &Value| {
         flow["from"]["address"] == pod && flow["protocol"].as_str().is_some_and(|p| p.eq_ignore_ascii_case(protocol))
     };
-    flows.iter().any(|flow| of(flow) && flow["service"] == at(service, 80).as_str())
+    // Of a call that was translated at its socket the Service is told, too.
+    let at_socket = |flow: &Value| flow["flags"].as_array().unwrap().contains(&"translated-at-socket".into());
+    flows.iter().any(|flow| of(flow) && flow["service"] == at(service, 80).as_str() && !at_socket(flow))
 }
 
 /// By annotation of the Pod, of its Namespace, of both, and changed while it runs. Whatever translates, Services serve.
