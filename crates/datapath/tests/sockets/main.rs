@@ -9,6 +9,7 @@ mod closing;
 use std::collections::HashSet;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::Instant;
 
 use bench::topology::PATIENCE;
 use bench::world::{
@@ -311,9 +312,16 @@ fn spread(f: Family, listeners: &[TcpListener], times: usize) -> Vec<usize> {
     let mut counts = vec![0; listeners.len()];
     for _ in 0..times {
         let client = TcpStream::connect((f.service(), SERVICE_PORT)).unwrap();
-        for (count, listener) in counts.iter_mut().zip(listeners) {
-            *count += usize::from(listener.accept().is_ok());
-        }
+        // It is connected before its last ACK has come to the listener.
+        let until = Instant::now() + PATIENCE;
+        let accepted = loop {
+            match listeners.iter().position(|listener| listener.accept().is_ok()) {
+                Some(accepted) => break accepted,
+                None => assert!(Instant::now() < until, "nobody accepts {client:?}"),
+            }
+            std::thread::yield_now();
+        };
+        counts[accepted] += 1;
         drop(client);
     }
     counts
