@@ -42,13 +42,9 @@ fn emit(skb: Skb, s: &Scratch, kind: EventKind, reason: u32, flow: Option<&Flow>
         Some(flow) if flow.flags & (flow_flags::SERVICE | flow_flags::ASKED) != 0 => {
             (flow.service_address, flow.service_port)
         }
-        None if marks & event_flags::ASKED != 0 => (s.known.service_address, s.known.service_port),
         _ => (s.original, s.original_port),
     };
-    let asked = marks & event_flags::ASKED != 0 || flow.is_some_and(|flow| flow.flags & flow_flags::ASKED != 0);
-    if asked {
-        marks |= event_flags::ASKED;
-    } else if original_port != 0 {
+    if original_port != 0 && marks & event_flags::ASKED == 0 {
         marks |= event_flags::TRANSLATED;
     }
     let event = entry.as_mut_ptr();

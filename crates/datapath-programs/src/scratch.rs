@@ -24,7 +24,7 @@ pub struct Scratch {
     pub prefix: PrefixKey,
     /// Fresh entry under construction.
     pub flow: Flow,
-    /// Service address before translation, for events; zero = none.
+    /// Service address before translation (with `event_flags::ASKED`: of the socket's call), for events; zero = none.
     pub original: Address,
     /// Other end of the tunnel, for events and delivery; zero = none.
     pub tunnel: Address,
@@ -54,6 +54,8 @@ pub struct Scratch {
     /// Outer headers under construction.
     pub outer: [u8; OUTER_V6],
     pub now: u64,
+    /// Socket that sends the packet; 0 = none is known.
+    pub cookie: u64,
     pub original_port: u16,
     pub source_identity: u32,
     pub destination_identity: u32,

@@ -146,6 +146,9 @@ fn find_entry(skb: Skb, s: &mut Scratch) -> Option<()> {
             if s.known.reply {
                 s.event_flags |= event_flags::REPLY;
             }
+            if s.known.is(flow_flags::ASKED) {
+                s.event_flags |= event_flags::ASKED;
+            }
             events::end_of_flow(skb, s, flow, reset);
         }
         Progress::Established | Progress::Continues => {}
@@ -206,7 +209,10 @@ pub fn follow_client(s: &mut Scratch) {
 /// one that it asked last. Not with TCP, where that is another connection.
 #[inline(always)]
 pub fn follow_service(s: &mut Scratch) {
-    let same = s.known.service_port == s.original_port && s.known.service_address.same(&s.original);
+    // One that its socket had asked for by itself is not turned back yet.
+    let same = s.known.service_port == s.original_port
+        && s.known.service_address.same(&s.original)
+        && !s.known.is(flow_flags::ASKED);
     if !same && !s.known.reply && !s.known.is(flow_flags::VIA_ENTRY) && s.tuple.protocol != protocol::TCP {
         move_entry(s);
     }
@@ -268,10 +274,6 @@ fn open(s: &mut Scratch) -> Result<(), DropReason> {
     }
     // Field by field: the whole as a value would take a third of the stack.
     let (source, destination) = (s.source_identity, s.destination_identity);
-    let asked = s.event_flags & event_flags::ASKED != 0;
-    if asked {
-        state_flags |= flow_flags::ASKED;
-    }
     let flow = &mut s.flow;
     // By the exact clock, which costs more than the ticks of `s.now`: once for a flow, since a handshake may be shorter than a tick.
     flow.created_ns = exact_now();
@@ -283,11 +285,11 @@ fn open(s: &mut Scratch) -> Result<(), DropReason> {
     // Where policy was not asked, the peer is remembered all the same.
     flow.source.peer_identity = destination;
     flow.destination.peer_identity = source;
-    flow.service_address = if asked { s.known.service_address } else { s.opening.service_address };
+    flow.service_address = s.opening.service_address;
     flow.entry_node = s.opening.entry_node;
     flow.source_identity = source;
     flow.destination_identity = destination;
-    flow.service_port = if asked { s.known.service_port } else { s.opening.service_port };
+    flow.service_port = s.opening.service_port;
     flow.flags = state_flags;
     flow.state = flow_state::NEW;
     flow.tcp_flags_forward = 0;

@@ -76,7 +76,7 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
             Served::No if s.headers.is(flags::ICMP_ERROR) => return Err(DropReason::StaleOrUnroutable),
             // Only what comes by the node's device is passed on.
             Served::Direct => return Err(DropReason::StaleOrUnroutable),
-            Served::No => asked::look(skb, s),
+            Served::No => {}
         }
     }
     let reply = found && s.known.reply;
@@ -104,15 +104,16 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
     if new && s.original_port == 0 && matches!(chosen, Way::World | Way::Drop(DropReason::ServiceAddress)) {
         crate::services::refuse_unused(s)?;
     }
+    if new {
+        s.opening.plain(true, matches!(chosen, Way::Pod));
+        asked::look(skb, s);
+    }
     if let Way::Drop(reason) = chosen {
         return Err(unroutable(s, reason));
     }
     if is_tunnel_to_node(s, matches!(chosen, Way::Host) || route.is_some_and(|r| r.kind == RouteKind::RemoteNode as u8))
     {
         return Err(DropReason::TunnelFromPod);
-    }
-    if new {
-        s.opening.plain(true, matches!(chosen, Way::Pod));
     }
     // Nobody is kept from themselves.
     if target.is_none_or(|endpoint| endpoint.ifindex != own.ifindex) {

@@ -83,6 +83,8 @@ fn find_flow(skb: Skb, s: &mut Scratch) -> Result<bool, DropReason> {
     }
     if s.known.is(flow_flags::ASKED) {
         s.event_flags |= event_flags::ASKED;
+        s.original = s.known.service_address;
+        s.original_port = s.known.service_port;
     }
     if s.known.reply {
         s.event_flags |= event_flags::REPLY;
@@ -163,7 +165,7 @@ fn open_flow_code(skb: Skb, s: &mut Scratch, point: ObservationPoint) -> Code {
     if !conntrack::may_open(s.tuple.protocol, s.headers.tcp_flags) {
         return 0; // it passes, but there is no flow to tell of
     }
-    if s.original_port != 0 {
+    if s.original_port != 0 && s.event_flags & event_flags::ASKED == 0 {
         s.opening.flags |= flow_flags::SERVICE;
         s.opening.service_address = s.original;
         s.opening.service_port = s.original_port;

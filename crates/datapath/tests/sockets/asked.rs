@@ -2,10 +2,11 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
 
 use datapath_layouts::event::event_flags::{ASKED, TRANSLATED};
 use datapath_layouts::flow::flow_flags;
-use datapath_layouts::{Address, DropReason, Event, EventKind, Flow, Observation};
+use datapath_layouts::{Address, DropReason, Event, EventKind, Flow, FlowKey, Observation};
 use netlink::Netlink;
 use network_namespace::NetNs;
 
@@ -57,7 +58,7 @@ fn from_a_pod_to_another_node(t: &mut Topology, f: Family) {
     let client = socket_in(&t.pod, (f.pod(), CLIENT));
     client.send_to(b"?", service).unwrap();
     assert_asked(f, &event(t, EventKind::NewFlow, f.remote()));
-    let flow = tracked(t, CLIENT);
+    let flow = tracked(t, f, CLIENT);
     assert_eq!(flow.flags & (flow_flags::ASKED | flow_flags::SERVICE), flow_flags::ASKED, "nothing turns its answers");
     // Another socket asks the backend by its own address.
     let other = socket_in(&t.pod, (f.pod(), CLIENT + 1));
@@ -114,6 +115,14 @@ fn packets_that_are_translated(t: &mut Topology, f: Family) {
     client.send_to(b"?", (f.service(), SERVICE_PORT)).unwrap();
     let told = event(t, EventKind::NewFlow, f.remote());
     assert_eq!((told.flags & (ASKED | TRANSLATED), told.original_port), (TRANSLATED, SERVICE_PORT), "{told:?}");
+    // From the port of a socket whose call had been translated: the answers have to be turned from now on.
+    let again = socket_in(&t.pod, (f.pod(), CLIENT));
+    again.send_to(b"?", (f.service(), SERVICE_PORT)).unwrap();
+    let until = Instant::now() + PATIENCE;
+    while tracked(t, f, CLIENT).flags & (flow_flags::ASKED | flow_flags::SERVICE) != flow_flags::SERVICE {
+        assert!(Instant::now() < until, "{:?}", tracked(t, f, CLIENT));
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Then nobody looks, and a flow remembers nothing.
@@ -125,15 +134,16 @@ fn nobody_wants_to_know(t: &mut Topology) {
     let port = CLIENT + 5;
     let client = socket_in(&t.pod, (V6.pod(), port));
     client.send_to(b"?", (V6.service(), SERVICE_PORT)).unwrap();
-    assert_eq!(tracked(t, port).flags & flow_flags::ASKED, 0);
+    assert_eq!(tracked(t, V6, port).flags & flow_flags::ASKED, 0);
 }
 
 /// What is tracked of a port of the Pod's.
-fn tracked(t: &Topology, port: u16) -> Flow {
+fn tracked(t: &Topology, f: Family, port: u16) -> Flow {
     let maps = t.datapath().maps();
     let (known, half_open) = (maps.conntrack.entries().unwrap(), maps.half_open.entries().unwrap());
-    let mut flows = known.into_iter().chain(half_open);
-    flows.find(|(key, _)| key.low_port == port || key.high_port == port).expect("it is tracked").1
+    let pod = (Address::from(f.pod()), port);
+    let is_its = |key: &FlowKey| (key.low, key.low_port) == pod || (key.high, key.high_port) == pod;
+    known.into_iter().chain(half_open).find(|(key, _)| is_its(key)).expect("it is tracked").1
 }
 
 fn connect(netns: &NetNs, to: (IpAddr, u16)) -> TcpStream {
