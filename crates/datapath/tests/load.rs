@@ -5,7 +5,7 @@ mod bench;
 use bench::Bench;
 
 /// Most instructions that the verifier may go through for one program: far below its limit of a million, and a jump
-/// in these numbers is a change that somebody should have meant. Linux 6.1 goes through a third more than 6.18 does; policy alone is 90,000 of it, once for each program.
+/// in these numbers is a change that somebody should have meant. Linux 6.1 goes through up to a third more than 6.18 does.
 const BUDGET: u32 = 250_000;
 
 #[test]

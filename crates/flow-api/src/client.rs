@@ -1,8 +1,10 @@
 //! The ways to a node or a relay, for those who ask.
 
 mod anybody;
+mod status;
 
 pub use crate::words;
+pub use status::status_words;
 
 use crate::secret_file;
 use hyper_util::rt::TokioIo;

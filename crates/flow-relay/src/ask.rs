@@ -4,7 +4,6 @@ use crate::limits::Limits;
 use crate::target::Target;
 use crate::trouble::Trouble;
 use flow_api::client::Credentials;
-use flow_api::observer::observer_client::ObserverClient;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
@@ -16,12 +15,12 @@ pub async fn ask<T, F>(
     target: &Target,
     credentials: Option<&Credentials>,
     limits: &Limits,
-    question: impl FnOnce(ObserverClient<Channel>) -> F,
+    question: impl FnOnce(Channel) -> F,
 ) -> Result<T, Trouble>
 where
     F: Future<Output = Result<Response<T>, Status>>,
 {
     let channel = target.connect_within(limits.dial, credentials).await.map_err(Trouble::away)?;
-    let answer = tokio::time::timeout(limits.dial, question(ObserverClient::new(channel))).await;
+    let answer = tokio::time::timeout(limits.dial, question(channel)).await;
     Ok(answer.map_err(|_| Trouble::away("no answer in time"))??.into_inner())
 }

@@ -6,12 +6,14 @@ use crate::merge::Arrived;
 use crate::target::Target;
 use crate::trouble::Trouble;
 use flow_api::client::Credentials;
+use flow_api::moment::{moment, now};
 use flow_api::observer::get_flows_response::ResponseTypes;
+use flow_api::observer::observer_client::ObserverClient;
 use flow_api::observer::{GetFlowsRequest, GetFlowsResponse};
 use prost_types::Timestamp;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
@@ -110,8 +112,8 @@ impl Asked {
             Some(place) => GetFlowsRequest { number: 0, since: Some(place.time), ..self.request.clone() },
             None => self.request.clone(),
         };
-        let flows = ask(&self.target, self.credentials.as_deref(), &self.limits, |client| async move {
-            client.max_decoding_message_size(LARGEST).get_flows(request).await
+        let flows = ask(&self.target, self.credentials.as_deref(), &self.limits, |channel| async move {
+            ObserverClient::new(channel).max_decoding_message_size(LARGEST).get_flows(request).await
         });
         let mut stream = flows.await?;
         if news.send(News::Connected).await.is_err() {
@@ -144,8 +146,7 @@ impl Asked {
 }
 
 fn is_over(request: &GetFlowsRequest) -> bool {
-    let now = Timestamp::from(SystemTime::now());
-    request.until.is_some_and(|until| (until.seconds, until.nanos) < (now.seconds, now.nanos))
+    request.until.as_ref().is_some_and(|until| moment(until) < moment(&now()))
 }
 
 /// Bytes of one answer. A flow has a few hundred, with many labels some thousands; 256 of each node may wait.

@@ -96,6 +96,7 @@ impl Relay {
         let targets = self.targets.borrow().clone();
         let question = &question;
         join_all(targets.into_iter().map(|(name, target)| async move {
+            let question = |channel: Channel| question(ObserverClient::new(channel));
             let answer = ask(&target, self.credentials.as_deref(), &self.limits, question).await;
             (name, target, answer)
         }))

@@ -1,7 +1,8 @@
 //! The nodes behind a relay, and the ways to them.
 
+use crate::ask::ask;
 use crate::limits::Limits;
-use flow_api::client::{self, Credentials};
+use flow_api::client::{self, Credentials, status_words};
 use flow_api::peer::peer_client::PeerClient;
 use flow_api::peer::{ChangeNotification, ChangeNotificationType, NotifyRequest};
 use std::collections::BTreeMap;
@@ -104,10 +105,8 @@ async fn read_peers(
     limits: &Limits,
     targets: &watch::Sender<Targets>,
 ) -> Result<(), String> {
-    let mut client = PeerClient::new(of.connect_within(limits.dial, credentials).await?);
-    let answer = tokio::time::timeout(limits.dial, client.notify(NotifyRequest {})).await;
-    let answer = answer.map_err(|_| "no answer in time".to_owned())?;
-    let mut changes = answer.map_err(|status| status.message().to_owned())?.into_inner();
+    let question = |channel: Channel| async move { PeerClient::new(channel).notify(NotifyRequest {}).await };
+    let mut changes = ask(of, credentials, limits, question).await.map_err(|trouble| trouble.why)?;
     // A stream begins with all that there are, one after the other: what an earlier one named and this one does not is gone.
     // While they come, the rest is not gone yet.
     let mut known = Targets::new();
@@ -130,7 +129,7 @@ async fn read_peers(
             pace = if known.is_empty() { LISTING } else { CHANGING };
             continue;
         };
-        let Some(change) = change.map_err(|status| status.message().to_owned())? else { return Ok(()) };
+        let Some(change) = change.map_err(|status| status_words(&status))? else { return Ok(()) };
         apply(&mut known, change);
         waiting.get_or_insert_with(Instant::now);
         if known.len() > MOST {

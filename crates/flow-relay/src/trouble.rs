@@ -1,5 +1,6 @@
 //! Why a node does not answer, or not as it should.
 
+use flow_api::client::status_words;
 use flow_api::relay::NodeState;
 use tonic::{Code, Status};
 
@@ -26,6 +27,6 @@ impl From<Status> for Trouble {
             Code::Unavailable | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded => NodeState::NodeUnavailable,
             _ => NodeState::NodeError,
         };
-        Self { state, why: status.message().to_owned() }
+        Self { state, why: status_words(&status) }
     }
 }

@@ -69,7 +69,7 @@ const DEFAULT_LAB: &str = "malla";
 pub const LABS: &str = "/run/malla";
 
 impl Selection {
-    /// Whether anything of it was said.
+    /// Whether anything of it was said, but the default lab's name.
     pub fn is_named(&self) -> bool {
         self.lab != DEFAULT_LAB || !self.node.is_empty() || !self.socket.is_empty()
     }

@@ -1,7 +1,7 @@
 //! `malla list`: which nodes there are to ask for flows, and of which namespaces they have seen some; as `hubble list`.
 
 use crate::agents::Selection;
-use crate::observe::{Elsewhere, ServerArgs, variables};
+use crate::observe::{Elsewhere, ServerArgs, said, variables};
 use crate::relay::sockets;
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
@@ -114,7 +114,7 @@ async fn ask<T>(
         }
     };
     let answer = answer.map_err(|_| anyhow!("no answer within {limit:?} (--request-timeout)"))?;
-    Ok(answer.map_err(|status| anyhow!("{}", status.message().to_owned()))?.into_inner())
+    Ok(answer.map_err(said)?.into_inner())
 }
 
 /// The answer has no place for who is missing.

@@ -9,6 +9,7 @@ mod identity;
 mod list;
 mod monitor;
 mod observe;
+mod pem;
 mod policy;
 mod relay;
 mod server_address;

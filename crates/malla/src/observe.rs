@@ -6,6 +6,7 @@ mod events;
 mod flags;
 mod flows;
 mod format;
+mod heard;
 mod input;
 mod moment;
 mod select;
@@ -16,10 +17,12 @@ mod why;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use events::EventsArgs;
+use flow_api::client::status_words;
 use flow_api::print::Printed;
 use flows::FlowsArgs;
 use std::io::{ErrorKind, Write};
 use switches::Switches;
+use tonic::Status;
 
 pub use all::{all, of_namespace};
 pub use elsewhere::Elsewhere;
@@ -92,6 +95,11 @@ pub fn run(args: &ObserveArgs) -> anyhow::Result<()> {
 /// What the environment says of a server: nothing to who has said whom to ask.
 pub fn variables(is_said: bool) -> impl Fn(&str) -> Option<String> {
     move |name| if is_said { None } else { std::env::var(name).ok() }
+}
+
+/// What whoever was asked says instead of an answer.
+pub fn said(status: Status) -> anyhow::Error {
+    anyhow::Error::msg(status_words(&status))
 }
 
 /// `false`: whoever reads us has gone.

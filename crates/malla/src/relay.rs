@@ -4,7 +4,7 @@ mod certificates;
 
 use crate::agents::{Agent, LABS, Selection};
 use crate::server_address::Server;
-use crate::trace::duration;
+use crate::units::read_duration;
 use anyhow::{Context, bail};
 use certificates::Files;
 use clap::Args;
@@ -96,13 +96,10 @@ fn here(text: &str) -> Result<Server, String> {
     if text.starts_with(':') { format!("[::]{text}").parse() } else { text.parse() }
 }
 
-/// A duration that is none would have the relay do nothing but try.
 fn wait(text: &str) -> Result<Duration, String> {
-    let long = duration(text)?;
-    if long < SHORTEST { Err(format!("{text:?}: {SHORTEST:?} at least")) } else { Ok(long) }
+    let long = read_duration(text)?;
+    if (SHORTEST..=LONGEST).contains(&long) { Ok(long) } else { Err(format!("is not from {SHORTEST:?} to an hour")) }
 }
-
-const SHORTEST: Duration = Duration::from_millis(10);
 
 /// Serves until SIGTERM or SIGINT.
 ///
@@ -169,6 +166,11 @@ pub fn sockets(agents: Vec<Agent>) -> Targets {
     let target = |agent: &Agent| Target::Socket(agent.socket.with_file_name("hubble.sock"));
     agents.into_iter().map(|agent| (agent.name.clone(), target(&agent))).collect()
 }
+
+/// A wait that is none would have the relay do nothing but try.
+const SHORTEST: Duration = Duration::from_millis(10);
+/// As [`Limits`] have it.
+const LONGEST: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
 mod tests {

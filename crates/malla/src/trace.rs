@@ -23,6 +23,7 @@ mod text;
 mod visits;
 
 use crate::agents::Selection;
+use crate::units::read_duration;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use journey::Journey;
@@ -63,7 +64,7 @@ pub struct TraceArgs {
     #[arg(long, value_name = "tcp|udp,ADDRESS:PORT[,ADDRESS:PORT]")]
     flow: Option<Tuple>,
     /// For so long
-    #[arg(long, value_name = "DURATION", requires = "flow", default_value = "10s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", requires = "flow", default_value = "10s", value_parser = time)]
     time: Duration,
     /// How to tell it
     #[arg(short, long, value_enum, default_value_t)]
@@ -122,11 +123,10 @@ pub fn run(args: &TraceArgs) -> anyhow::Result<ExitCode> {
     Ok(if answered { ExitCode::SUCCESS } else { ExitCode::from(3) })
 }
 
-/// `10s`, `2m`.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let long: jiff::SignedDuration = text.parse().map_err(|_| format!("{text:?} is no duration (10s, 2m)"))?;
-    let long = Duration::try_from(long).map_err(|_| format!("{text:?} is before now"))?;
-    if long > LONGEST { Err(format!("{text:?}: an hour at most")) } else { Ok(long) }
+/// For how long.
+fn time(text: &str) -> Result<Duration, String> {
+    let long = read_duration(text)?;
+    if long > LONGEST { Err("is longer than an hour".to_owned()) } else { Ok(long) }
 }
 
 /// Whoever follows takes one of sixteen places.

@@ -1,4 +1,7 @@
-//! Numbers as people read them.
+//! Numbers as people read and write them.
+
+use jiff::SignedDuration;
+use std::time::Duration;
 
 /// Bytes with a binary unit and one digit behind the point.
 pub fn bytes(value: u64) -> String {
@@ -38,6 +41,15 @@ pub fn duration(seconds: u64) -> String {
     }
 }
 
+/// A duration as it is written: 10s, 1m30s, or ISO 8601.
+///
+/// # Errors
+/// In words that stand behind the text: it is none, or before now.
+pub fn read_duration(text: &str) -> Result<Duration, String> {
+    let long = text.parse::<SignedDuration>().ok().and_then(|long| Duration::try_from(long).ok());
+    long.ok_or_else(|| "is no duration (10s, 1m30s)".to_owned())
+}
+
 /// Nanoseconds in a unit that fits.
 pub fn nanoseconds(value: u64) -> String {
     match value {
@@ -66,5 +78,14 @@ mod tests {
         assert_eq!((count(0).as_str(), count(999).as_str(), count(1_234_567).as_str()), ("0", "999", "1,234,567"));
         assert_eq!((duration(59).as_str(), duration(61).as_str(), duration(90_000).as_str()), ("59s", "1m1s", "1d1h"));
         assert_eq!((nanoseconds(1500).as_str(), nanoseconds(2_500_000).as_str()), ("1us", "2.5ms"));
+    }
+
+    #[test]
+    fn durations_are_read_with_their_unit() {
+        let seconds = |text: &str| read_duration(text).map(|long| long.as_secs_f64());
+        assert_eq!((seconds("1m30s"), seconds("250ms"), seconds("0s")), (Ok(90.0), Ok(0.25), Ok(0.0)));
+        for wrong in ["", "5", "soon", "-5s"] {
+            assert!(seconds(wrong).unwrap_err().starts_with("is no duration"), "{wrong}");
+        }
     }
 }

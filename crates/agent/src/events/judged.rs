@@ -4,9 +4,10 @@
 //! one. Where nothing governs an end there is nothing to say; an audit is such an event from the beginning. It points to the sight
 //! of its packet, so that what both have in common is known, and kept, once.
 
+use super::deciding::{allowed, logs};
 use super::record::Way;
 use super::sight::{Sight, next_number};
-use super::to_flow::{allowed, direction, logs, to_flow, uuid};
+use super::to_flow::{direction, to_flow, uuid};
 use datapath_layouts::EventKind;
 use flow_api::flow;
 use flow_api::flow::TrafficDirection;

@@ -4,10 +4,13 @@
 //! ring ─▶ reader (own thread, by time) ─▶ sight (who was that?) ─▶ the last 4095 ─▶ a flow, once somebody asks for it
 //!                                                             └─▶ hub ─▶ a record ─▶ one bounded buffer per listener
 //! ```
-//! What policy said of it stands before it, as an event of its own that points to the same sight. Everything is looked up when the event comes; words are made of it only for who reads them.
+//! What policy said of a packet (`judged`) stands before it among those, as an event of its own that points to the same
+//! sight. What the agent did ([`crate::deeds`]) comes from its loop by way of the hub, and is kept apart from packets.
+//! Everything is looked up when the event comes; words are made of it only for who reads them.
 //! Loss is counted at both places where it can happen, the ring and a listener's buffer, and told to the listener.
 
 mod clock;
+mod deciding;
 mod ending;
 mod follow;
 mod hub;

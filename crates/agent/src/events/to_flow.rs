@@ -3,7 +3,7 @@
 //! What this node does not know stays empty, as Hubble leaves it: workload and cluster of what is no Pod, and whether a
 //! dropped packet would have been a reply, unless it was one.
 
-use super::names::RuleFacts;
+use super::deciding::{allowed, denied_by, logs};
 use super::record::{TcpEnd, Way};
 use super::sight::{Known, Sight};
 use super::summary::summary;
@@ -15,7 +15,6 @@ use flow_api::numbers::event::{DROP, POLICY_VERDICT, TRACE};
 use flow_api::seen::Witness;
 use flow_api::{extension, flow, malla};
 use model::{Labels, ObjectName};
-use policy::told::Named;
 use prost_types::Timestamp;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -227,46 +226,6 @@ fn tunnel(other: IpAddr, sight: &Sight) -> flow::Tunnel {
     flow::Tunnel { protocol: flow::tunnel::Protocol::Vxlan as i32, ip: Some(ip), l4: None, vni }
 }
 
-/// The policies that denied, at the initiator's end and at the responder's: the one whose rule did, or those with default
-/// deny that no rule opened.
-fn denied_by(sight: &Sight) -> (Vec<flow::Policy>, Vec<flow::Policy>) {
-    let policies: Vec<flow::Policy> = match (sight.kind, sight.ended()) {
-        (EventKind::Audit, _) | (EventKind::Drop, Some(Way::DeniedAtSource | Way::DeniedAtDestination)) => {
-            let rule = sight.rule.iter().map(|rule| &rule.name);
-            rule.chain(sight.default_deny()).map(policy).collect()
-        }
-        _ => return Default::default(),
-    };
-    // The judged end is the packet's receiver on the way in.
-    let is_initiators = sight.has(event_flags::INGRESS) == sight.has(event_flags::REPLY);
-    if is_initiators { (policies, Vec::new()) } else { (Vec::new(), policies) }
-}
-
-pub(super) fn allowed(rule: &Option<Arc<RuleFacts>>) -> Vec<flow::Policy> {
-    rule.iter().map(|rule| policy(&rule.name)).collect()
-}
-
-/// What the policies of these rules want to be told with what they say; each once.
-pub(super) fn logs<'a>(rules: impl IntoIterator<Item = &'a Option<Arc<RuleFacts>>>) -> Vec<String> {
-    let mut logs: Vec<String> = Vec::new();
-    for log in rules.into_iter().flatten().filter_map(|rule| rule.log.as_deref()) {
-        if logs.iter().all(|told| told != log) {
-            logs.push(log.to_owned());
-        }
-    }
-    logs
-}
-
-fn policy(named: &Named) -> flow::Policy {
-    flow::Policy {
-        name: named.name.clone(),
-        namespace: named.namespace.clone(),
-        kind: named.kind.clone(),
-        labels: named.field.iter().map(|field| format!("malla:rule={field}")).collect(),
-        revision: 0,
-    }
-}
-
 fn ended(sight: &Sight) -> Option<malla::Ended> {
     let way = match sight.ended()? {
         Way::Closed => malla::Way::Closed,
@@ -308,12 +267,11 @@ pub const CLUSTER: &str = "default";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::names::{Names, Who};
+    use crate::events::names::{Names, RuleFacts, Who};
     use crate::events::sight::tests::{node, pod, seen};
     use datapath_layouts::{Address, DropReason, Event};
-
     use model::Workload;
-
+    use policy::told::Named;
     use std::collections::BTreeMap;
 
     fn names() -> Names {

@@ -236,6 +236,7 @@ mod tests {
     use opentelemetry_proto::tonic::common::v1::any_value::Value;
     use std::net::{Ipv4Addr, SocketAddr};
     use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
     use std::sync::Mutex;
     use tonic::{Request, Response, Status};
 
@@ -317,6 +318,29 @@ mod tests {
             let sender = Sender { node: "n".into(), cluster: "c".into() };
             open(&self.receiver, &Exporting::default(), sender, self.told.clone(), &self.stop, trouble)
         }
+    }
+
+    /// A file with headers of one's own.
+    struct HeadersFile(tempfile::TempDir);
+
+    impl HeadersFile {
+        fn path(&self) -> PathBuf {
+            self.0.path().join("headers")
+        }
+
+        fn write(&self, text: &str) {
+            std::fs::write(self.path(), text).unwrap();
+            std::fs::set_permissions(self.path(), PermissionsExt::from_mode(0o600)).unwrap();
+        }
+    }
+
+    /// While the file still has the old one.
+    fn believing_the_new_token(is_busy: bool) -> (World, HeadersFile) {
+        let (mut world, headers) = (world(is_busy, false), HeadersFile(tempfile::tempdir().unwrap()));
+        headers.write("authorization=Bearer old-token");
+        world.receiver.headers = Some(headers.path());
+        world.judge.0.lock().unwrap().token = Some("Bearer new-token");
+        (world, headers)
     }
 
     fn flow() -> Event {
@@ -409,16 +433,7 @@ mod tests {
 
     #[test]
     fn a_token_that_is_renewed_is_used_and_never_told() {
-        let mut world = world(false, false);
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("headers");
-        let write = |text: &str| {
-            std::fs::write(&path, text).unwrap();
-            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
-        };
-        write("authorization=Bearer old-token");
-        world.receiver.headers = Some(path.clone());
-        world.judge.0.lock().unwrap().token = Some("Bearer new-token");
+        let (world, headers) = believing_the_new_token(false);
         let mut sent = world.open(&world.troubles.matter()).unwrap();
         let mut once = || {
             sent.take(&[Arc::new(flow())]);
@@ -430,27 +445,18 @@ mod tests {
         let trouble = world.troubles.now().concat();
         assert!(trouble.contains("is nobody's") && !trouble.contains("old-token"), "{trouble}");
         // One that makes no sense is no reason to forget the last that did.
-        write("Bearer new-token");
+        headers.write("Bearer new-token");
         assert_eq!(once(), (0, 2));
-        write("authorization=Bearer new-token");
+        headers.write("authorization=Bearer new-token");
         assert_eq!(once(), (1, 2));
         assert_eq!(world.troubles.now(), [""; 0]);
     }
 
     #[test]
     fn what_waits_goes_on_by_what_was_renewed_meanwhile() {
-        let mut world = world(true, false);
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("headers");
-        let write = |text: &str| {
-            std::fs::write(&path, text).unwrap();
-            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
-        };
-        write("authorization=Bearer old-token");
-        world.receiver.headers = Some(path.clone());
-        world.judge.0.lock().unwrap().token = Some("Bearer new-token");
+        let (world, headers) = believing_the_new_token(true);
         let mut sent = world.open(&world.troubles.matter()).unwrap();
-        write("authorization=Bearer new-token");
+        headers.write("authorization=Bearer new-token");
         // Not before the first attempt, and well before the second.
         sent.files.look = Instant::now() + Duration::from_millis(100);
         std::thread::scope(|scope| {

@@ -21,6 +21,10 @@ impl Policies {
     /// Objects that are otherwise than at the last call. Of one whose last good version stands nothing is. One about a subject that
     /// does not fit into the maps is not in force there: it is news when it fits.
     pub fn news(&mut self) -> BTreeMap<(Kind, ObjectName), News> {
+        // As most of the time; the rest looks through all identities.
+        if self.news.is_empty() {
+            return BTreeMap::new();
+        }
         let unfit: BTreeSet<u32> = self.planner.problems().map(|(key, _)| key.policy_id & !PolicyKey::SHADOW).collect();
         let unfit: Vec<&IdentityFacts> =
             self.planner.identities().filter(|facts| unfit.contains(&facts.number)).collect();

@@ -18,6 +18,7 @@ mod verdict;
 mod view;
 
 pub use args::ProbeArgs;
+pub use verdict::CONDITION;
 pub use view::{Connectivity, PathView, Peer, Protocol, Standing};
 
 use crate::error::Error;

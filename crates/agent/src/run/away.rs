@@ -10,9 +10,6 @@ use std::time::{Duration, Instant};
 #[derive(Default)]
 pub(super) struct Away(pub(super) HashMap<Address, Instant>);
 
-/// One whose entry moves from a slice to another is away for a moment.
-const GRACE: Duration = Duration::from_secs(5);
-
 impl Away {
     /// Somebody has come to an address of another node, or gone from it. Ranges are nobody's.
     pub(super) fn note(&mut self, key: &PrefixKey, is_there: bool) {
@@ -42,3 +39,6 @@ impl State {
         self.parts.collector.elsewhere(gone);
     }
 }
+
+/// One whose entry moves from a slice to another is away for a moment.
+const GRACE: Duration = Duration::from_secs(5);

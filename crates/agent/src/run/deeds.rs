@@ -38,6 +38,10 @@ impl State {
     pub(super) fn tell_written(&mut self, changes: &[Change]) {
         let mut written = std::mem::take(&mut self.unwritten_told);
         written.extend(policies_of(changes));
+        // As most of the time: the loop plans after everything that it hears.
+        if written.is_empty() {
+            return;
+        }
         for pod in self.parts.pods.list().iter().filter(|pod| written.contains(&policy_id(pod.identity))) {
             self.tell_judged(pod);
         }

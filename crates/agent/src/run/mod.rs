@@ -5,6 +5,8 @@ mod away;
 mod deeds;
 mod measured;
 mod names;
+mod routes;
+mod services;
 mod start;
 mod state;
 mod who;

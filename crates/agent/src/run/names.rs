@@ -109,7 +109,7 @@ fn depart(
     now: &mut Table<Address, Who>,
     at: Instant,
 ) {
-    for (address, was) in before {
+    for (address, was) in before.iter().filter(|(_, was)| was.workload.is_some()) {
         if let Some(who) = now.get_mut(address).filter(|who| who.workload.is_none() && who.pod == was.pod) {
             who.workload.clone_from(&was.workload);
         }

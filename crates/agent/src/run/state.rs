@@ -3,7 +3,7 @@
 use super::away::Away;
 use crate::cluster::{Input, Watches};
 use crate::collector::{Handle, Totals};
-use crate::deeds::{Deed, Place};
+use crate::deeds::Deed;
 use crate::error::{Error, chain};
 use crate::events::{Hub, Names, Who};
 use crate::facts::{self, Facts};
@@ -23,7 +23,7 @@ use crate::services::{self, HealthChecks, Services};
 use crate::sockets::PodSockets;
 use crate::status::{Adoption, Datapath};
 use crate::table::Table;
-use crate::topology::{self, Desired};
+use crate::topology::Desired;
 use crate::trouble::Troubles;
 use crate::watched::{Told, Watched};
 use datapath_layouts::endpoint::FLAG_HOST;
@@ -31,8 +31,8 @@ use datapath_layouts::identity::{KUBE_APISERVER, NODE_OF_API_SERVER};
 use datapath_layouts::{Address, AddressKey, Endpoint, Neighbour, PrefixKey, Route};
 use flow_api::moment::now;
 use ipnet::IpNet;
-use load_balancer::condition::{self, Report};
-use load_balancer::{Capacity, Wanted, host_ports};
+use load_balancer::Capacity;
+use load_balancer::condition::Report;
 use model::{Node, NodeName, ObjectName, Workload};
 use netlink::Netlink;
 use policy::failsafe::Failsafe;
@@ -139,9 +139,9 @@ pub struct State {
     pub(super) applied: Option<(Desired, bool)>,
     pub(super) neighbours: Neighbours,
     /// Translations left over from before this process are gone.
-    cleared: bool,
+    pub(super) cleared: bool,
     pub(super) names_are_old: bool,
-    host_ports_are_old: bool,
+    pub(super) host_ports_are_old: bool,
     pub(super) names_due: Instant,
     /// What the Pods of this node belong to.
     pub(super) workloads: Watched<ObjectName, Arc<Workload>>,
@@ -312,129 +312,6 @@ impl State {
                 self.failures.insert(what, text);
             }
         }
-    }
-
-    /// Where the API server is. Before everything is told, what the maps say holds.
-    fn find_api_servers(&mut self) {
-        if self.services.is_synced() {
-            self.api_servers = self.services.addresses_of(&ObjectName::new("default", "kubernetes")).collect();
-        }
-    }
-
-    pub(super) fn settle_topology(&mut self) -> Result<(), Error> {
-        self.find_api_servers();
-        let parts = &self.parts;
-        let nodes: Vec<&Node> = self.nodes.values().collect();
-        let desired = topology::desired(topology::Input {
-            own: &parts.own,
-            nodes: &nodes,
-            facts: &parts.facts,
-            service_ranges: &parts.service_ranges,
-            routing: parts.choices.routing,
-            api_servers: &self.api_servers,
-            all_nodes: self.nodes.is_synced(),
-            policy: self.node_policy,
-        });
-        let sweep = self.nodes.is_synced();
-        if self.applied.as_ref().is_some_and(|(done, swept)| *done == desired && *swept == sweep) {
-            return Ok(());
-        }
-        let apply = topology::Apply {
-            ipcache: &*parts.maps.ipcache,
-            endpoints: &*parts.maps.endpoints,
-            netlink: parts.netlink.as_ref(),
-            sweep,
-            told: &|key, before, now| {
-                parts
-                    .hub
-                    .did(|| Deed::Found(Place { key: *key, before: before.copied(), now: now.copied(), pod: None }));
-            },
-        };
-        self.applied = None;
-        let applied = apply.apply(&desired)?;
-        if applied != topology::Applied::default() {
-            tracing::info!("routes: {} written, {} removed", applied.written, applied.removed);
-        }
-        self.applied = Some((desired, sweep));
-        Ok(())
-    }
-
-    fn settle_neighbours(&mut self) -> Result<(), Error> {
-        let Some(netlink) = &self.parts.netlink else { return Ok(()) };
-        let facts = &self.parts.facts;
-        // Without prefixes nothing is on the link.
-        let prefixes: &[IpNet] = if self.parts.verify_node_mac { &facts.addresses } else { &[] };
-        let nodes = (&self.parts.own.name, self.nodes.values());
-        let link = (facts.network.index, prefixes);
-        self.neighbours.settle(nodes, self.nodes.is_synced(), link, netlink, &*self.parts.maps.neighbours)
-    }
-
-    /// The kernel has found a neighbour, or another in its place.
-    pub fn neighbours_changed(&mut self) {
-        self.neighbours.look_again();
-        self.attempt("neighbours", Self::settle_neighbours);
-    }
-
-    fn settle_services(&mut self) -> Result<(), Error> {
-        if std::mem::take(&mut self.host_ports_are_old) {
-            self.services.take_host_ports(self.host_ports());
-        }
-        while let Some((plan, purges)) = self.services.next(&self.parts.own) {
-            let maps = &self.parts.maps.services;
-            if let Err(error) = services::apply(maps, &plan) {
-                // How far it came is in the maps; the next tick goes on from there.
-                // What it had removed by then was told to no collector.
-                self.cleared = false;
-                self.services.recover(maps.balancer(self.parts.capacity)?);
-                return Err(error.into());
-            }
-            for news in self.services.news() {
-                self.parts.hub.did(|| Deed::Service(news));
-            }
-            self.parts.collector.backends(purges);
-        }
-        for complaint in self.services.complaints() {
-            // When many wait already, status alone says so.
-            let _ = self.parts.complaints.try_send(complaint);
-        }
-        self.report_problems();
-        if let Some(health) = self.services.new_health() {
-            self.parts.health.send_replace(health.clone());
-        }
-        if self.services.is_settled() && !std::mem::replace(&mut self.cleared, true) {
-            self.parts.collector.present(self.services.present());
-        }
-        Ok(())
-    }
-
-    /// Into the status of Services that were planned since the last time, where it does not say so already.
-    fn report_problems(&mut self) {
-        let own = &self.parts.own.name;
-        // The first node by name speaks for those that can't any more.
-        let first = self.nodes.is_synced() && self.nodes.keys().min() == Some(own);
-        for name in self.services.planned() {
-            let Some(service) = self.services.service(&name) else { continue };
-            let problem = self.services.problems().get(&name).map(|text| condition::line(text));
-            let gone = service.reported.keys().filter(|node| first && self.nodes.get(node).is_none());
-            let report = Report { gone: gone.cloned().collect(), problem };
-            if report.problem.as_ref() != service.reported.get(own) || !report.gone.is_empty() {
-                // The writer lives as long as the agent.
-                let _ = self.parts.reports.send((name, report));
-            }
-        }
-    }
-
-    fn host_ports(&self) -> BTreeMap<ObjectName, Wanted> {
-        let mut node = self.parts.own.addresses.clone();
-        node.extend(
-            self.parts.facts.addresses.iter().map(IpNet::addr).filter(|a| !self.parts.own.addresses.contains(a)),
-        );
-        let pods = self.parts.pods.list().into_iter().filter(|pod| !pod.host_ports.is_empty());
-        pods.map(|pod| {
-            let name = pod.name.unwrap_or_else(|| ObjectName::new("", &pod.interface));
-            (host_ports::owner(&name), host_ports::host_ports(&name, &pod.addresses, &pod.host_ports, &node))
-        })
-        .collect()
     }
 
     fn look_at_node(&mut self) -> Result<(), Error> {

@@ -59,6 +59,7 @@ impl TimeFormat {
         };
         time.strftime(layout).to_string()
     }
+
     /// What is smaller is cut off; in nanoseconds.
     fn unit(self) -> i32 {
         match self {

@@ -4,6 +4,7 @@ use super::client::{CONNECT, USER_AGENT};
 use super::failure::{Again, Failure};
 use super::messages::{PartialSuccess, Request, Response, RetryInfo, RpcStatus};
 use super::receiver::{Receiver, is_tls};
+use flow_api::client::status_words;
 use prost::Message;
 use std::error::Error;
 use std::time::Duration;
@@ -59,7 +60,7 @@ impl Grpc {
         *request.metadata_mut() = self.headers.clone();
         let codec = ProstCodec::<Request, Response>::default();
         let answer = caller.unary(request, PathAndQuery::from_static(EXPORT), codec).await;
-        let answer = answer.map_err(|status| Failure { words: words(&status), again: again(&status) })?;
+        let answer = answer.map_err(|status| Failure { words: status_words(&status), again: again(&status) })?;
         Ok(answer.into_inner().partial_success.unwrap_or_default())
     }
 }
@@ -103,12 +104,6 @@ fn throttled(status: &Status) -> Option<Duration> {
     let info = told.details.iter().find(|any| any.type_url.ends_with("/google.rpc.RetryInfo"))?;
     let delay = RetryInfo::decode(info.value.as_slice()).ok()?.retry_delay.unwrap_or_default();
     Some(delay.try_into().unwrap_or_default())
-}
-
-fn words(status: &Status) -> String {
-    let text = if status.message().is_empty() { status.code().description() } else { status.message() };
-    let cause = status.source().map(flow_api::words).filter(|cause| !text.contains(cause.as_str()));
-    cause.map_or_else(|| text.to_owned(), |cause| format!("{text}: {cause}"))
 }
 
 const EXPORT: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";

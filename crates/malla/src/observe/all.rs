@@ -1,14 +1,14 @@
 //! All that the nodes can still tell of a time, for commands that reckon with flows.
 
-use super::Filters;
+use super::heard::Heard;
+use super::{Filters, said};
 use crate::agents::Selection;
 use crate::relay::sockets;
-use anyhow::{anyhow, bail};
+use anyhow::bail;
 use flow_api::extension;
 use flow_api::flow::{Flow, FlowFilter, LostEventSource};
 use flow_api::observer::GetFlowsRequest;
 use flow_api::observer::get_flows_response::ResponseTypes;
-use flow_api::relay::NodeState;
 use flow_relay::Relay;
 use futures::StreamExt;
 use prost_types::Timestamp;
@@ -48,24 +48,21 @@ pub fn all(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (_targets, watched) = watch::channel(targets);
-        let flows = Relay::new(watched, None).flows(request);
-        let mut answers = flows.map_err(|status| anyhow!("{}", status.message()))?;
-        let (mut told, mut heard) = (Told::default(), false);
+        let mut answers = Relay::new(watched, None).flows(request).map_err(said)?;
+        let (mut told, mut heard) = (Told::default(), Heard::default());
         while let Some(answer) = answers.next().await {
-            match answer.map_err(|status| anyhow!("{}", status.message()))?.response_types {
+            match answer.map_err(said)?.response_types {
                 Some(ResponseTypes::Flow(flow)) => each(&flow),
                 Some(ResponseTypes::LostEvents(lost)) if lost.source() == LostEventSource::MallaSampling => {
                     told.left_out += lost.num_events_lost;
                 }
                 Some(ResponseTypes::LostEvents(lost)) => told.lost += lost.num_events_lost,
-                Some(ResponseTypes::NodeStatus(status)) => match status.state_change() {
-                    NodeState::NodeConnected => heard = true,
-                    _ => told.missing.push(format!("{}: {}", status.node_names.join(", "), status.message)),
-                },
+                Some(ResponseTypes::NodeStatus(status)) => heard.note(&status),
                 None => {}
             }
         }
-        if !heard {
+        told.missing = heard.missing();
+        if !heard.any() {
             bail!("no node answers: {}", told.missing.join("; "));
         }
         Ok(told)

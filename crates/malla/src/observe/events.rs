@@ -6,17 +6,18 @@ use super::elsewhere::Elsewhere;
 use super::format::Format;
 use super::select::Selectors;
 use super::server::ServerArgs;
-use super::{show, variables, write};
+use super::{said, show, variables, write};
 use crate::agents::Selection;
 use crate::relay::sockets;
-use anyhow::{anyhow, bail};
+use anyhow::bail;
 use clap::Args;
+use flow_api::client::status_words;
 use flow_api::moment::moment;
 use flow_api::observer::observer_client::ObserverClient;
 use flow_api::observer::{
     GetAgentEventsRequest, GetAgentEventsResponse, GetDebugEventsRequest, GetDebugEventsResponse,
 };
-use flow_api::print::{Form, Printed, Printer};
+use flow_api::print::{Printed, Printer};
 use flow_api::query::Wanted;
 use futures::StreamExt;
 use futures::future::join_all;
@@ -42,7 +43,7 @@ pub struct EventsArgs {
 
 /// Events of one node.
 type Stream<T> = BoxStream<'static, Result<T, Status>>;
-/// The same, with errors in words that name the node.
+/// The same, with errors in words; those of a lab's nodes name the node.
 type Told<T> = BoxStream<'static, Result<T, String>>;
 
 /// What a node tells of itself.
@@ -102,10 +103,7 @@ impl EventsArgs {
     }
 
     async fn print<T: Event>(&self) -> anyhow::Result<()> {
-        let form = self.format.form(std::env::var("HUBBLE_COMPAT").ok().as_deref());
-        if form == Form::Tab && self.selectors.follow {
-            bail!("--output tab is printed at the end, and --follow has none: leave one of them out");
-        }
+        let form = self.format.form_for(&self.selectors)?;
         let wanted = self.selectors.wanted_or_last();
         let (streams, several) = self.streams::<T>(&wanted).await?;
         let mut printer = Printer::new(self.format.options(form, several));
@@ -157,17 +155,17 @@ impl EventsArgs {
     async fn streams<T: Event>(&self, wanted: &Wanted) -> anyhow::Result<(Vec<Told<T>>, bool)> {
         if let Some(way) = self.server.way(&variables(self.selection.is_named()))? {
             let events = T::ask(way.connect().await?, wanted.clone()).await.map_err(said)?;
-            let told = events.map(|event| event.map_err(|status| status.message().to_owned()));
+            let told = events.map(|event| event.map_err(|status| status_words(&status)));
             return Ok((vec![told.boxed()], true));
         }
         let nodes = sockets(self.selection.agents()?);
         let several = nodes.len() > 1;
         let asked = join_all(nodes.into_iter().map(|(node, target)| async move {
             let ask = async {
-                T::ask(target.connect(None).await?, wanted.clone()).await.map_err(|why| why.message().to_owned())
+                T::ask(target.connect(None).await?, wanted.clone()).await.map_err(|status| status_words(&status))
             };
             let events: Stream<T> = ask.await.map_err(|why: String| format!("{node}: {why}"))?;
-            let told = events.map(move |event| event.map_err(|status| format!("{node}: {}", status.message())));
+            let told = events.map(move |event| event.map_err(|status| format!("{node}: {}", status_words(&status))));
             Ok::<Told<T>, String>(told.boxed())
         }))
         .await;
@@ -184,10 +182,6 @@ impl EventsArgs {
         self.warn(&silent);
         Ok((streams, several))
     }
-}
-
-fn said(status: Status) -> anyhow::Error {
-    anyhow!("{}", status.message().to_owned())
 }
 
 /// By time, and no more than were asked for: each node has given as many. A node's ring bounds what it gives. And who has failed.

@@ -3,10 +3,11 @@
 use super::elsewhere::Elsewhere;
 use super::flags::Filters;
 use super::format::{FlowFormat, Format};
+use super::heard::Heard;
 use super::select::Selectors;
 use super::server::{ServerArgs, Way};
 use super::why::{Explained, Why};
-use super::{input, show, variables, write};
+use super::{input, said, show, variables, write};
 use crate::agents::Selection;
 use crate::relay::sockets;
 use anyhow::{Context, anyhow, bail};
@@ -17,12 +18,10 @@ use flow_api::observer::get_flows_response::ResponseTypes;
 use flow_api::observer::observer_client::ObserverClient;
 use flow_api::observer::{GetFlowsRequest, GetFlowsResponse};
 use flow_api::print::{Form, Options, Printer};
-use flow_api::relay::NodeState;
 use flow_relay::{Relay, Targets};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use prost_types::FieldMask;
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use tokio::sync::watch;
 
@@ -107,17 +106,12 @@ impl FlowsArgs {
         let mut printer = Printer::new(options);
         let mut why = self.more.why.then(|| Why::new(self.selection.clone()));
         let mut after_table = String::new();
-        let (mut unavailable, mut heard) = (BTreeSet::new(), false);
+        let mut heard = Heard::default();
         while let Some(answer) = answers.next().await {
             let answer = answer?;
             if let Some(ResponseTypes::NodeStatus(status)) = &answer.response_types {
-                match status.state_change() {
-                    NodeState::NodeConnected => heard = true,
-                    NodeState::NodeGone => {}
-                    _ => unavailable.extend(status.node_names.iter().cloned()),
-                }
-                // One that was there may come back.
-                if !heard && directly == Some(unavailable.len()) {
+                heard.note(status);
+                if directly.is_some_and(|asked| heard.none_of(asked)) {
                     bail!("no node answers: {}", status.message);
                 }
             }
@@ -156,10 +150,7 @@ impl FlowsArgs {
     }
 
     fn form(&self) -> anyhow::Result<Form> {
-        let form = self.format.form(std::env::var("HUBBLE_COMPAT").ok().as_deref());
-        if form == Form::Tab && self.selectors.follow {
-            bail!("--output tab is printed at the end, and --follow has none: leave one of them out");
-        }
+        let form = self.format.form_for(&self.selectors)?;
         if form != Form::JsonPb && !self.more.field_mask.is_empty() {
             bail!(
                 "--field-mask leaves out what other forms print: write --output jsonpb, or --use-default-field-masks"
@@ -210,12 +201,11 @@ impl FlowsArgs {
 }
 
 async fn answers(origin: Origin, request: GetFlowsRequest) -> anyhow::Result<Answers> {
-    let said = |status: tonic::Status| anyhow!("{}", status.message().to_owned());
     match origin {
         Origin::File(file) => input::answers(&file, &request),
         Origin::Server(way) => {
             let answer = ObserverClient::new(way.connect().await?).get_flows(request).await;
-            Ok(answer.map_err(said)?.into_inner().map(move |answer| answer.map_err(said)).boxed())
+            Ok(answer.map_err(said)?.into_inner().map(|answer| answer.map_err(said)).boxed())
         }
         // A lab needs no relay of its own: this is one.
         Origin::Nodes(targets) => {

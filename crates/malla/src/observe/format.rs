@@ -1,5 +1,7 @@
 //! How events are printed.
 
+use super::select::Selectors;
+use anyhow::bail;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use flow_api::print::{Colour, Form, Options, TimeFormat};
@@ -89,6 +91,18 @@ impl Format {
             Style::Json if is_legacy() => Form::LegacyJson,
             Style::Json | Style::Jsonpb => Form::JsonPb,
         }
+    }
+
+    /// In which form, here and now.
+    ///
+    /// # Errors
+    /// When that is printed at an end that never comes.
+    pub fn form_for(&self, selectors: &Selectors) -> anyhow::Result<Form> {
+        let form = self.form(std::env::var("HUBBLE_COMPAT").ok().as_deref());
+        if form == Form::Tab && selectors.follow {
+            bail!("--output tab is printed at the end, and --follow has none: leave one of them out");
+        }
+        Ok(form)
     }
 
     /// In this form; events of several nodes with the node's name.

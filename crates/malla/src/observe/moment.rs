@@ -15,12 +15,13 @@ pub fn moment(text: &str) -> Result<Timestamp, String> {
 }
 
 fn before(now: jiff::Timestamp, text: &str) -> Result<Timestamp, String> {
-    let time = match text.parse::<SignedDuration>() {
+    let trimmed = text.trim();
+    let time = match trimmed.parse::<SignedDuration>() {
         // "1h ago" is a time before now as 1h is.
         Ok(span) => now
-            .checked_sub(if text.trim_end().ends_with("ago") { span.abs() } else { span })
+            .checked_sub(if trimmed.ends_with("ago") { span.abs() } else { span })
             .map_err(|_| format!("{text:?} ago there was no time"))?,
-        Err(_) => written(text).ok_or_else(|| {
+        Err(_) => written(trimmed).ok_or_else(|| {
             format!("{text:?} is neither so long ago (5m, 2h30m) nor a time (2006-01-02T15:04:05Z, 2006-01-02)")
         })?,
     };

@@ -3,14 +3,16 @@
 //! What is written on the command line comes before what a variable `HUBBLE_…` says. Whoever names a lab's nodes has named
 //! whom to ask: then no variable counts.
 
+mod credentials;
+
 use super::switches::yes;
 use crate::server_address::Server;
-use anyhow::{Context, anyhow, bail};
+use crate::units::read_duration;
+use anyhow::{anyhow, bail};
 use clap::Args;
-use flow_api::client::{Believed, Credentials};
+use flow_api::client::Credentials;
 use flow_relay::Target;
-use jiff::SignedDuration;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use tonic::transport::Channel;
 
@@ -140,59 +142,6 @@ impl ServerArgs {
         }
         Ok(self)
     }
-
-    /// A flag that makes no sense in clear.
-    fn about_tls(&self) -> Option<&'static str> {
-        let written = [
-            (matches!(self.tls, Some(Tls::On | Tls::Folder(_))), "--tls"),
-            (self.tls_allow_insecure == Some(true), "--tls-allow-insecure"),
-            (!self.tls_ca_cert_files.is_empty(), "--tls-ca-cert-files"),
-            (self.tls_client_cert_file.is_some(), "--tls-client-cert-file"),
-            (self.tls_client_key_file.is_some(), "--tls-client-key-file"),
-        ];
-        written.iter().find(|(is_written, _)| *is_written).map(|(_, flag)| *flag)
-    }
-
-    /// Who asks, and whom it believes; `None`: it is spoken to in clear.
-    fn credentials(&self, server: &Server) -> anyhow::Result<Option<Credentials>> {
-        let is_tls = matches!(server, Server::Network { tls: Some(true), .. });
-        // A socket is this machine's own.
-        if server.host().is_none() || !is_tls && self.about_tls().is_none() {
-            return Ok(None);
-        }
-        let own = match (&self.tls_client_cert_file, &self.tls_client_key_file) {
-            (Some(certificate), Some(key)) => Some((read(certificate)?, read(key)?)),
-            (None, None) => None,
-            (Some(_), None) => bail!("--tls-client-cert-file needs --tls-client-key-file, the key to it"),
-            (None, Some(_)) => bail!("--tls-client-key-file needs --tls-client-cert-file, of which it is the key"),
-        };
-        let mut credentials = match &self.tls {
-            Some(Tls::Folder(_)) if own.is_some() || !self.tls_ca_cert_files.is_empty() => {
-                bail!("--tls FOLDER names certificate, key and authorities: leave out the folder, or the files")
-            }
-            Some(Tls::Folder(folder)) => Credentials::read(folder)?,
-            _ => Credentials { believed: Believed::Anybody, own },
-        };
-        if self.tls_allow_insecure == Some(true) {
-            credentials.believed = Believed::Anybody;
-        } else if !matches!(self.tls, Some(Tls::Folder(_))) {
-            credentials.believed = Believed::Authorities(self.authorities()?);
-        }
-        Ok(Some(credentials))
-    }
-
-    fn authorities(&self) -> anyhow::Result<Vec<u8>> {
-        if self.tls_ca_cert_files.is_empty() {
-            let own = BUNDLES.iter().map(Path::new).find(|path| path.exists());
-            return read(own.context("this machine has no list of authorities: name some with --tls-ca-cert-files")?);
-        }
-        let mut all = Vec::new();
-        for file in &self.tls_ca_cert_files {
-            all.extend(read(file)?);
-            all.push(b'\n');
-        }
-        Ok(all)
-    }
 }
 
 fn fill<T>(
@@ -210,10 +159,6 @@ fn fill<T>(
     Ok(())
 }
 
-fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(file).with_context(|| format!("read {}", file.display()))
-}
-
 /// What is neither yes nor no is a folder.
 fn tls(text: &str) -> Result<Tls, String> {
     Ok(match yes(text) {
@@ -227,9 +172,10 @@ fn path(text: &str) -> Result<PathBuf, String> {
     Ok(text.into())
 }
 
+/// Nobody answers in no time at all.
 fn duration(text: &str) -> Result<Duration, String> {
-    let span = text.parse::<SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
-    span.filter(|span| !span.is_zero()).ok_or_else(|| "is no duration (5s, 1m30s)".to_owned())
+    let long = read_duration(text)?;
+    if long.is_zero() { Err("is no time to wait".to_owned()) } else { Ok(long) }
 }
 
 /// The names of relays, to those who show who they are by a folder.
@@ -237,19 +183,12 @@ const OF_RELAYS: &str = "*.hubble-relay.cilium.io";
 /// As `hubble`.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(12);
-/// Where systems keep the authorities that they believe.
-const BUNDLES: [&str; 5] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::{Arg, Command, FromArgMatches};
+    use flow_api::client::Believed;
 
     fn args(line: &str) -> ServerArgs {
         let command = Command::new("observe").no_binary_name(true).args([Arg::new("node"), Arg::new("socket")]);
@@ -293,14 +232,14 @@ mod tests {
                             --tls-client-key-file {key}"
         );
         let found = way(&line, &[]).unwrap().unwrap();
-        assert_eq!(shown(&found), (Some("relay"), Some(&b"tls.crt"[..]), Some(&b"ca.crt\nca.crt\n"[..])));
+        assert_eq!(shown(&found), (Some("relay"), Some(&b"tls.crt"[..]), Some(&b"ca.crt\nca.crt"[..])));
         // They mean TLS without its switch; and a name is a name.
         let line = line.replace("--tls ", "--tls-server-name any.x ");
         assert_eq!(shown(&way(&line, &[]).unwrap().unwrap()).0, Some("any.x"));
         let careless = way(&format!("--server [fd00::1]:4245 --tls-ca-cert-files {ca} --tls-allow-insecure"), &[]);
         assert_eq!(shown(&careless.unwrap().unwrap()), (Some("fd00::1"), None, None));
         let wary = way(&format!("--server relay:1 --tls-ca-cert-files {ca} --tls-allow-insecure=false"), &[]);
-        assert_eq!(shown(&wary.unwrap().unwrap()).2, Some(&b"ca.crt\n"[..]));
+        assert_eq!(shown(&wary.unwrap().unwrap()).2, Some(&b"ca.crt"[..]));
     }
 
     #[test]

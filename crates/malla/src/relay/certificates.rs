@@ -1,9 +1,9 @@
 //! Certificates file by file, as `hubble-relay` has them told; instead of folders.
 
-use anyhow::Context;
+use crate::pem::{read, read_all};
 use clap::Args;
 use flow_api::{client, server};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Arguments of `malla relay`. All PEM.
 #[derive(Args, Debug)]
@@ -62,13 +62,4 @@ impl Files {
         let authorities = read_all(&self.tls_relay_client_ca_files)?;
         Ok(Some(server::Credentials { certificate: read(certificate)?, key: read(key)?, authorities }))
     }
-}
-
-/// One after the other: each may hold several, and end without a line break.
-fn read_all(files: &[PathBuf]) -> anyhow::Result<Vec<u8>> {
-    Ok(files.iter().map(|file| read(file)).collect::<anyhow::Result<Vec<_>>>()?.join(&b'\n'))
-}
-
-fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(file).with_context(|| format!("read {}", file.display()))
 }

@@ -1,9 +1,9 @@
 //! `malla status --all`: nodes, agents, whether they are in sync, and the probes between all nodes; and whether that is well.
-//! What is well is decided here, by what the agents said, without asking anybody anything more.
+//! What is well is decided here, by what the agents said and the API has, without asking anybody anything more.
 
 use super::failures::failures;
-use super::listed::{CONDITION, Listed, Said};
-use agent::probes::{PathView, Protocol, Standing};
+use super::listed::{Listed, Said};
+use agent::probes::{CONDITION, PathView, Protocol, Standing};
 use agent::status::{State, Status};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -17,7 +17,7 @@ pub struct Overview {
     pub well: bool,
     /// What is wrong, each in one line.
     pub troubles: Vec<String>,
-    /// Nodes by name: those that were asked, and those that they know.
+    /// Nodes by name: those that were asked, those that they know, and those that the API has.
     pub nodes: Vec<NodeLine>,
     /// Every way from a node to another.
     pub paths: Vec<PathLine>,
@@ -156,8 +156,7 @@ pub fn overview(asked: &[super::Node], list: List, now: Timestamp) -> Overview {
         }
     }
     for path in &paths {
-        let unasked = || NodeLine { node: path.to.clone(), ..NodeLine::default() };
-        nodes.entry(path.to.clone()).or_insert_with(unasked);
+        line_of(&mut nodes, &path.to);
     }
     let mut troubles = Vec::new();
     match list {
@@ -169,8 +168,7 @@ pub fn overview(asked: &[super::Node], list: List, now: Timestamp) -> Overview {
             }
             for Listed { node, said, not_ready } in listed {
                 troubles.extend(not_ready.map(|why| format!("{node} is not ready: {why}")));
-                let unasked = || NodeLine { node: node.clone(), ..NodeLine::default() };
-                let line = nodes.entry(node.clone()).or_insert_with(unasked);
+                let line = line_of(&mut nodes, &node);
                 (line.is_listed, line.said) = (true, said);
             }
         }
@@ -184,6 +182,11 @@ pub fn overview(asked: &[super::Node], list: List, now: Timestamp) -> Overview {
         troubles.push(format!("of {waiting} of {} paths it is not known yet whether they work", paths.len()));
     }
     Overview { well: troubles.is_empty(), troubles, nodes, paths }
+}
+
+/// This node's line; that of one that was not asked, where there is none yet.
+fn line_of<'a>(nodes: &'a mut BTreeMap<String, NodeLine>, node: &str) -> &'a mut NodeLine {
+    nodes.entry(node.to_owned()).or_insert_with(|| NodeLine { node: node.to_owned(), ..NodeLine::default() })
 }
 
 fn line(one: &super::Node) -> NodeLine {

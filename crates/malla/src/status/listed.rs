@@ -1,6 +1,7 @@
 //! Nodes as the Kubernetes API has them. On a machine of a real cluster the own agent's socket is the only one at hand; but every
 //! agent writes how it reaches the others into a condition of its Node, and all conditions together tell of all paths.
 
+use agent::probes::CONDITION;
 use anyhow::Context;
 use k8s_openapi::api::core::v1::{Node, NodeCondition};
 use kube::api::ListParams;
@@ -21,7 +22,7 @@ pub struct Listed {
     pub not_ready: Option<String>,
 }
 
-/// The condition `malla.dev/Connectivity`.
+/// The condition [`CONDITION`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Said {
     /// Every other node is reached.
@@ -83,8 +84,6 @@ fn said(condition: NodeCondition) -> Said {
     }
 }
 
-/// As agents write it (`agent::probes`).
-pub const CONDITION: &str = "malla.dev/Connectivity";
 /// Kubernetes' own, which is Unknown once nobody has heard of the node for a while.
 const READY: &str = "Ready";
 /// Nodes of one answer: their images alone may be a hundred names each.

@@ -10,6 +10,7 @@
 //! bounded number of steps: one client must not be able to keep a node busy.
 
 mod check;
+mod evaluate;
 mod operation;
 mod pattern;
 mod run;

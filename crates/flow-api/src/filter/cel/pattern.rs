@@ -24,7 +24,8 @@ pub fn made(pattern: &str) -> Option<Regex> {
     within(pattern, MADE).ok()
 }
 
-/// Steps that it takes to make one: its letters may be classes with hundreds of ranges. A longer one than some hundred bytes can't be paid.
+/// Steps that are paid to make one: its letters may be classes with hundreds of ranges. Estimated, so that an expression can pay for nine
+/// of them about a flow, and for none of more than some hundred bytes.
 pub fn price(pattern: &str) -> u32 {
     u32::try_from(pattern.len()).unwrap_or(u32::MAX).saturating_mul(64).saturating_add(1000)
 }

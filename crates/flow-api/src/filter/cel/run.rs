@@ -2,7 +2,7 @@
 
 use super::Seen;
 use super::check::{Fold, Node};
-use super::operation;
+use super::evaluate;
 use super::pattern;
 use super::value::{self, Value};
 use prost_reflect::ReflectMessage;
@@ -70,14 +70,14 @@ impl<'a> Run<'a> {
             Node::Map(entries) => {
                 let entries = entries.iter().map(|(key, value)| Some((self.ask(key)?, self.ask(value)?)));
                 let entries = entries.collect::<Option<Vec<_>>>()?;
-                operation::map(entries, self)
+                evaluate::map(entries, self)
             }
             Node::Kind(of, name) => {
                 let value = self.ask(of)?;
                 Some(Value::Kind(name.clone().or_else(|| value.kind())?))
             }
             Node::Part(part, of, zone) => match self.ask(of)? {
-                Value::Time(time) => Some(operation::part_of(*part, time, zone.clone())),
+                Value::Time(time) => Some(evaluate::part_of(*part, time, zone.clone())),
                 _ => None,
             },
             Node::Matches(text, pattern, steps) => {
@@ -87,7 +87,7 @@ impl<'a> Run<'a> {
             }
             Node::Call(operation, arguments) => {
                 let values = arguments.iter().map(|argument| self.ask(argument)).collect::<Option<Vec<_>>>()?;
-                operation::apply(*operation, &values, self)
+                evaluate::apply(*operation, &values, self)
             }
             Node::Fold(fold) => self.fold(fold),
         }
@@ -141,6 +141,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Of one expression about one flow: two nested walks over its labels take some thousands, and are over in a tenth of a
-/// millisecond.
+/// Of one expression about one flow. Two nested walks over its labels take some thousands, and are over in a tenth of a millisecond.
+/// Of patterns that are put together steps bound the number and the length ([`pattern::price`]), and are no measure of time: how long
+/// the worst of them takes to make has not been measured.
 pub const MOST_STEPS: u32 = 10_000;
