@@ -104,6 +104,8 @@ pub mod flow_flags {
     pub const ALIASED: u16 = 256;
     /// `service_address`/`service_port` hold what the initiator's socket asked for: its call was translated, its packets are not.
     pub const ASKED: u16 = 512;
+    /// An ICMP error said that nobody listens at the responder's port, before it had said anything.
+    pub const REFUSED: u16 = 1024;
 }
 
 layout! {

@@ -85,6 +85,16 @@ pub const fn reopens(flow: &Flow, flow_protocol: u8, tcp_flags: u8) -> bool {
         && matches!(flow.state, flow_state::CLOSED | flow_state::RESET | flow_state::CLOSING)
 }
 
+/// Whether an ICMP error on the way to the initiator says that nobody listens at the port it asked: "port unreachable"
+/// (RFC 792, RFC 4443 §3.1), to a flow that has not been answered.
+#[must_use]
+#[inline(always)]
+pub const fn refuses(flow: &Flow, error_protocol: u8, icmp_type: u8, icmp_code: u8) -> bool {
+    let port_unreachable =
+        matches!((error_protocol, icmp_type, icmp_code), (protocol::ICMP, 3, 3) | (protocol::ICMPV6, 1, 4));
+    port_unreachable && flow.state == flow_state::NEW
+}
+
 /// Whether a first packet may make an entry: a lone reset closes nothing that is known.
 #[must_use]
 #[inline(always)]

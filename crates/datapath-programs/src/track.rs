@@ -120,6 +120,10 @@ fn find_entry(skb: Skb, s: &mut Scratch) -> Option<()> {
     };
     s.destination_identity = if s.known.reply { flow.source_identity } else { flow.destination_identity };
     if error {
+        let h = &s.headers;
+        if s.known.reply && conntrack::refuses(flow, h.protocol, h.icmp_type, h.icmp_code) {
+            flow.flags |= flow_flags::REFUSED;
+        }
         return Some(());
     }
     let seen = Seen {

@@ -24,6 +24,7 @@ fn ended(event: &Event) -> Way {
     let (reset, reply) = (event.flags & event_flags::RESET != 0, event.flags & event_flags::REPLY != 0);
     match event.reason {
         end::GONE => Way::PeerGone,
+        end::REFUSED => Way::RefusedByServer,
         end::SILENT if answered && event.protocol != TCP => Way::Idle,
         end::SILENT => Way::TimedOut,
         // Of a connection whose beginning was not seen nobody knows whether the reset is an answer to it.
@@ -56,6 +57,8 @@ pub fn forgotten(key: &FlowKey, flow: &Flow, now_ns: u64, why: u8) -> Option<Eve
     if denied || matches!(flow.state, flow_state::CLOSED | flow_state::RESET) {
         return None;
     }
+    let refused = flow.flags & flow_flags::REFUSED != 0 && flow.reply.packets == 0;
+    let why = if why == end::SILENT && refused { end::REFUSED } else { why };
     let high = flow.flags & flow_flags::INITIATOR_HIGH != 0;
     let ends = [(key.low, key.low_port), (key.high, key.high_port)];
     let ((source, source_port), (destination, destination_port)) = (ends[usize::from(high)], ends[usize::from(!high)]);
@@ -223,6 +226,12 @@ mod tests {
         for state in [flow_state::CLOSED, flow_state::RESET] {
             assert_eq!(forgotten(&key, &Flow { state, ..flow }, 105, end::SILENT), None, "told when it ended");
         }
+        let refused = Flow { flags: flow.flags | flow_flags::REFUSED, ..flow };
+        let told = |flow, why| way(&forgotten(&key, flow, 105, why).unwrap());
+        assert_eq!(told(&refused, end::SILENT), Some(Way::RefusedByServer));
+        assert_eq!(told(&refused, end::GONE), Some(Way::PeerGone));
+        answered.flags |= flow_flags::REFUSED;
+        assert_eq!(told(&answered, end::SILENT), Some(Way::Idle), "it had been answered");
         let denied = Half { state: half_state::DENIED, ..Half::ZERO };
         assert_eq!(forgotten(&key, &Flow { destination: denied, ..flow }, 105, end::SILENT), None, "never was one");
         let asked = Flow { flags: flow.flags | flow_flags::ASKED, service_port: 53, ..flow };

@@ -74,6 +74,19 @@ fn udp_needs_an_answer_to_be_established() {
     assert_eq!(advance(&mut flow, &seen), Progress::Continues);
 }
 
+#[test]
+fn a_port_is_refused_by_its_own_error_alone_and_only_before_an_answer() {
+    let flow = Flow::ZERO;
+    assert!(refuses(&flow, protocol::ICMP, 3, 3) && refuses(&flow, protocol::ICMPV6, 1, 4));
+    for (transport, kind, code) in
+        [(protocol::ICMP, 3, 1), (protocol::ICMP, 11, 0), (protocol::ICMP, 1, 4), (protocol::ICMPV6, 1, 3)]
+    {
+        assert!(!refuses(&flow, transport, kind, code), "{transport} {kind} {code}");
+    }
+    let answered = Flow { state: flow_state::ESTABLISHED, ..flow };
+    assert!(!refuses(&answered, protocol::ICMP, 3, 3));
+}
+
 proptest! {
     /// Whatever comes: at most one end unless reopened, at most one promotion before it, and counters add up.
     #[test]

@@ -85,6 +85,7 @@ fn flags(bits: u16) -> Vec<&'static str> {
         (flow_flags::FORWARDED, "forwarded"),
         (flow_flags::MIDSTREAM, "midstream"),
         (flow_flags::ASKED, "translated-at-socket"),
+        (flow_flags::REFUSED, "refused"),
         (flow_flags::END_REPORTED, "end-reported"),
     ];
     names.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| *name).collect()

@@ -50,6 +50,8 @@ pub fn all(cluster: &Cluster) {
     let _deaf = server.make(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 9011)));
     let deaf = to(&server, 9011);
     monolith.make(move || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?.send_to(b"anybody?", deaf));
+    let shut_port = to(&server, 9014);
+    monolith.make(move || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?.send_to(b"anybody?", shut_port));
     let shut = cluster.kubectl(&["get", "pod", "-l", "app=user-service", "-o", "jsonpath={.items[0].metadata.name}"]);
     let shut = Place::of(cluster, &shut);
     fails(&monolith, to(&shut, 9012));
@@ -107,6 +109,8 @@ pub fn all(cluster: &Cluster) {
     expect(cluster, 9009, "TIMED_OUT", &["worker-1"], FORGOTTEN);
     expect(cluster, 9010, "TIMED_OUT", &["worker-1"], FORGOTTEN);
     expect(cluster, 9011, "TIMED_OUT", &["worker-1", "worker-2"], FORGOTTEN);
+    // Its host says so by ICMP.
+    expect(cluster, 9014, "REFUSED_BY_SERVER", &["worker-1", "worker-2"], FORGOTTEN);
     // Of what policy denies elsewhere a node knows no more than that nobody answers.
     let mut told = Vec::new();
     wait_until("the end of what another node denied", FORGOTTEN, || {
