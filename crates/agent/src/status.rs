@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+/// The same, in short, as a condition of the Node: its type, and how old its heartbeat may be.
+pub use crate::node_conditions::ready::{CONDITION as AGENT_READY, STALE as AGENT_STALE};
+
 /// An agent and its node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {

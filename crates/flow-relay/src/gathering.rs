@@ -7,7 +7,7 @@ use crate::target::{Target, Targets};
 use crate::trim::Trim;
 use crate::trouble::Trouble;
 use flow_api::client::Credentials;
-use flow_api::moment::{moment, now};
+use flow_api::moment::{moment, nanoseconds, now};
 use flow_api::observer::get_flows_response::ResponseTypes;
 use flow_api::observer::{GetFlowsRequest, GetFlowsResponse};
 use flow_api::relay::{NodeState, NodeStatusEvent};
@@ -15,7 +15,7 @@ use prost_types::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tonic::Status;
@@ -101,8 +101,10 @@ impl Gathering {
                     continue;
                 }
                 Next::WaitUntil(until) => Some(until),
-                Next::Wait if self.lanes.is_empty() && !self.request.follow => break,
-                Next::Wait => None,
+                Next::Wait if !self.lanes.is_empty() => None,
+                Next::Wait if !self.request.follow || lane::is_over(&self.request) => break,
+                // Of no node: that nothing more will come is said by the clock alone.
+                Next::Wait => self.request.until.as_ref().map(|until| Instant::now() + left(until)),
             };
             goes_on = match self.wait(until, &mut targets).await {
                 Event::News(lane, news) => self.take(lane, news).await,
@@ -262,3 +264,12 @@ impl Gathering {
         is_there
     }
 }
+
+/// Until that time; no more than an hour, since clocks are set.
+fn left(until: &Timestamp) -> Duration {
+    let nanoseconds = nanoseconds(until).saturating_sub(nanoseconds(&now()));
+    Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0)).clamp(SHORTEST, LONGEST)
+}
+
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_secs(3600);

@@ -145,7 +145,8 @@ impl Asked {
     }
 }
 
-fn is_over(request: &GetFlowsRequest) -> bool {
+/// Nothing more is wanted of what comes.
+pub fn is_over(request: &GetFlowsRequest) -> bool {
     request.until.as_ref().is_some_and(|until| moment(until) < moment(&now()))
 }
 

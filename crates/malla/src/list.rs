@@ -1,8 +1,7 @@
 //! `malla list`: which nodes there are to ask for flows, and of which namespaces they have seen some; as `hubble list`.
 
 use crate::agents::Selection;
-use crate::observe::{Elsewhere, ServerArgs, said, variables};
-use crate::relay::sockets;
+use crate::observe::{Elsewhere, ServerArgs, nodes as nodes_of, said, variables};
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
 use flow_api::Invalid;
@@ -109,7 +108,7 @@ async fn ask<T>(
     let answer = match asked.server.way(&variable)? {
         Some(way) => tokio::time::timeout(limit, server(ObserverClient::new(way.connect().await?))).await,
         None => {
-            let (_targets, watched) = watch::channel(sockets(asked.selection.agents()?));
+            let (_targets, watched) = watch::channel(nodes_of(&asked.selection)?);
             tokio::time::timeout(limit, relay(Relay::new(watched, None))).await
         }
     };

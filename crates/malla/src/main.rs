@@ -1,6 +1,7 @@
 //! `malla`: the one binary. This file only names the subcommands; what they do lives in the crates they come from.
 #![forbid(unsafe_code)]
 
+mod advice;
 mod agents;
 mod bpf;
 mod completion;
@@ -17,6 +18,7 @@ mod service;
 mod status;
 mod trace;
 mod units;
+mod watch;
 mod xml;
 
 use std::process::ExitCode;
@@ -51,6 +53,9 @@ enum Command {
     /// Which nodes tell flows, and of which namespaces
     #[command(after_help = list::EXAMPLES)]
     List(list::ListArgs),
+    /// Nodes that tell flows, as they come and go
+    #[command(after_help = watch::EXAMPLES)]
+    Watch(watch::WatchArgs),
     /// The flows of all nodes at one place, for `hubble`, its UI and `malla observe --server`
     #[command(after_help = relay::EXAMPLES)]
     Relay(relay::RelayArgs),
@@ -107,6 +112,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Monitor(args) => monitor::run(&args),
         Command::Observe(args) => observe::run(&args),
         Command::List(args) => list::run(&args),
+        Command::Watch(args) => watch::run(&args),
         Command::Relay(args) => relay::run(&args),
         Command::Agent(args) => agent::cli::run(*args),
         Command::Bpf(args) => bpf::run(&args),

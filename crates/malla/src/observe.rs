@@ -1,6 +1,7 @@
 //! `malla observe`: what nodes have seen and done, from Hubble's API; with the flags and the output of `hubble observe`.
 
 mod all;
+mod drops;
 mod elsewhere;
 mod events;
 mod flags;
@@ -14,11 +15,14 @@ mod server;
 mod switches;
 mod why;
 
+use crate::agents::Selection;
+use crate::relay::sockets;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use events::EventsArgs;
 use flow_api::client::status_words;
 use flow_api::print::Printed;
+use flow_relay::Targets;
 use flows::FlowsArgs;
 use std::io::{ErrorKind, Write};
 use switches::Switches;
@@ -38,14 +42,15 @@ Examples:
   malla observe -f --verdict dropped -n shop            What is dropped in a namespace, as it happens
   malla observe --since 5m --to-service shop/cart -o json | jq .flow.source.pod_name
   malla observe --ip 10.244.1.7 --not --port 53 -o tab
-  malla observe -f --verdict dropped --why              And which rules that was, and what the maps say
+  malla observe -f --verdict dropped --why              And why: rules and maps, or what would let it pass
   malla observe -o jsonpb --all > flows.json            To be looked through later, or elsewhere:
   malla observe --input-file flows.json --to-port 443
   malla observe -o jsonpb --field-mask time,source.pod_name,destination.pod_name,verdict
   malla observe --server tls://relay:4245 --tls-ca-cert-files ca.crt --tls-server-name any.hubble-relay.cilium.io
   malla observe agent-events --since 1h                 What agents did: policies, Pods, Services
 
-Filters of one kind are an or, those of several an and; --not leaves out what the filter behind it asks for.
+Filters of one kind are an or, those of several an and; --not leaves out what the filter behind it asks for. Some exclude
+each other, as in hubble (--pod and --from-pod, --ip and --pod); --allowlist and --denylist take all that can be asked for.
 Exit status: 0 (also after Ctrl-C), 1 error, 2 wrong usage.";
 
 /// Arguments of `malla observe`.
@@ -97,6 +102,20 @@ pub fn variables(is_said: bool) -> impl Fn(&str) -> Option<String> {
     move |name| if is_said { None } else { std::env::var(name).ok() }
 }
 
+/// The nodes of a lab, for who has named no server.
+///
+/// # Errors
+/// When there is no such lab or node.
+pub fn nodes(selection: &Selection) -> anyhow::Result<Targets> {
+    let agents = selection.agents();
+    // Who comes from `hubble` expects a relay. It is not asked unless it is named: whoever listens at that port could answer.
+    let agents = if selection.is_named() { agents } else { agents.context(NOBODY_NAMED) };
+    Ok(sockets(agents?))
+}
+
+/// `hubble` has this default.
+const NOBODY_NAMED: &str = "a lab is asked, as no --server is named (hubble's default is --server localhost:4245)";
+
 /// What whoever was asked says instead of an answer.
 pub fn said(status: Status) -> anyhow::Error {
     anyhow::Error::msg(status_words(&status))
@@ -108,8 +127,13 @@ fn show(printed: &Printed) -> anyhow::Result<bool> {
     write(&printed.out)
 }
 
+/// What comes from elsewhere, in one line that steers no terminal.
+pub fn plain(text: &str) -> String {
+    text.replace(char::is_control, "?")
+}
+
 /// `false`: whoever reads us has gone, which is an end like any other. A disk that is full is none.
-fn write(text: &str) -> anyhow::Result<bool> {
+pub fn write(text: &str) -> anyhow::Result<bool> {
     let mut out = std::io::stdout();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(true),

@@ -64,7 +64,7 @@ impl Witness for Judged {
             EventKind::NewFlow if !is_resumed(sight) => &sight.ingress_rule,
             _ => &sight.rule,
         };
-        let by = if sight.kind == EventKind::Drop { Vec::new() } else { allowed(rule) };
+        let by = if sight.kind == EventKind::Drop { Vec::new() } else { allowed(sight, rule) };
         let (egress_allowed_by, ingress_allowed_by) = if is_egress { (by, Vec::new()) } else { (Vec::new(), by) };
         flow::Flow {
             uuid: uuid(sight, self.number),
@@ -86,7 +86,7 @@ impl Witness for Judged {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::names::{Names, RuleFacts};
+    use crate::events::names::{Denying, Names, RuleFacts};
     use crate::events::sight::tests::{pod, seen};
     use datapath_layouts::event::event_flags::{INGRESS, REPLY};
     use datapath_layouts::policy::Direction;
@@ -94,6 +94,7 @@ mod tests {
     use flow::Verdict;
     use policy::told::Named;
     use std::collections::HashSet;
+    use std::sync::atomic::Ordering::Relaxed;
 
     const CLIENT: Address = Address::from_v4([10, 244, 1, 2]);
 
@@ -111,9 +112,12 @@ mod tests {
         let mut names = Names::of_node("worker-1".into());
         names.who.insert(CLIENT, pod("shop", "client"));
         for (number, name, match_type) in [(7, "out", 1), (8, "in", 2), (9, "shut", 3)] {
-            names.rules.insert(number, Arc::new(RuleFacts { name: named(name), match_type, log: log_of(number) }));
+            let uid = Some("17-4".into());
+            let facts = RuleFacts { name: named(name), match_type, log: log_of(number), uid };
+            names.rules.insert(number, Arc::new(facts));
         }
-        names.default_deny.insert((301, Direction::Ingress), Arc::new(vec![named("closed")]));
+        let closed = Denying::from_iter([(named("closed"), Some("17-5".into()))]);
+        names.default_deny.insert((301, Direction::Ingress), Arc::new(closed));
         names
     }
 
@@ -201,6 +205,24 @@ mod tests {
         let flow = told(&dropped(DropReason::PolicyDenied, 0, INGRESS)).remove(0);
         assert_eq!((flow.verdict(), flow.drop_reason, flow.is_reply), (Verdict::Dropped, 133, None));
         assert_eq!((flow.event_type.unwrap().r#type, flow.extensions), (5, None), "it ends once");
+    }
+
+    #[test]
+    fn each_policy_is_told_with_its_object_and_the_revision() {
+        let mut names = names();
+        names.revision.clock = 42;
+        names.revision.stands.store(true, Relaxed);
+        let told = |event: &Event| judged(&Arc::new(seen(event, &names))).map(|one| one.tell()).collect::<Vec<_>>();
+        let uid = |policy: &flow::Policy| {
+            let uid = policy.labels.iter().find_map(|label| label.strip_prefix("k8s:io.cilium.k8s.policy.uid="));
+            (uid.unwrap().to_owned(), policy.revision)
+        };
+        let begins = Event { rule: 8, egress_rule: 7, ingress_rule: 8, ..event(EventKind::NewFlow) };
+        let flows = told(&begins);
+        assert_eq!(uid(&flows[0].egress_allowed_by[0]), ("17-4".to_owned(), 42));
+        assert_eq!(uid(&flows[1].ingress_allowed_by[0]), ("17-4".to_owned(), 42));
+        let denied = Event { reason: DropReason::PolicyDenied as u8, ..event(EventKind::Drop) };
+        assert_eq!(uid(&told(&denied)[0].ingress_denied_by[0]), ("17-5".to_owned(), 42));
     }
 
     #[test]

@@ -11,6 +11,7 @@
 
 mod clock;
 mod deciding;
+mod elsewhere;
 mod ending;
 mod follow;
 mod hub;
@@ -25,6 +26,7 @@ mod to_flow;
 mod to_record;
 
 pub use clock::{Clock, monotonic_ns};
+pub use elsewhere::Elsewhere;
 pub use ending::{Forgotten, forgotten};
 pub use follow::{End, Followers, Following};
 pub use hub::{Hub, Listener};

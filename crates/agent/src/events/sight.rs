@@ -5,7 +5,7 @@
 
 use super::clock::Clock;
 use super::ending::way;
-use super::names::{Here, Names, RuleFacts, Who};
+use super::names::{Denying, Device, Here, Names, RuleFacts, Who};
 use super::record::{TcpEnd, Way};
 use super::tcp_ends::{TcpEnds, tcp_ends};
 use datapath_layouts::event::event_flags;
@@ -35,8 +35,8 @@ pub struct Sight {
     pub destination: Known,
     /// The Service that was asked before translation, of its packets or at its socket.
     pub addressed: Option<Arc<ObjectName>>,
-    /// Name of the device.
-    pub device: Option<Arc<str>>,
+    /// The device on which the program ran.
+    pub device: Option<Arc<Device>>,
     /// The rule that decided.
     pub rule: Option<Arc<RuleFacts>>,
     /// The one that let the flow out of its initiator.
@@ -44,7 +44,11 @@ pub struct Sight {
     /// And the one that let it into its responder.
     pub ingress_rule: Option<Arc<RuleFacts>>,
     /// No rule allowed it, and these policies have default deny.
-    pub default_deny: Option<Arc<Vec<Named>>>,
+    pub default_deny: Option<Arc<Denying>>,
+    /// Nobody answered, and these policies deny it at its responder's node.
+    pub denied_elsewhere: Option<Arc<Denying>>,
+    /// The reading of the policy clock by which it was judged; 0 = not known.
+    pub revision: u64,
     /// What the sockets of initiator and responder knew, at the end of a TCP connection.
     pub sockets: [Option<TcpEnd>; 2],
 }
@@ -98,13 +102,16 @@ impl Sight {
         let asks_service = event.flags & (event_flags::TRANSLATED | event_flags::ASKED) != 0;
         // 0 is no rule, and most events have none.
         let rule = |number: u32| (number != 0).then(|| names.rules.get(&number).cloned()).flatten();
+        let source = end(event.source, event.source_port, event.source_identity);
+        let destination = end(event.destination, event.destination_port, event.destination_identity);
         Some(Arc::new(Self {
+            denied_elsewhere: names.elsewhere.denied(event, &source, &destination),
             kind,
             time_us: clock.wall_us(event.time_ns),
             number: next_number(),
             here: names.here.clone(),
-            source: end(event.source, event.source_port, event.source_identity),
-            destination: end(event.destination, event.destination_port, event.destination_identity),
+            source,
+            destination,
             addressed: asks_service
                 .then(|| names.service(event.original, event.original_port, event.protocol).cloned())
                 .flatten(),
@@ -113,6 +120,7 @@ impl Sight {
             egress_rule: rule(event.egress_rule),
             ingress_rule: rule(event.ingress_rule),
             default_deny: default_deny(event, kind, names),
+            revision: revision(event, kind, names),
             sockets: tcp_ends(event, sockets),
             event: *event,
         }))
@@ -127,13 +135,19 @@ impl Sight {
     /// How its flow ended with it, if it did.
     #[must_use]
     pub fn ended(&self) -> Option<Way> {
-        way(&self.event)
+        if self.denied_elsewhere.is_some() { Some(Way::DeniedAtDestination) } else { way(&self.event) }
     }
 
     /// Whose default deny it was, where no rule allowed it.
     #[must_use]
     pub fn default_deny(&self) -> &[Named] {
-        self.default_deny.as_ref().map_or(&[], |policies| policies)
+        self.default_deny.as_ref().map_or(&[], |denying| &denying.policies)
+    }
+
+    /// The same, each with what [`RuleFacts::uid`] says of a rule's.
+    pub(super) fn denying(&self) -> impl Iterator<Item = (&Named, Option<&str>)> {
+        let denying = self.default_deny.iter().chain(&self.denied_elsewhere);
+        denying.flat_map(|denying| denying.policies.iter().zip(denying.uids.iter().map(Option::as_deref)))
     }
 }
 
@@ -152,7 +166,7 @@ fn of_its_caller(event: &Event, names: &Names) -> Event {
 }
 
 /// Of what no rule allowed: whose default deny it was. The flow is judged by its forward tuple at the end that is here.
-fn default_deny(event: &Event, kind: EventKind, names: &Names) -> Option<Arc<Vec<Named>>> {
+fn default_deny(event: &Event, kind: EventKind, names: &Names) -> Option<Arc<Denying>> {
     if kind != EventKind::Drop || event.reason != DropReason::PolicyDenied as u8 || event.rule != 0 {
         return None;
     }
@@ -162,10 +176,19 @@ fn default_deny(event: &Event, kind: EventKind, names: &Names) -> Option<Arc<Vec
     names.default_deny.get(&(subject, direction)).cloned()
 }
 
+/// Of what was judged just then. Neither of the end of a flow, whose last packet was, nor of an ICMP error, for which the rules
+/// of its flow stand as they were.
+fn revision(event: &Event, kind: EventKind, names: &Names) -> u64 {
+    let was_judged_before = kind == EventKind::EndOfFlow || event.flags & event_flags::RELATED != 0;
+    if was_judged_before { 0 } else { names.revision.at(event.time_ns) }
+}
+
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use crate::events::names::Revision;
     use datapath_layouts::{ObservationPoint, TcpEndKey};
+    use std::sync::atomic::AtomicBool;
 
     /// No socket has told anything.
     pub struct NoSockets;
@@ -201,9 +224,10 @@ pub mod tests {
         };
         let mut names = Names::default();
         let name = policy("shut", Some("spec.ingress[0]"));
-        names.rules.insert(77, Arc::new(RuleFacts { name, match_type: 1, log: None }));
-        names.default_deny.insert((301, Direction::Ingress), Arc::new(vec![policy("in", None)]));
-        names.default_deny.insert((300, Direction::Egress), Arc::new(vec![policy("out", None)]));
+        names.rules.insert(77, Arc::new(RuleFacts { name, match_type: 1, log: None, uid: None }));
+        let only = |name| Arc::new(Denying::from_iter([(policy(name, None), None)]));
+        names.default_deny.insert((301, Direction::Ingress), only("in"));
+        names.default_deny.insert((300, Direction::Egress), only("out"));
         let told = |reason: DropReason, rule, flags| {
             let ends = Event { source_identity: 300, destination_identity: 301, protocol: 6, ..Event::ZERO };
             let event = Event { kind: EventKind::Drop as u8, reason: reason as u8, rule, flags, ..ends };
@@ -241,6 +265,25 @@ pub mod tests {
         assert_eq!((sight.event.source_identity, sight.ended()), (4711, Some(Way::NoBackends)));
         let unknown = seen(&Event { netns_cookie: 98, ..call }, &names);
         assert_eq!((unknown.source.pod(), unknown.event.source_identity), (None, 0));
+    }
+
+    #[test]
+    fn the_revision_is_that_by_which_it_was_judged_or_none() {
+        let mut names = Names::default();
+        let event = |kind: EventKind, time_ns| Event { kind: kind as u8, time_ns, ..Event::ZERO };
+        let told = |names: &Names, event| seen(&event, names).revision;
+        assert_eq!(told(&names, event(EventKind::NewFlow, 100)), 0, "nobody has read the clock");
+        let stands = Arc::new(AtomicBool::new(true));
+        names.revision = Revision { clock: 7, since_ns: 100, stands: stands.clone() };
+        for kind in [EventKind::NewFlow, EventKind::Drop, EventKind::Audit] {
+            assert_eq!(told(&names, event(kind, 100)), 7, "{kind:?}");
+            assert_eq!(told(&names, event(kind, 99)), 0, "{kind:?}: before it was read");
+        }
+        assert_eq!(told(&names, event(EventKind::EndOfFlow, 100)), 0, "its packets were judged before");
+        let error = Event { flags: event_flags::RELATED, ..event(EventKind::Drop, 100) };
+        assert_eq!(told(&names, error), 0, "its flow was judged before");
+        stands.store(false, Relaxed);
+        assert_eq!(told(&names, event(EventKind::NewFlow, 100)), 0, "another plan was begun");
     }
 
     #[test]

@@ -35,7 +35,8 @@ fn ending(sight: &Sight, way: Way) -> String {
         Way::TimedOut => "timed out",
         Way::PeerGone => "peer gone",
         Way::Idle => "idle",
-        Way::NoBackends | Way::NoSuchPort | Way::DeniedAtSource | Way::DeniedAtDestination => "refused",
+        Way::DeniedAtSource | Way::DeniedAtDestination => "denied by policy",
+        Way::NoBackends | Way::NoSuchPort => "refused",
     };
     let event = &sight.event;
     let mut text = format!(

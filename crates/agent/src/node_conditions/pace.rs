@@ -15,26 +15,34 @@ pub struct Pace {
     pub settle: Duration,
     /// And if it never settles, it is written after so long (and the node's share of `settle`).
     pub latest: Duration,
+    /// Between two writes of which the second is of another status or reason.
+    pub turns: Duration,
     /// Between two writes that differ in words only.
     pub apart: Duration,
     /// After so long, to twice as long, it is looked whether it still stands: a Node that is made anew has no conditions.
     pub again: Duration,
+    /// A heartbeat that is older than this is renewed when it is looked. Without: it tells when something was said last.
+    pub beat: Option<Duration>,
 }
 
 /// For what seldom changes.
 pub const AT_ONCE: Pace = Pace {
     settle: Duration::ZERO,
     latest: Duration::ZERO,
+    turns: Duration::ZERO,
     apart: Duration::from_secs(2),
     again: Duration::from_secs(240),
+    beat: None,
 };
 
 /// For what many nodes find at the same time.
 pub const SETTLED: Pace = Pace {
     settle: Duration::from_secs(3),
     latest: Duration::from_secs(24),
+    turns: Duration::from_secs(3),
     apart: Duration::from_secs(20),
     again: Duration::from_secs(240),
+    beat: None,
 };
 
 /// What was written, and what is to be.
@@ -51,8 +59,12 @@ pub struct Script {
     turned: Instant,
     /// Since when it is what it is.
     changed: Instant,
-    /// Last success.
+    /// When somebody has wished something last, though it be the same.
+    heard: Instant,
+    /// When something else was said last than stood.
     told: Instant,
+    /// When it was certain last that it stands.
+    looked: Instant,
     /// After failures: no earlier than this.
     not_before: Instant,
     failures: u32,
@@ -69,7 +81,9 @@ impl Script {
             since: now,
             turned: now,
             changed: now,
+            heard: now,
             told: now,
+            looked: now,
             not_before: now,
             failures: 0,
         }
@@ -77,6 +91,7 @@ impl Script {
 
     /// This is to be said from now on; of nothing, nothing: then what was said stands.
     pub fn hear(&mut self, wish: Option<Statement>, now: Instant) {
+        self.heard = now;
         let wish = wish.or_else(|| self.said.clone());
         if wish == self.wish {
             return;
@@ -95,26 +110,46 @@ impl Script {
     /// When to write, or to look whether it stands.
     pub fn due(&self) -> Option<Instant> {
         self.wish.as_ref()?;
-        let Pace { settle, latest, apart, again } = self.pace;
+        let Pace { settle, latest, turns, apart, again, .. } = self.pace;
         let due = if self.is_news() {
-            let (stands_since, apart) = if self.is_turn() { (self.turned, settle) } else { (self.changed, apart) };
+            let (stands_since, apart) = if self.is_turn() { (self.turned, turns) } else { (self.changed, apart) };
             let settled = (stands_since + settle).min(self.since + latest) + self.lot.share(settle);
             if self.said.is_some() { settled.max(self.told + apart) } else { settled }
         } else {
-            self.told + again + self.lot.share(again)
+            self.looked + again + self.lot.share(again)
         };
         Some(due.max(self.not_before))
     }
 
     /// What is to be said, if that is due.
     pub fn take_due(&self, now: Instant) -> Option<Statement> {
-        self.wish.clone().filter(|_| self.due().is_some_and(|due| due <= now))
+        self.wish.clone().filter(|_| self.is_due(now))
+    }
+
+    /// Whether something is to be said, or looked at.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.due().is_some_and(|due| due <= now)
+    }
+
+    /// What was said, if nothing else is to be.
+    pub fn standing(&self) -> Option<Statement> {
+        self.said.clone().filter(|_| !self.is_news())
+    }
+
+    /// How old the heartbeat of what stands may be, if it has one. It tells that somebody lives who knows, so that it is not renewed
+    /// for who is silent, as one that hangs is.
+    pub fn beat(&self, now: Instant) -> Option<Duration> {
+        self.pace.beat.filter(|_| now < self.heard + SILENT)
     }
 
     /// It was, and stands.
     pub fn succeeded(&mut self, statement: Statement, now: Instant) {
-        self.said = Some(statement);
-        self.told = now;
+        let said = Some(statement);
+        if self.said != said {
+            self.said = said;
+            self.told = now;
+        }
+        self.looked = now;
         self.failures = 0;
     }
 
@@ -160,6 +195,8 @@ impl Lot {
 }
 
 const LOTS: u32 = 1024;
+/// Who has a heartbeat speaks every ten seconds; a loop that has very much to do at once, after a minute.
+const SILENT: Duration = Duration::from_secs(120);
 /// After the first failure.
 const RETRY: Duration = Duration::from_secs(2);
 /// Up to 16 s: it is written soon after the API is back.

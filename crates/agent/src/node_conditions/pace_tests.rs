@@ -125,3 +125,50 @@ fn after_a_failure_it_is_said_again() {
     assert_eq!(script.due(), Some(at(15)));
     assert_eq!(script.take_due(at(15)), statement(true, "all"));
 }
+
+/// What turns at once and back again, over and over.
+#[test]
+fn turns_are_as_far_apart_as_the_pace_has_them() {
+    let pace = Pace { turns: ms(20_000), ..SETTLED };
+    let heard: Vec<_> = (0..40).map(|number| (number * 6_000, statement(number % 2 == 0, "turns"))).collect();
+    let written: Vec<u64> = writes(pace, 0, &heard, 240_000).iter().map(|(at, _)| *at).collect();
+    assert!(written.len() > 5 && written.windows(2).all(|pair| pair[1] - pair[0] >= 20_000), "{written:?}");
+    let heard = [(0, statement(true, "all")), (4_000, statement(false, "b"))];
+    assert_eq!(writes(pace, 0, &heard, 60_000), expect(&[(3_000, "all"), (23_000, "b")]));
+}
+
+/// A look is no write: what is to be said soon after it does not wait for it.
+#[test]
+fn what_is_said_after_a_look_is_not_late() {
+    let heard = [(0, statement(true, "all")), (244_000, statement(true, "all but b"))];
+    let expected = [(3_000, "all"), (243_000, "all"), (247_000, "all but b")];
+    assert_eq!(writes(SETTLED, 0, &heard, 260_000), expect(&expected));
+}
+
+#[test]
+fn the_heart_of_who_is_silent_does_not_beat() {
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let mut script = Script::new(Pace { beat: Some(ms(500)), ..AT_ONCE }, Lot(0), start);
+    script.hear(statement(true, "all"), start);
+    assert_eq!((script.beat(at(119)), script.beat(at(120))), (Some(ms(500)), None));
+    // The same again is no news, and a sign of life.
+    script.hear(statement(true, "all"), at(100));
+    assert_eq!((script.beat(at(219)), script.beat(at(220))), (Some(ms(500)), None));
+    let mut script = Script::new(AT_ONCE, Lot(0), start);
+    script.hear(statement(true, "all"), start);
+    assert_eq!(script.beat(start), None, "where it has none");
+}
+
+#[test]
+fn what_stands_is_what_was_said_and_is_still_to_be() {
+    let start = Instant::now();
+    let mut script = Script::new(AT_ONCE, Lot(0), start);
+    assert_eq!(script.standing(), None);
+    script.hear(statement(true, "all"), start);
+    assert_eq!(script.standing(), None, "it is not said yet");
+    script.succeeded(statement(true, "all").unwrap(), start);
+    assert_eq!(script.standing(), statement(true, "all"));
+    script.hear(statement(false, "b"), start);
+    assert_eq!(script.standing(), None);
+}

@@ -1,5 +1,7 @@
 //! One Node at an API that keeps what is written.
 
+use super::pace::AT_ONCE;
+use super::room::CONDITION;
 use super::*;
 use http::{Method, Request, Response};
 use kube::client::Body;
@@ -43,15 +45,16 @@ impl Api {
         assert!(path.starts_with("/api/v1/nodes/worker-1/status"), "{path}");
         if *method == Method::PATCH {
             self.writes += 1;
-            let new = &sent["status"]["conditions"][0];
             // As a strategic merge by type does it.
-            if new["$patch"] == "delete" {
-                self.conditions.retain(|one| one["type"] != new["type"]);
-                return (200, json!({"metadata": {"name": "worker-1"}}));
-            }
-            match self.conditions.iter_mut().find(|one| one["type"] == new["type"]) {
-                Some(old) => new.as_object().unwrap().iter().for_each(|(k, v)| old[k] = v.clone()),
-                None => self.conditions.push(new.clone()),
+            for new in sent["status"]["conditions"].as_array().unwrap() {
+                if new["$patch"] == "delete" {
+                    self.conditions.retain(|one| one["type"] != new["type"]);
+                    continue;
+                }
+                match self.conditions.iter_mut().find(|one| one["type"] == new["type"]) {
+                    Some(old) => new.as_object().unwrap().iter().for_each(|(k, v)| old[k] = v.clone()),
+                    None => self.conditions.push(new.clone()),
+                }
             }
         }
         let metadata = json!({"name": "worker-1", "uid": "u-1"});
@@ -74,6 +77,26 @@ fn client(api: &Arc<Mutex<Api>>) -> kube::Client {
     kube::Client::new(service, "default")
 }
 
+fn conditions(api: &Arc<Mutex<Api>>) -> NodeConditions {
+    NodeConditions::of(client(api), "worker-1".to_owned())
+}
+
+/// Keeps one condition alone.
+fn keep(api: &Arc<Mutex<Api>>, condition: &'static str, pace: Pace) -> watch::Sender<Option<Statement>> {
+    let mut conditions = conditions(api);
+    let sender = conditions.keep(condition, pace, Option::clone);
+    conditions.start();
+    sender
+}
+
+/// Keeps that of room.
+fn start(api: &Arc<Mutex<Api>>) -> watch::Sender<Room> {
+    let mut conditions = conditions(api);
+    let sender = room::keep(&mut conditions);
+    conditions.start();
+    sender
+}
+
 /// Until it is so, or for far too long.
 async fn until(api: &Mutex<Api>, holds: impl Fn(&Api) -> bool) {
     for _ in 0..2_000 {
@@ -94,7 +117,7 @@ fn says(api: &Api, status: &str, message: &str) -> bool {
 #[tokio::test]
 async fn a_full_table_is_a_condition_and_an_event_until_there_is_room() {
     let api = Arc::new(Mutex::new(Api { away: 1, ..Api::default() }));
-    let sender = start(client(&api), "worker-1".to_owned());
+    let sender = start(&api);
     tokio::time::sleep(Duration::from_millis(100)).await;
     sender.send_replace(Room::Enough);
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -116,7 +139,7 @@ async fn a_full_table_is_a_condition_and_an_event_until_there_is_room() {
     // A successor finds what was said of a state that is over, and says nothing before it knows.
     api.lock().unwrap().conditions[0]["status"] = json!("True");
     drop(sender);
-    let next = start(client(&api), "worker-1".to_owned());
+    let next = start(&api);
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(says(&api.lock().unwrap(), "True", ""));
     next.send_replace(Room::Enough);
@@ -139,7 +162,7 @@ fn connects(api: &Api, status: &str, message: &str) -> bool {
 async fn what_is_plain_is_written_though_nothing_was_said_and_touches_no_other() {
     let others = json!({"type": "NetworkUnavailable", "status": "False", "message": "up"});
     let api = Arc::new(Mutex::new(Api { conditions: vec![others.clone()], away: 1, ..Api::default() }));
-    let sender = keep(client(&api), "worker-1".to_owned(), CONNECTIVITY, AT_ONCE, Option::clone);
+    let sender = keep(&api, CONNECTIVITY, AT_ONCE);
     sender.send_replace(said(true, "all answer", Weight::Plain));
     until(&api, |api| connects(api, "True", "all answer")).await;
     assert!(api.lock().unwrap().events.is_empty());
@@ -160,14 +183,16 @@ async fn what_is_plain_is_written_though_nothing_was_said_and_touches_no_other()
 const QUICK: Pace = Pace {
     settle: Duration::from_millis(50),
     latest: Duration::from_millis(400),
+    turns: Duration::from_millis(50),
     apart: Duration::from_millis(400),
     again: Duration::from_secs(60),
+    beat: None,
 };
 
 #[tokio::test]
 async fn many_changes_are_few_writes_and_one_event() {
     let api = Arc::new(Mutex::new(Api::default()));
-    let sender = keep(client(&api), "worker-1".to_owned(), CONNECTIVITY, QUICK, Option::clone);
+    let sender = keep(&api, CONNECTIVITY, QUICK);
     let began = Instant::now();
     for number in 0..100 {
         sender.send_replace(said(false, &format!("can't reach {number} nodes"), Weight::Warning("Probe")));
@@ -183,7 +208,7 @@ async fn many_changes_are_few_writes_and_one_event() {
 #[tokio::test]
 async fn an_event_that_could_not_be_told_is_told_later_and_once() {
     let api = Arc::new(Mutex::new(Api { events_away: 1, ..Api::default() }));
-    let sender = keep(client(&api), "worker-1".to_owned(), CONNECTIVITY, AT_ONCE, Option::clone);
+    let sender = keep(&api, CONNECTIVITY, AT_ONCE);
     sender.send_replace(said(false, "b is away", Weight::Warning("Probe")));
     until(&api, |api| !api.events.is_empty()).await;
     sender.send_replace(said(false, "b and c are away", Weight::Warning("Probe")));
@@ -200,7 +225,7 @@ async fn an_event_of_long_names_has_a_note_that_is_taken() {
     let euros = (0..3).map(|shift| format!("{}{}", "x".repeat(shift), "€".repeat(400)));
     for message in euros.chain([names.join("; ")]) {
         let api = Arc::new(Mutex::new(Api::default()));
-        let sender = keep(client(&api), "worker-1".to_owned(), CONNECTIVITY, AT_ONCE, Option::clone);
+        let sender = keep(&api, CONNECTIVITY, AT_ONCE);
         sender.send_replace(said(false, &message, Weight::Warning("Probe")));
         until(&api, |api| connects(api, "False", &message) && !api.events.is_empty()).await;
         let note = api.lock().unwrap().events[0].clone();
@@ -212,7 +237,7 @@ async fn an_event_of_long_names_has_a_note_that_is_taken() {
 async fn a_node_that_is_made_anew_gets_its_condition_again() {
     let api = Arc::new(Mutex::new(Api::default()));
     let pace = Pace { again: Duration::from_millis(100), ..QUICK };
-    let sender = keep(client(&api), "worker-1".to_owned(), CONNECTIVITY, pace, Option::clone);
+    let sender = keep(&api, CONNECTIVITY, pace);
     sender.send_replace(said(true, "all answer", Weight::Plain));
     until(&api, |api| connects(api, "True", "all answer")).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -227,9 +252,67 @@ async fn what_nobody_keeps_any_more_is_removed_and_nothing_else() {
     let others = json!({"type": "NetworkUnavailable", "status": "False", "message": "up"});
     let old = json!({"type": CONNECTIVITY, "status": "False", "message": "b is away"});
     let api = Arc::new(Mutex::new(Api { conditions: vec![others.clone(), old], away: 1, ..Api::default() }));
-    remove(client(&api), "worker-1".to_owned(), CONNECTIVITY);
+    conditions(&api).remove(CONNECTIVITY);
     until(&api, |api| api.conditions == [others.clone()]).await;
-    remove(client(&api), "worker-1".to_owned(), CONNECTIVITY);
+    conditions(&api).remove(CONNECTIVITY);
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(api.lock().unwrap().writes, 1, "where there is none nothing is written");
+}
+
+/// Looked at together, and written together.
+#[tokio::test]
+async fn what_is_missing_of_two_is_one_write_and_each_has_its_own_words() {
+    let api = Arc::new(Mutex::new(Api::default()));
+    let mut both = conditions(&api);
+    let pace = Pace { again: Duration::from_millis(200), ..QUICK };
+    let connects_to = both.keep(CONNECTIVITY, pace, Option::clone);
+    let is_ready = both.keep(ready::CONDITION, pace, Option::clone);
+    both.start();
+    connects_to.send_replace(said(true, "all answer", Weight::Plain));
+    is_ready.send_replace(said(false, "a port is taken", Weight::Warning("Run")));
+    let ready = |api: &Api, status: &str| {
+        let mut conditions = api.conditions.iter();
+        conditions.any(|one| one["type"] == ready::CONDITION && one["status"] == status)
+    };
+    until(&api, |api| connects(api, "True", "all answer") && ready(api, "False") && !api.events.is_empty()).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let before = {
+        let mut api = api.lock().unwrap();
+        assert_eq!((api.conditions.len(), api.events.as_slice()), (2, &["Reason: a port is taken".to_owned()][..]));
+        api.conditions.clear();
+        api.writes
+    };
+    until(&api, |api| connects(api, "True", "all answer") && ready(api, "False")).await;
+    assert_eq!(api.lock().unwrap().writes, before + 1);
+    // One that nobody keeps any more stays as it is; the other one goes on.
+    drop(connects_to);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    api.lock().unwrap().conditions.clear();
+    until(&api, |api| ready(api, "False")).await;
+    is_ready.send_replace(said(true, "in sync", Weight::Plain));
+    until(&api, |api| ready(api, "True")).await;
+    assert_eq!(api.lock().unwrap().conditions.len(), 1);
+}
+
+#[tokio::test]
+async fn a_heartbeat_is_renewed_when_it_is_old_and_nothing_else_with_it() {
+    let time = "2020-01-01T00:00:00Z";
+    let old = json!({"type": ready::CONDITION, "status": "False", "reason": "Reason", "message": "a port is taken",
+        "lastHeartbeatTime": time, "lastTransitionTime": time});
+    let api = Arc::new(Mutex::new(Api { conditions: vec![old.clone()], ..Api::default() }));
+    let again = Duration::from_millis(100);
+    let beating = |beat| keep(&api, ready::CONDITION, Pace { again, beat, ..QUICK });
+    let sender = beating(None);
+    sender.send_replace(said(false, "a port is taken", Weight::Warning("Run")));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(api.lock().unwrap().writes, 0, "where it has none");
+    drop(sender);
+    let sender = beating(Some(Duration::from_secs(600)));
+    sender.send_replace(said(false, "a port is taken", Weight::Warning("Run")));
+    until(&api, |api| api.conditions[0]["lastHeartbeatTime"] != time).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let api = api.lock().unwrap();
+    let told = &api.conditions[0];
+    assert_eq!((&told["lastTransitionTime"], &told["message"]), (&old["lastTransitionTime"], &old["message"]));
+    assert_eq!((api.writes, api.events.len()), (1, 0), "it is young now, and that it beats is no news");
 }

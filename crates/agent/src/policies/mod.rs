@@ -22,6 +22,7 @@ pub use apply::{Maps, apply};
 pub use facts::{host_facts, node_facts, pod_facts};
 pub use news::News;
 pub use objects::{Input, Kind};
+pub(crate) use view::uid;
 
 use crate::status;
 use crate::watched::{Told, Watched};
@@ -38,6 +39,7 @@ use services::Services;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// An object that can't be understood.
 struct Refused {
@@ -84,6 +86,8 @@ pub struct Policies {
     subjects: BTreeSet<u32>,
     /// A plan was made since this process started.
     planned: bool,
+    /// What is in force is as the last plan left it. Whoever has it is told when there is another; that one has its own.
+    stands: Arc<AtomicBool>,
 }
 
 impl Policies {
@@ -106,6 +110,7 @@ impl Policies {
             news: BTreeMap::new(),
             subjects: BTreeSet::new(),
             planned: false,
+            stands: Arc::new(AtomicBool::new(true)),
         }
     }
 
@@ -279,12 +284,22 @@ impl Policies {
     pub fn plan(&mut self) -> Vec<Change> {
         self.read_those_that_name_services();
         self.planned = true;
-        self.planner.plan()
+        let changes = self.planner.plan();
+        self.begin(changes)
     }
 
     /// What nobody reads any more.
     pub fn sweep(&mut self) -> Vec<Change> {
-        if self.planned { self.planner.sweep() } else { Vec::new() }
+        let changes = if self.planned { self.planner.sweep() } else { Vec::new() };
+        self.begin(changes)
+    }
+
+    /// These are about to be written: what was told of what is in force may not be so any more.
+    fn begin(&mut self, changes: Vec<Change>) -> Vec<Change> {
+        if !changes.is_empty() {
+            std::mem::replace(&mut self.stands, Arc::new(AtomicBool::new(true))).store(false, Relaxed);
+        }
+        changes
     }
 
     /// Whether every kind of object has been told once.

@@ -1,6 +1,7 @@
 //! What hangs on other objects: Services and groups of prefixes.
 
 use super::*;
+use crate::events::Names;
 use policy::rule::{Peer, Peers, Scope};
 use policy::selector::Labels as Known;
 use policy::selector::NAMESPACE;
@@ -161,6 +162,37 @@ fn an_object_about_whom_there_is_no_room_for_is_news_when_it_is_in_force() {
     let news = policies.news();
     assert!(news.len() == 1 && news.values().all(|news| news.rules.is_some()), "{news:?}");
     assert!(policies.news().is_empty());
+}
+
+#[test]
+fn names_tell_of_which_object_a_policy_is_and_whether_the_plan_stands() {
+    let mut policies = policies();
+    let labels = [("k8s:app", "web"), (NAMESPACE, "default")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    policies.take_identity(300, Some(&Labels::from_map(&labels.into()).unwrap()));
+    policies.set_subjects([300].into());
+    let object = serde_json::json!({
+        "metadata": {"name": "p", "namespace": "default", "uid": "17-4"},
+        "spec": {"endpointSelector": {}, "ingress": [{"fromEntities": ["world"]}]},
+    });
+    policies.take(Input::Cilium(Told::Set(name("p"), Some(Arc::new(serde_json::from_value(object).unwrap())))));
+    policies.plan();
+    let told = |policies: &Policies| {
+        let mut names = Names::default();
+        policies.name_rules(&mut names);
+        names
+    };
+    let names = told(&policies);
+    let rules: Vec<_> = names.rules.values().filter(|rule| rule.name.name == "p").collect();
+    assert!(!rules.is_empty() && rules.iter().all(|rule| rule.uid.as_deref() == Some("17-4")), "{rules:?}");
+    let denying = &names.default_deny[&(300, policy::rule::Direction::Ingress)];
+    let uids: Vec<Option<&str>> = denying.uids.iter().map(Option::as_deref).collect();
+    assert_eq!((denying.policies.len(), uids), (1, vec![Some("17-4")]));
+    policies.plan();
+    assert!(names.revision.stands(), "nothing was different");
+    policies.take(Input::Cilium(Told::Gone(name("p"))));
+    assert!(names.revision.stands(), "nothing is written yet");
+    policies.plan();
+    assert!(!names.revision.stands() && told(&policies).revision.stands());
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! Policy as people ask about it: all of it in one piece, and rules by their names.
 
 use super::Policies;
-use crate::events::{Names, RuleFacts};
+use crate::events::{Elsewhere, Names, RuleFacts};
 use policy::reference::governs;
-use policy::rule::{Direction, Peers, Ports, Rule};
+use policy::rule::{Dialect, Direction, Origin, Peers, Ports, Rule};
 use policy::snapshot::{RuleName, Snapshot};
 use policy::told::Named;
+use std::sync::Arc;
 
 impl Policies {
     /// What is known, for whoever explains it. Who asks adds the Pods.
@@ -31,7 +32,8 @@ impl Policies {
     pub fn name_rules(&self, names: &mut Names) {
         for (number, origin, rule) in self.planner.rules() {
             let log = self.planner.policy(origin).and_then(|policy| policy.log.as_deref()).map(Into::into);
-            let facts = RuleFacts { name: Named::rule(origin, &rule.field), match_type: match_type(rule), log };
+            let name = Named::rule(origin, &rule.field);
+            let facts = RuleFacts { name, match_type: match_type(rule), log, uid: uid(origin) };
             names.rules.insert(number, facts.into());
         }
         let subjects = self.planner.identities().filter(|facts| self.subjects.contains(&facts.number));
@@ -41,11 +43,18 @@ impl Policies {
                     .planner
                     .policies()
                     .filter(|policy| !policy.audit && policy.default_deny.of(direction) && governs(policy, facts));
-                let denying: Vec<Named> = denying.map(|policy| Named::policy(&policy.origin)).collect();
-                names.default_deny.insert((facts.number, direction), denying.into());
+                let denying = denying.map(|policy| (Named::policy(&policy.origin), uid(&policy.origin)));
+                names.default_deny.insert((facts.number, direction), Arc::new(denying.collect()));
             }
         }
+        names.elsewhere = Elsewhere(self.planner.shared_policies().cloned().collect());
+        names.revision.stands = self.stands.clone();
     }
+}
+
+/// Of the object that it is written in; `None`: nobody wrote it.
+pub fn uid(origin: &Origin) -> Option<Box<str>> {
+    (origin.dialect != Dialect::Malla).then(|| origin.uid.clone())
 }
 
 /// Cilium's `PolicyMatch…` numbers: which of peer, protocol and port a rule looks at.

@@ -22,8 +22,9 @@ pub use verdict::CONDITION;
 pub use view::{Connectivity, PathView, Peer, Protocol, Standing};
 
 use crate::error::Error;
+use crate::node_conditions::{NodeConditions, SETTLED};
+use crate::own_thread;
 use crate::trouble::Trouble;
-use crate::{node_conditions, own_thread};
 use ledger::Ledger;
 use metrics::Metrics;
 use model::{Node, NodeName};
@@ -79,15 +80,14 @@ impl Found {
 ///
 /// # Errors
 /// When the kernel gives no thread. A port that can't be had is told in status and tried again.
-pub fn start(args: &ProbeArgs, client: &kube::Client, own: &Node, trouble: Trouble) -> Result<Probes, Error> {
+pub fn start(args: &ProbeArgs, conditions: &mut NodeConditions, own: &Node, trouble: Trouble) -> Result<Probes, Error> {
     if !args.enable_health_checking {
-        node_conditions::remove(client.clone(), own.name.to_string(), verdict::CONDITION);
+        conditions.remove(verdict::CONDITION);
         return Ok(Probes::default());
     }
     let found = Arc::new(Found { enabled: true, ..Found::default() });
     let probes = Probes { found: found.clone(), ..Probes::default() };
-    let (name, pace) = (own.name.to_string(), node_conditions::SETTLED);
-    let said = node_conditions::keep(client.clone(), name, verdict::CONDITION, pace, Option::clone);
+    let said = conditions.keep(verdict::CONDITION, SETTLED, Option::clone);
     let settings = run::Settings {
         own: own.name.clone(),
         port: args.cluster_health_port,

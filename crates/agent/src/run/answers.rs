@@ -3,6 +3,7 @@
 use super::state::State;
 use crate::error::chain;
 use crate::kernel::resident_bytes;
+use crate::node_conditions::{Statement, ready};
 use crate::node_config::pod_mtu;
 use crate::status::{Counts, Datapath, Endpoint, Events, MapUsage, Memory, Mtu, Packets, State as Word, Status};
 use datapath_layouts::{DropReason, ObservationPoint, Routing, StatsValue, stats};
@@ -27,14 +28,9 @@ impl State {
             Vec::new()
         });
         let endpoints = self.endpoints(&mut problems);
-        let state = match (problems.is_empty(), self.is_settled()) {
-            (false, _) => Word::Degraded,
-            (true, true) => Word::Ok,
-            (true, false) => Word::Starting,
-        };
         Status {
             node: parts.own.name.clone(),
-            state,
+            state: self.word(&problems),
             problems,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -57,6 +53,27 @@ impl State {
             events: self.events(&counters),
             flows: self.parts.keeping.status(config.observation),
             collected: parts.collected.now(),
+        }
+    }
+
+    /// The agent's state and problems as the Node's condition has them. What [`status`](Self::status) alone asks the kernel for,
+    /// counters and what maps cost, is not asked for: that comes too often.
+    #[must_use]
+    pub(super) fn readiness(&self) -> Statement {
+        let mut problems = self.problems();
+        self.endpoints(&mut problems);
+        let watches = self.parts.watches.now();
+        let waiting = watches.iter().filter(|watch| !watch.synced && !watch.not_served);
+        let waiting: Vec<&str> = waiting.map(|watch| watch.kind.as_str()).collect();
+        ready::statement(self.word(&problems), &problems, &waiting)
+    }
+
+    /// With these problems, in one word.
+    fn word(&self, problems: &[String]) -> Word {
+        match (problems.is_empty(), self.is_settled()) {
+            (false, _) => Word::Degraded,
+            (true, true) => Word::Ok,
+            (true, false) => Word::Starting,
         }
     }
 

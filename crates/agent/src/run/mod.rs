@@ -49,6 +49,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
         neighbours_changed,
         network,
         keeping,
+        readiness,
     } = started;
     state.settle();
     let mut portion = Vec::new();
@@ -71,6 +72,8 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
             }
             () = tokio::time::sleep_until(next_tick) => {
                 state.tick();
+                // The same again is the heartbeat of this loop.
+                readiness.send_replace(Some(state.readiness()));
                 ticked = Instant::now();
             }
             () = tokio::time::sleep_until(state.names_due().into()) => state.freshen_names(),

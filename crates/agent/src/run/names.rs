@@ -1,7 +1,7 @@
 //! The names that events get.
 
 use super::state::{NAMES, State};
-use crate::events::{Caller, Here, Names, Table, Who};
+use crate::events::{Caller, Here, Names, Table, Who, monotonic_ns};
 use crate::serving_flows;
 use datapath_layouts::Address;
 use datapath_layouts::identity::HOST;
@@ -16,6 +16,8 @@ impl State {
     pub(super) fn freshen_names(&mut self) {
         let since = Instant::now();
         self.names_are_old |= self.departed.values().any(|(_, at)| since.duration_since(*at) > REMEMBERED);
+        // What nobody reads any more was removed from the maps of policy, and its clock went on.
+        self.names_are_old |= !self.told_names().revision.stands();
         if self.names_are_old && !self.parts.hub.is_heard() {
             self.unwanted_since.get_or_insert(since);
         }
@@ -24,13 +26,14 @@ impl State {
         }
         let own = &self.parts.own;
         let labels = own.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        let mut names = Names { here: Arc::new(Here { name: own.name.clone(), labels }), ..Names::default() };
+        let here = Here { name: own.name.clone(), labels, addresses: own.addresses.clone() };
+        let mut names = Names { here: Arc::new(here), ..Names::default() };
         let mut who = self.pods_by_address();
         let cookies: HashMap<String, u64> = self.parts.sockets.cookies().into_iter().collect();
         for pod in self.parts.pods.list() {
             let addresses: Vec<Address> = pod.addresses.iter().map(|address| Address::from_ip(*address)).collect();
             addresses.iter().for_each(|address| who.entry(*address).or_default().endpoint = Some(pod.id));
-            names.devices.insert(pod.index, pod.interface.as_str().into());
+            names.add_link(pod.index, &pod.interface, pod.mac, pod.host_mac);
             if let Some(cookie) = cookies.get(&pod.interface) {
                 names.callers.insert(*cookie, Caller { addresses, identity: pod.identity });
             }
@@ -38,8 +41,8 @@ impl State {
         let addresses = own.addresses.iter().map(|address| Address::from_ip(*address)).collect();
         names.callers.insert(self.parts.choices.netns_cookie, Caller { addresses, identity: HOST });
         let facts = &self.parts.facts;
-        let devices = [&facts.network, &facts.overlay].map(|device| (device.index, device.name.as_str().into()));
-        names.devices.extend(devices);
+        names.add_network(facts.network.index, &facts.network.name);
+        names.add_overlay(facts.overlay.index, &facts.overlay.name);
         for node in self.nodes.values() {
             for address in &node.addresses {
                 who.entry(Address::from_ip(*address)).or_default().node = Some(node.name.clone());
@@ -55,7 +58,8 @@ impl State {
         }
         self.policies.name_rules(&mut names);
         names.labels = self.identities.objects().map(|(number, labels)| (number, labels.clone())).collect();
-        let told = self.parts.names.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let told = self.told_names();
+        self.read_clock(&mut names, &told);
         // Who went while nobody wanted names has not just gone.
         let unwanted = self.unwanted_since.take().is_some_and(|at| since.duration_since(at) > REMEMBERED);
         let nobody = Table::default();
@@ -64,6 +68,19 @@ impl State {
         *self.parts.names.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(names);
         self.names_are_old = false;
         self.names_due = since + NAMES.max(since.elapsed() * 100);
+    }
+
+    fn told_names(&self) -> Arc<Names> {
+        self.parts.names.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The policy clock goes on with every plan that is written; as long as there is none, its reading is known since when it
+    /// was read first. One that can't be read is not told.
+    fn read_clock(&self, names: &mut Names, before: &Names) {
+        let revision = &mut names.revision;
+        revision.clock = self.parts.maps.policy.epoch().unwrap_or_default();
+        let is_as_before = Arc::ptr_eq(&revision.stands, &before.revision.stands);
+        revision.since_ns = if is_as_before { before.revision.since_ns } else { monotonic_ns() };
     }
 
     /// When names are made anew; far away while they are as they should be.

@@ -14,6 +14,7 @@ use crate::keeping::{self, Aggregated, Keeping};
 use crate::kernel_datapath::{
     ClosedSockets, Kernel, Ring, collected_maps, endpoints, failed, followed, loop_maps, policy_maps, untranslated,
 };
+use crate::node_conditions::{self, NodeConditions, Statement};
 use crate::node_config::{Choices, node_config, pod_mtu};
 use crate::node_metrics::{NodeMetrics, Source};
 use crate::pods::{Adapter, Pods, local_pod};
@@ -21,8 +22,7 @@ use crate::sockets::{KernelSockets, PodSockets};
 use crate::status;
 use crate::trouble::Troubles;
 use crate::{
-    announcing, fast_path, neighbours, node_conditions, probes, server, service_conditions, service_events,
-    serving_flows, settings_file,
+    announcing, fast_path, neighbours, probes, server, service_conditions, service_events, serving_flows, settings_file,
 };
 use anyhow::Context;
 use datapath::{Datapath, Profile, Settings};
@@ -49,6 +49,8 @@ pub(super) struct Started {
     pub neighbours_changed: Arc<Notify>,
     pub network: Arc<PodNetwork>,
     pub keeping: Keeping,
+    /// Who tells the cluster how the agent does.
+    pub readiness: watch::Sender<Option<Statement>>,
 }
 
 /// Starts everything.
@@ -97,7 +99,11 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
     let hub = hub.of_packets(args.flows.monitor_aggregation == Aggregated::None);
     let hub = Arc::new(if observes { hub.keeping(recent.clone()) } else { hub });
     let names = Arc::new(RwLock::new(Arc::new(Names::of_node(node.clone()))));
-    let probes = probes::start(&args.probes, &client, &own, troubles.matter())?;
+    let mut conditions = NodeConditions::of(client.clone(), args.node_name.clone());
+    let policy_room_told = node_conditions::room::keep(&mut conditions);
+    let readiness = node_conditions::ready::keep(&mut conditions);
+    let probes = probes::start(&args.probes, &mut conditions, &own, troubles.matter())?;
+    conditions.start();
     let (ring_of_flows, folder) = (recent.ring(), &args.state_dir);
     let node_metrics = NodeMetrics::default();
     let told = keeping::told(&args.flows, log, probes.clone(), node_metrics.clone());
@@ -142,13 +148,13 @@ pub(super) async fn start(args: &AgentArgs) -> anyhow::Result<Started> {
         complaints: service_events::start(client.clone(), args.node_name.clone()),
         reports: service_conditions::start(client.clone(), args.node_name.as_str().into()),
         probes,
-        policy_room_told: node_conditions::start(client.clone(), args.node_name.clone()),
+        policy_room_told,
         health,
         troubles,
         hubble_port: args.hubble_tls.as_ref().filter(|_| observes).map(|_| args.hubble_port),
         watches,
     })?;
-    Ok(Started { state, client, inputs, questions, pods_changed, neighbours_changed, network, keeping })
+    Ok(Started { state, client, inputs, questions, pods_changed, neighbours_changed, network, keeping, readiness })
 }
 
 fn choices(args: &AgentArgs) -> anyhow::Result<Choices> {

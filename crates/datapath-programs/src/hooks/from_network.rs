@@ -145,12 +145,12 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
             if route.tunnel.is_zero() {
                 return Err(DropReason::NoTunnelEndpoint);
             }
+            s.tunnel = route.tunnel;
             if new {
                 s.opening.plain(false, false);
                 s.opening.flags = flow_flags::FORWARDED;
                 open_flow(skb, s, ObservationPoint::ToOverlay)?;
             }
-            s.tunnel = route.tunnel;
             deliver::to_overlay(skb, s, identity::WORLD)
         }
         (Way::World, _, Some(route)) => {

@@ -130,7 +130,13 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
         let point = match chosen {
             Way::Host => ObservationPoint::ToHost,
             Way::Pod => ObservationPoint::ToEndpoint,
-            Way::Tunnel => ObservationPoint::ToOverlay,
+            Way::Tunnel => {
+                // Told with the flow, too.
+                if let Some(route) = route {
+                    s.tunnel = route.tunnel;
+                }
+                ObservationPoint::ToOverlay
+            }
             _ => ObservationPoint::ToNetwork,
         };
         open_flow(skb, s, point)?;

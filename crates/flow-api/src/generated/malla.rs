@@ -19,6 +19,8 @@ pub struct Ended {
     pub initiator: ::core::option::Option<TcpEnd>,
     #[prost(message, optional, tag = "9")]
     pub responder: ::core::option::Option<TcpEnd>,
+    #[prost(bool, tag = "10")]
+    pub inferred: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TcpEnd {

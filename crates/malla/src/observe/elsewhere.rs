@@ -44,7 +44,7 @@ const CERTIFICATES: &str =
     "a relay knows its clients by their certificates: --tls-client-cert-file and --tls-client-key-file";
 
 /// Their names, and what to do instead.
-const FLAGS: [(&str, &str); 8] = [
+const FLAGS: [(&str, &str); 9] = [
     (PORT_FORWARD, REACH),
     ("port-forward-port", REACH),
     ("kube-context", REACH),
@@ -52,6 +52,10 @@ const FLAGS: [(&str, &str); 8] = [
     ("kubeconfig", REACH),
     ("basic-auth-username", CERTIFICATES),
     ("basic-auth-password", CERTIFICATES),
+    (
+        "ip-trace-option",
+        "flows don't tell which option of IP their trace stood in: ask for the trace, with --ip-trace-id",
+    ),
     ("config", "it reads no file: write the flags, or the variables that `malla observe --help` names"),
 ];
 
@@ -73,6 +77,7 @@ mod tests {
             ("--kubeconfig a.yaml", "--kubeconfig", "--server"),
             ("--basic-auth-password=x", "--basic-auth-password", "--tls-client-cert-file"),
             ("--config c.yaml", "--config", "the flags"),
+            ("--ip-trace-option 136", "--ip-trace-option", "--ip-trace-id"),
         ] {
             let error = read(line).unwrap_err();
             assert!(error.contains(&format!("{flag} is not")) && error.contains(instead), "{line}: {error}");

@@ -6,9 +6,8 @@ use super::elsewhere::Elsewhere;
 use super::format::Format;
 use super::select::Selectors;
 use super::server::ServerArgs;
-use super::{said, show, variables, write};
+use super::{nodes, said, show, variables, write};
 use crate::agents::Selection;
-use crate::relay::sockets;
 use anyhow::bail;
 use clap::Args;
 use flow_api::client::status_words;
@@ -158,7 +157,7 @@ impl EventsArgs {
             let told = events.map(|event| event.map_err(|status| status_words(&status)));
             return Ok((vec![told.boxed()], true));
         }
-        let nodes = sockets(self.selection.agents()?);
+        let nodes = nodes(&self.selection)?;
         let several = nodes.len() > 1;
         let asked = join_all(nodes.into_iter().map(|(node, target)| async move {
             let ask = async {

@@ -1,9 +1,13 @@
 //! The filters of `hubble observe` on the command line, as lists of `flow.FlowFilter`.
 //!
 //! All flags together are one filter. A flag that means either end (`--pod`) makes it two, one for each. What follows
-//! `--not` goes to the list of what is left out.
+//! `--not` goes to the list of what is left out. Flags of one list that exclude each other are refused, as by `hubble`.
+
+mod asked;
+mod refusals;
 
 use super::switches::yes;
+use asked::Asked;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use flow_api::filter::from_json;
 use flow_api::flow::{
@@ -11,7 +15,6 @@ use flow_api::flow::{
 };
 use flow_api::json::to_json;
 use flow_api::numbers::{self, EVENT_TYPES, OBSERVATION_POINTS, event};
-use std::ops::{Deref, DerefMut};
 
 /// What was asked for.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,57 +46,6 @@ impl Filters {
 
 /// Puts a value into a filter.
 type Add = fn(&mut Asked, &str) -> Result<(), String>;
-
-/// A filter, and the namespaces that its names are in where they name none.
-#[derive(Default, PartialEq)]
-struct Asked {
-    filter: FlowFilter,
-    source_namespaces: Vec<String>,
-    destination_namespaces: Vec<String>,
-}
-
-impl Deref for Asked {
-    type Target = FlowFilter;
-
-    fn deref(&self) -> &FlowFilter {
-        &self.filter
-    }
-}
-
-impl DerefMut for Asked {
-    fn deref_mut(&mut self) -> &mut FlowFilter {
-        &mut self.filter
-    }
-}
-
-impl Asked {
-    fn finish(self) -> FlowFilter {
-        let Self { mut filter, source_namespaces, destination_namespaces } = self;
-        within(&source_namespaces, [&mut filter.source_pod, &mut filter.source_service]);
-        within(&destination_namespaces, [&mut filter.destination_pod, &mut filter.destination_service]);
-        filter
-    }
-}
-
-/// As `hubble` has it: a namespace without a name means its Pods, and with names those names in it.
-fn within(namespaces: &[String], names: [&mut Vec<String>; 2]) {
-    if namespaces.is_empty() {
-        return;
-    }
-    let [pods, services] = names;
-    if pods.is_empty() && services.is_empty() {
-        pods.push(String::new());
-    }
-    for names in [pods, services] {
-        let full = |name: &String| -> Vec<String> {
-            if name.contains('/') {
-                return vec![name.clone()];
-            }
-            namespaces.iter().map(|namespace| format!("{namespace}/{name}")).collect()
-        };
-        *names = names.iter().flat_map(full).collect();
-    }
-}
 
 struct Flag {
     name: &'static str,
@@ -381,6 +333,9 @@ fn read(matches: &ArgMatches) -> Result<Filters, String> {
         let not = nots.iter().rposition(|not| *not < place).map(|found| nots.remove(found));
         let list = if not.is_some() { &mut black } else { &mut white };
         list.add(&adds, &value).map_err(|why| format!("--{name} {value}: {why}"))?;
+        if refusals::asks(name, &value) {
+            list.written.push(name);
+        }
     }
     if !nots.is_empty() {
         return Err("--not stands before a filter".to_owned());
@@ -391,7 +346,7 @@ fn read(matches: &ArgMatches) -> Result<Filters, String> {
         Ok(read.collect::<Result<Vec<_>, _>>()?.concat())
     };
     let (allowed, denied) = (written("allowlist")?, written("denylist")?);
-    Ok(Filters { white: [white.finish(), allowed].concat(), black: [black.finish(), denied].concat() })
+    Ok(Filters { white: [white.finish()?, allowed].concat(), black: [black.finish()?, denied].concat() })
 }
 
 /// One filter, or two when an end was left open.
@@ -400,6 +355,8 @@ struct Ends {
     source: Asked,
     destination: Asked,
     is_either: bool,
+    /// Names of the flags that ask for it.
+    written: Vec<&'static str>,
 }
 
 impl Ends {
@@ -415,13 +372,14 @@ impl Ends {
         destination(&mut self.destination, value)
     }
 
-    fn finish(self) -> Vec<FlowFilter> {
-        match self.is_either {
-            true => vec![self.source.finish(), self.destination.finish()],
+    fn finish(self) -> Result<Vec<FlowFilter>, String> {
+        refusals::check(&self.written)?;
+        Ok(match self.is_either {
+            true => vec![self.source.finish()?, self.destination.finish()?],
             // What asks for nothing is no filter: in the list of what is left out it would be everything.
             false if self.source == Asked::default() => Vec::new(),
-            false => vec![self.source.finish()],
-        }
+            false => vec![self.source.finish()?],
+        })
     }
 }
 

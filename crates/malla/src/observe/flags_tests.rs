@@ -112,7 +112,7 @@ fn mistakes_name_the_flag() {
 fn names_are_in_the_namespaces_that_are_named_beside_them() {
     let one = |line: &str| filters(line).unwrap().white.remove(0);
     assert_eq!(
-        one("-n shop --to-pod web").destination_pod,
+        one("--from-namespace shop --to-pod web").destination_pod,
         ["web"],
         "the sender's namespace says nothing of the receiver"
     );
@@ -121,16 +121,42 @@ fn names_are_in_the_namespaces_that_are_named_beside_them() {
         (&either[0].source_pod[..], &either[1].destination_pod[..]),
         (&text("shop/web")[..], &text("shop/web")[..])
     );
-    let both = one("--from-namespace a --from-namespace b --from-pod web --from-pod c/db --from-service s");
-    assert_eq!(both.source_pod, ["a/web", "b/web", "c/db"]);
+    let both = one("--from-namespace a --from-namespace b --from-pod web --from-service s");
+    assert_eq!(both.source_pod, ["a/web", "b/web"]);
     assert_eq!(both.source_service, ["a/s", "b/s"]);
+    assert_eq!(one("--from-namespace a --from-pod web --from-pod a/db").source_pod, ["a/web", "a/db"]);
     let service = one("--to-namespace shop --to-service web");
     assert_eq!((service.destination_service, service.destination_pod.len()), (text("shop/web"), 0));
     assert_eq!(one("--to-namespace shop").destination_pod, ["shop/"]);
-    assert_eq!(filters("-A --from-all-namespaces").unwrap(), Filters::default());
+    for all in ["-A", "--from-all-namespaces --to-all-namespaces", "-A --pod shop/web --pod=db"] {
+        let names: Vec<String> = filters(all).unwrap().white.into_iter().flat_map(|filter| filter.source_pod).collect();
+        assert!(names.is_empty() || names == ["shop/web", "db"], "{all}: {names:?}");
+    }
     assert_eq!((one("--ip-version v6").ip_version, one("--ip-version 4").ip_version), (vec![2], vec![1]));
     assert_eq!((one("--ip-version none").ip_version, one("--ip-version IPv6").ip_version), (vec![0], vec![2]));
     assert!(filters("--ip-version 5").unwrap_err().contains("neither 4 nor 6"));
+}
+
+#[test]
+fn what_excludes_each_other_is_refused_in_each_list_and_both_are_named() {
+    for (line, flags) in [
+        ("--pod a --from-pod b", ["--pod", "--from-pod"]),
+        ("-n shop --to-pod web", ["--namespace", "--to-pod"]),
+        ("-A --from-all-namespaces", ["--all-namespaces", "--from-all-namespaces"]),
+        ("--to-ip 10.0.0.1 --verdict dropped --to-fqdn a.example", ["--to-ip", "--to-fqdn"]),
+        ("--not --port 53 --not --to-port 80", ["--port", "--to-port"]),
+        ("--encrypted --unencrypted", ["--encrypted", "--unencrypted"]),
+        ("--from-namespace a --from-pod c/db", ["c/db", "namespace a"]),
+        ("-n a --service b/s", ["b/s", "namespace a"]),
+    ] {
+        let error = filters(line).unwrap_err();
+        assert!(flags.iter().all(|flag| error.contains(flag)), "{line}: {error}");
+    }
+    for line in ["--pod a --not --from-pod b", "--from-ip 10.0.0.1 --to-pod a", "--encrypted --unencrypted=false"] {
+        assert!(filters(line).is_ok(), "{line}");
+    }
+    let raw = r#"--pod a --allowlist {"source_pod":["b"],"source_ip":["10.0.0.1"]}"#;
+    assert_eq!(filters(raw).unwrap().white.len(), 3, "JSON says what it means");
 }
 
 #[test]

@@ -7,9 +7,8 @@ use super::heard::Heard;
 use super::select::Selectors;
 use super::server::{ServerArgs, Way};
 use super::why::{Explained, Why};
-use super::{input, said, show, variables, write};
+use super::{input, nodes, said, show, variables, write};
 use crate::agents::Selection;
-use crate::relay::sockets;
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use flow_api::extension;
@@ -50,7 +49,8 @@ pub struct FlowsArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "More")]
 struct More {
-    /// Explain what policy dropped: by the rules and the real maps as they are now (see `malla policy explain`)
+    /// Explain each drop: those of policy by the rules and the real maps as they are now (see `malla policy explain`), all
+    /// others by their reason and what would let the packet pass (see `malla trace`)
     #[arg(long, conflicts_with = "server")]
     why: bool,
     /// Read flows from this file (- for standard input) instead of asking anybody: lines as -o jsonpb prints them
@@ -135,8 +135,7 @@ impl FlowsArgs {
                     Form::JsonPb | Form::LegacyJson => add_to_json(&mut printed.out, &explained),
                     Form::Tab if explained.is_known => {}
                     Form::Tab => after_table.push_str(&explained.text),
-                    _ if explained.is_known => printed.out.push_str("  why: as above\n"),
-                    _ => printed.out.push_str(&explained.text),
+                    _ => printed.out.push_str(explained.beneath()),
                 }
             }
             if self.format.silent_errors {
@@ -167,7 +166,7 @@ impl FlowsArgs {
         let from_lab = self.selection.is_named() || self.more.why;
         Ok(match self.server.way(&variables(from_lab))? {
             Some(way) => Origin::Server(Box::new(way)),
-            None => Origin::Nodes(sockets(self.selection.agents()?)),
+            None => Origin::Nodes(nodes(&self.selection)?),
         })
     }
 
@@ -191,7 +190,7 @@ impl FlowsArgs {
     fn field_mask(&self, options: &Options) -> anyhow::Result<Option<FieldMask>> {
         let mut paths = self.more.field_mask.clone();
         if self.more.use_default_field_masks && options.form != Form::JsonPb {
-            // Whether policy has dropped it is not printed, but decides what is explained.
+            // Why it was dropped is not printed, but decides what is explained.
             let for_why = self.more.why.then_some("drop_reason_desc");
             paths = options.fields().into_iter().chain(for_why).map(str::to_owned).collect();
         }

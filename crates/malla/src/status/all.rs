@@ -2,9 +2,9 @@
 //! What is well is decided here, by what the agents said and the API has, without asking anybody anything more.
 
 use super::failures::failures;
-use super::listed::{Listed, Said};
+use super::listed::{Listed, OfItself, Readiness, Said};
 use agent::probes::{CONDITION, PathView, Protocol, Standing};
-use agent::status::{State, Status};
+use agent::status::{AGENT_READY, State, Status};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,6 +42,9 @@ pub struct NodeLine {
     /// What that says of its paths.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub said: Option<Said>,
+    /// And of its agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of_itself: Option<OfItself>,
 }
 
 /// What the API says of the nodes.
@@ -166,10 +169,10 @@ pub fn overview(asked: &[super::Node], list: List, now: Timestamp) -> Overview {
             if listed.is_empty() {
                 troubles.push("the Kubernetes API has no Node".to_owned());
             }
-            for Listed { node, said, not_ready } in listed {
+            for Listed { node, said, of_itself, not_ready } in listed {
                 troubles.extend(not_ready.map(|why| format!("{node} is not ready: {why}")));
                 let line = line_of(&mut nodes, &node);
-                (line.is_listed, line.said) = (true, said);
+                (line.is_listed, line.said, line.of_itself) = (true, said, of_itself);
             }
         }
     }
@@ -238,20 +241,42 @@ fn of_node(node: &NodeLine) -> Vec<String> {
             let missing: BTreeSet<&str> = missing.map(String::as_str).collect();
             vec![format!("{name} is not in sync: {}", Vec::from_iter(missing).join(", "))]
         }
-        // An agent that was asked has said more than its condition.
-        AgentWord::NotAsked if node.is_listed => match &node.said {
-            Some(said) if said.reaches_all => Vec::new(),
-            Some(said) => {
-                let since = said.since.as_ref().map_or_else(String::new, |since| format!(" (since {since})"));
-                vec![format!("{name} says: {}{since}", said.message)]
-            }
-            None => vec![format!(
-                "{name} does not say how it reaches the others: its Node has no condition {CONDITION}, which its agent writes \
-                 once it knows"
-            )],
-        },
+        // An agent that was asked has said more than its conditions.
+        AgentWord::NotAsked if node.is_listed => of_conditions(node),
         AgentWord::Ok | AgentWord::NotAsked => Vec::new(),
     }
+}
+
+/// What is wrong with a node by the conditions that its agent writes.
+fn of_conditions(node: &NodeLine) -> Vec<String> {
+    let name = &node.node;
+    let since = |since: &Option<String>| since.as_ref().map_or_else(String::new, |since| format!(" (since {since})"));
+    let mut troubles = Vec::new();
+    match &node.of_itself {
+        Some(said) if said.readiness == Readiness::Ready => {}
+        Some(said) if said.readiness == Readiness::NotReady => {
+            troubles.push(format!("the agent of {name} is not well: {}{}", said.message, since(&said.since)));
+        }
+        Some(said) => {
+            let heard = said.age_seconds.map(|age| format!("heard last {} ago", crate::units::duration(age)));
+            let heard = heard.unwrap_or_else(|| "never heard".to_owned());
+            // Nor is it known how it reaches the others.
+            return vec![format!("the agent of {name} was {heard}: how it does is not known")];
+        }
+        None => troubles.push(format!(
+            "the agent of {name} does not say how it does: its Node has no condition {AGENT_READY}, which the agent writes in its \
+             first minute"
+        )),
+    }
+    match &node.said {
+        Some(said) if said.reaches_all => {}
+        Some(said) => troubles.push(format!("{name} says: {}{}", said.message, since(&said.since))),
+        None => troubles.push(format!(
+            "{name} does not say how it reaches the others: its Node has no condition {CONDITION}, which its agent writes \
+             once it knows"
+        )),
+    }
+    troubles
 }
 
 /// Nodes whose agents run here or that the API has, and that others don't know: what is not probed is not well.

@@ -181,7 +181,13 @@ fn a_hundred_nodes_are_one_screen() {
 fn node(name: &str, said: Option<(bool, &str)>) -> Listed {
     let of =
         |(reaches_all, message): (bool, &str)| Said { reaches_all, message: message.into(), since: Some(WELL.into()) };
-    Listed { node: name.into(), said: said.map(of), not_ready: None }
+    let of_itself = Some(itself(Readiness::Ready, "in sync with the Kubernetes API, no troubles"));
+    Listed { node: name.into(), said: said.map(of), of_itself, not_ready: None }
+}
+
+fn itself(readiness: Readiness, message: &str) -> OfItself {
+    let heartbeat = Some(WELL.parse().unwrap());
+    OfItself { readiness, message: message.into(), since: Some(WELL.into()), heartbeat, age_seconds: Some(60) }
 }
 
 #[test]
@@ -221,4 +227,47 @@ fn of_agents_that_nobody_can_ask_the_api_tells_what_they_said() {
     );
     let told = overview(&one(), List::Silent("refused".into()), now());
     assert_eq!(told.troubles, ["the Kubernetes API does not tell which nodes there are: refused"]);
+}
+
+#[test]
+fn of_agents_that_nobody_can_ask_their_conditions_tell_how_they_do() {
+    let fine = Some((true, "every other node answers by ICMP and TCP"));
+    let with = |name: &str, of_itself: Option<OfItself>| Listed { of_itself, ..node(name, fine) };
+    let degraded = || Some(itself(Readiness::NotReady, "port 4240 is taken; map full"));
+    let stale = Some(OfItself { age_seconds: Some(3_660), ..itself(Readiness::Unknown, "in sync") });
+    let never = Some(OfItself { heartbeat: None, age_seconds: None, ..itself(Readiness::Unknown, "in sync") });
+    let lost = Listed { of_itself: degraded(), ..node("n004", Some((false, "can't reach n001 by TCP (IPv4)"))) };
+    let cut = Listed { of_itself: stale.clone(), ..node("n005", Some((false, "can't reach n001 by TCP (IPv4)"))) };
+    let nodes = vec![node("n000", fine), with("n001", degraded()), with("n002", stale), with("n003", None), lost, cut];
+    let told = overview(&[], List::Nodes(nodes), now());
+    let not_well = |name: &str| format!("the agent of {name} is not well: port 4240 is taken; map full (since {WELL})");
+    let unknown = |name: &str| format!("the agent of {name} was heard last 1h1m ago: how it does is not known");
+    let expected = [
+        not_well("n001"),
+        unknown("n002"),
+        "the agent of n003 does not say how it does: its Node has no condition malla.dev/AgentReady, which the agent writes in \
+         its first minute"
+            .to_owned(),
+        not_well("n004"),
+        format!("n004 says: can't reach n001 by TCP (IPv4) (since {WELL})"),
+        // What it said of the others is as old as what it said of itself.
+        unknown("n005"),
+    ];
+    assert_eq!(told.troubles, expected);
+    assert!(!told.well);
+    let screen = render(&told, false);
+    let says = |part: &str| screen.matches(part).count();
+    assert_eq!(["in sync, it says", "not well, it says", "unknown"].map(says), [1, 2, 4], "{screen}");
+    let json = serde_json::to_value(&told).unwrap();
+    let of_itself = |number: usize| &json["nodes"][number]["of_itself"];
+    assert_eq!((&of_itself(0)["readiness"], &of_itself(1)["readiness"]), (&json!("ready"), &json!("not-ready")));
+    assert_eq!(
+        (&of_itself(2)["readiness"], &of_itself(2)["age_seconds"], of_itself(3)),
+        (&json!("unknown"), &json!(3_660), &Value::Null)
+    );
+    let told = overview(&[], List::Nodes(vec![with("n000", never)]), now());
+    assert_eq!(told.troubles, ["the agent of n000 was never heard: how it does is not known"]);
+    // Who is asked has said more.
+    let one = cluster(1, |_, _, _| None);
+    assert!(overview(&one, List::Nodes(vec![with("n000", degraded())]), now()).well);
 }

@@ -1,6 +1,7 @@
 //! `malla status --all` as people read it, in one screen however large the cluster.
 
 use super::all::{AgentWord, NodeLine, Overview, PathLine};
+use super::listed::Readiness;
 use super::table::{new_table, push, trimmed};
 use crate::units::{count, duration, nanoseconds};
 use agent::probes::{Protocol, Standing};
@@ -63,19 +64,19 @@ fn nodes(overview: &Overview, verbose: bool) -> String {
     for node in &overview.nodes {
         let is_well = match &node.told {
             Some(told) => node.agent == AgentWord::Ok && told.in_sync,
-            None => node.agent == AgentWord::NotAsked && node.said.as_ref().is_some_and(|said| said.reaches_all),
+            None => {
+                let is_ready = node.of_itself.as_ref().is_some_and(|said| said.readiness == Readiness::Ready);
+                let reaches_all = node.said.as_ref().is_some_and(|said| said.reaches_all);
+                node.agent == AgentWord::NotAsked && is_ready && reaches_all
+            }
         };
         if is_large && (is_well || shown >= LINES) {
             continue;
         }
         shown += 1;
         let Some(told) = &node.told else {
-            let reaches = match &node.said {
-                Some(said) if said.reaches_all => "all, it says",
-                Some(_) => "not all, it says",
-                None => "",
-            };
-            table.add_row([node.node.as_str(), node.agent.word(), "", "", "", "", "", "", "", reaches]);
+            let (sync, reaches) = in_its_words(node);
+            table.add_row([node.node.as_str(), node.agent.word(), "", "", sync, "", "", "", "", reaches]);
             continue;
         };
         table.add_row([
@@ -94,6 +95,23 @@ fn nodes(overview: &Overview, verbose: bool) -> String {
     let hidden = overview.nodes.len() - shown;
     let hidden = if hidden > 0 { format!("and {hidden} more (-v tells them)\n") } else { String::new() };
     format!("{}\n{hidden}", trimmed(&table))
+}
+
+/// Whether it is in sync and whom it reaches, by its conditions.
+fn in_its_words(node: &NodeLine) -> (&'static str, &'static str) {
+    let sync = match node.of_itself.as_ref().map(|said| said.readiness) {
+        Some(Readiness::Ready) => "in sync, it says",
+        Some(Readiness::NotReady) => "not well, it says",
+        // What it said of the others is as old.
+        Some(Readiness::Unknown) => return ("unknown", "unknown"),
+        None => "",
+    };
+    let reaches = match &node.said {
+        Some(said) if said.reaches_all => "all, it says",
+        Some(_) => "not all, it says",
+        None => "",
+    };
+    (sync, reaches)
 }
 
 fn sync(told: &super::all::Told) -> String {

@@ -1,6 +1,7 @@
-//! Why a packet died, and what would let it pass. Pure.
+//! Why a packet died, and what would let it pass, by what agents tell of it. Pure.
 
 use super::visits::Visit;
+use crate::advice::{Dropped, End, Origin};
 use agent::events::{Kind, Party, Record, Way};
 use datapath_layouts::DropReason;
 
@@ -59,107 +60,30 @@ pub const fn ending(way: Way) -> &'static str {
     }
 }
 
-/// What would let it pass. Every reason that the programs know has an answer.
+/// What would let it pass.
 pub fn remedy(record: &Record) -> String {
-    // Rules are about the initiator and the responder, whichever of them sent this packet.
-    let (client, server) = match record.reply {
-        false => (&record.source, &record.destination),
-        true => (&record.destination, &record.source),
-    };
-    let (from, to) = (party(client), party(server));
-    let port = format!("{} {}", record.protocol, server.port);
-    let (node, sender, target) = (&record.node, party(&record.source), record.destination.address);
+    crate::advice::remedy(&dropped(record))
+}
+
+fn dropped(record: &Record) -> Dropped {
+    let server = if record.reply { &record.source } else { &record.destination };
     let name = record.drop_reason.as_deref();
-    let Some(reason) = DropReason::ALL.iter().find(|reason| Some(reason.name()) == name) else {
-        return "nothing that this command knows: `malla monitor --type drop` shows its like".to_owned();
-    };
-    match reason {
-        // The end that was judged is the receiver of this packet, or its sender.
-        DropReason::PolicyDenied if record.ingress != record.reply => {
-            format!("an ingress rule for {to} that allows {port} from {from}")
-        }
-        DropReason::PolicyDenied => format!("an egress rule for {from} that allows {port} to {to}"),
-        DropReason::PolicyDeny => {
-            format!("policies without {}, which denies {port} from {from} to {to}", named(record))
-        }
-        DropReason::NoBackend => {
-            format!("a ready endpoint of {}: a Pod that its selector finds and that is Ready", service(record))
-        }
-        DropReason::NoLocalBackend => {
-            format!("a ready endpoint of {} on node {node}, or traffic policy Cluster", service(record))
-        }
-        DropReason::SourceRange => {
-            format!("{} in the loadBalancerSourceRanges of {}", client.address, service(record))
-        }
-        DropReason::ServiceAddress => format!("a port that {} has: {port} is none", service(record)),
-        DropReason::TtlExceeded => format!("a packet with a larger TTL: it was used up on node {node}"),
-        DropReason::PacketTooBig => "smaller packets: the sender was told the size that passes".to_owned(),
-        DropReason::InvalidSourceIp if record.point == "from-endpoint" => {
-            "packets from the address that the Pod's interface was given".to_owned()
-        }
-        DropReason::InvalidSourceIp => format!(
-            "{sender} at the node that it came from: `malla bpf ipcache --node {node}` says where {node} takes it to be"
-        ),
-        DropReason::InvalidSourceMac => "frames from the MAC address that the Pod's interface was given".to_owned(),
-        DropReason::NoLocalEndpoint => format!("a Pod with address {target} on node {node}, which has none"),
-        DropReason::UnknownTarget | DropReason::NoNextHop => {
-            format!("a route of node {node} to {target}, and a next hop there that answers")
-        }
-        DropReason::StaleOrUnroutable => format!(
-            "a flow that node {node} knows, or a destination that is there: {target} has gone, or is multicast, or this \
-             answers nobody's question"
-        ),
-        DropReason::NoTunnelEndpoint => {
-            format!("an InternalIP of the node that has {target}: its Node object names none that tunnels can lead to")
-        }
-        DropReason::NoNatMapping => format!(
-            "an address of that family on node {node}, and a free port of its --nat-port-range towards {target}: \
-             `malla status -v --node {node}`"
-        ),
-        DropReason::NatProtocol => {
-            format!(
-                "TCP, UDP, or an ICMP question: {} has no port under which its answer could be known",
-                record.protocol
-            )
-        }
-        DropReason::ConntrackInsert => {
-            format!("room in the connection table of node {node}: `malla status -v --node {node}`")
-        }
-        DropReason::FragmentWithoutFirst => {
-            "the first fragment of that datagram, on the same way and before".to_owned()
-        }
-        DropReason::UnknownL4Protocol => "TCP, UDP, SCTP or ICMP, which policy can name".to_owned(),
-        DropReason::UnsupportedL3Protocol => "IPv4 or IPv6".to_owned(),
-        DropReason::InvalidExtensionHeader => "eight IPv6 extension headers at most, and none for routing".to_owned(),
-        DropReason::InvalidPacket | DropReason::Truncated => {
-            format!("whole headers that don't contradict each other: {sender} sent others")
-        }
-        DropReason::ForbiddenIcmpv6 => "nothing: no Pod has routers or neighbours to tell of".to_owned(),
-        DropReason::TunnelFromPod => {
-            "another port: what a Pod says to nodes by VXLAN could bear any identity".to_owned()
-        }
-        DropReason::NoTunnelKey | DropReason::InvalidVni => {
-            format!("tunnel packets of Malla's nodes alone: node {node} got one of another network")
-        }
-        DropReason::InvalidIdentity | DropReason::UnknownSender => format!(
-            "a tunnel packet of a node of the cluster, with an identity that it may speak for: `malla bpf ipcache --node {node}`"
-        ),
-        DropReason::WriteError | DropReason::L3Checksum | DropReason::L4Checksum => {
-            format!(
-                "nothing in the cluster: the kernel of node {node} could not change the packet, which is worth a report"
-            )
-        }
-    }
-}
-
-fn named(record: &Record) -> String {
-    record.decided_by.as_ref().map_or_else(|| "the rule".to_owned(), ToString::to_string)
-}
-
-fn service(record: &Record) -> String {
     let of_record = record.service.as_ref().and_then(|service| service.name.as_ref());
-    let name = of_record.or(record.destination.service.as_ref());
-    name.map_or_else(|| "the Service".to_owned(), |name| format!("Service {name}"))
+    let end = |one: &Party| End { name: party(one), address: one.address.to_string() };
+    Dropped {
+        reason: DropReason::ALL.iter().copied().find(|reason| Some(reason.name()) == name),
+        node: record.node.to_string(),
+        origin: if record.point == "from-endpoint" { Origin::Pod } else { Origin::Network },
+        sender: end(&record.source),
+        receiver: end(&record.destination),
+        is_reply: record.reply,
+        is_ingress: record.ingress,
+        protocol: record.protocol.clone(),
+        // That of ICMP is an id.
+        port: record.icmp.is_none().then_some(server.port),
+        service: of_record.or(server.service.as_ref()).map(ToString::to_string),
+        rule: record.decided_by.as_ref().map(ToString::to_string),
+    }
 }
 
 #[cfg(test)]

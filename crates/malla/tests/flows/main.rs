@@ -3,6 +3,7 @@
 //! Needs root, `malla-cni` beside `malla`, and kubectl.
 #![forbid(unsafe_code)]
 
+mod asking;
 #[path = "../traffic/cluster.rs"]
 #[allow(dead_code, reason = "the tests of traffic use the rest")]
 mod cluster;
@@ -89,8 +90,27 @@ fn everything_that_is_known_of_a_flow_is_told() {
     assert!(found["interface"]["name"].as_str().is_some_and(|name| !name.is_empty()), "{found:#}");
     let hostname = json!("kubernetes.io/hostname=worker-1");
     assert!(found["node_labels"].as_array().unwrap().contains(&hostname), "{found:#}");
-    let rule = json!([{"name": "only-monolith", "namespace": "default", "labels": ["malla:rule=spec.ingress[0]"], "kind": "NetworkPolicy"}]);
-    assert_eq!(found["ingress_allowed_by"], rule);
+    let rule = &found["ingress_allowed_by"][0];
+    assert_eq!(
+        (&rule["name"], &rule["namespace"], &rule["kind"]),
+        (&json!("only-monolith"), &json!("default"), &json!("NetworkPolicy"))
+    );
+    let uid = cluster.kubectl(&["get", "networkpolicy", "only-monolith", "-o", "jsonpath={.metadata.uid}"]);
+    let labels = json!([
+        "k8s:io.cilium.k8s.policy.derived-from=NetworkPolicy",
+        "k8s:io.cilium.k8s.policy.name=only-monolith",
+        "k8s:io.cilium.k8s.policy.namespace=default",
+        format!("k8s:io.cilium.k8s.policy.uid={uid}"),
+        "malla:rule=spec.ingress[0]"
+    ]);
+    assert_eq!(rule["labels"], labels);
+    // The same tunnel at both of its ends: as the server's node sees it, and as the client's does.
+    for flow in [&found, &begun] {
+        let (ip, vni) = (&flow["tunnel"]["IP"], &flow["tunnel"]["vni"]);
+        assert_eq!((&ip["source"], &ip["destination"]), (&json!("172.18.0.4"), &json!("172.18.0.3")), "{flow:#}");
+        assert_eq!(*vni, flow["source"]["identity"], "{flow:#}");
+        assert_eq!(flow["tunnel"]["l4"]["UDP"]["destination_port"], json!(8472), "{flow:#}");
+    }
 
     // Both nodes tell what both ends belong to, though each has but one of them, and are asked by it.
     for flow in [&found, &begun] {

@@ -4,7 +4,7 @@ use crate::cluster::Cluster;
 use network_namespace::NetNs;
 use std::fs;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A Pod of the lab.
 #[derive(Clone)]
@@ -34,8 +34,21 @@ impl Place {
         })
     }
 
+    /// Processes that live there.
+    pub fn processes(&self) -> Vec<u32> {
+        processes(&self.netns)
+    }
+
     /// A socket that was made there.
     pub fn make<T: Send + 'static>(&self, work: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> T {
         self.inside(work).join().unwrap().unwrap()
     }
+}
+
+/// Processes that live in this network: of those with threads in several, where the first one is.
+pub fn processes(netns: &Path) -> Vec<u32> {
+    let wanted = NetNs::open(netns).unwrap().id().unwrap();
+    let lives_there = |pid: &u32| NetNs::of_process(*pid).and_then(|netns| netns.id()).is_ok_and(|id| id == wanted);
+    let all = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    all.filter(lives_there).collect()
 }

@@ -1,10 +1,11 @@
 //! `malla relay` across the nodes of a lab, over the network with certificates on both sides.
 
 use crate::cluster::{Cluster, From, Running, malla_path, text, wait_until};
-use crate::pods::Place;
-use crate::{PATIENCE, flows, observe};
+use crate::pods::{Place, processes};
+use crate::{PATIENCE, asking, flows, observe};
 use flow_api::client::connect;
 use flow_api::flow::FlowFilter;
+use flow_api::observer::get_flows_response::ResponseTypes;
 use flow_api::observer::observer_client::ObserverClient;
 use flow_api::observer::{
     GetAgentEventsRequest, GetDebugEventsRequest, GetFlowsRequest, GetNamespacesRequest, GetNodesRequest,
@@ -18,8 +19,16 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::time::timeout;
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+/// What a node has seen is in its log by then: that is synced each second.
+const WRITTEN: Duration = Duration::from_secs(3);
+/// An agent that has found no way to anybody when it started tries again after some seconds, and a node that begins again has more
+/// to do than one that was cut off.
+const BOOT: Duration = Duration::from_secs(60);
 
 /// `malla` in a node's network.
 fn on_node(cluster: &Cluster, node: &str, arguments: &[&str]) -> Command {
@@ -110,10 +119,12 @@ pub fn all(cluster: &Cluster) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(every_call(cluster));
     who_may_ask(cluster);
+    asking::all(cluster, &socket);
     one_stands_still(cluster, &socket);
     let following = Following::start(&socket);
     one_is_killed(cluster, &following);
     one_is_cut_off(cluster, &following);
+    one_dies_whole(cluster, &following, &socket);
 }
 
 /// The calls that are not about flows, and those that a relay leaves to the nodes.
@@ -272,13 +283,33 @@ impl Following {
 
     /// Waits for it while this goes on.
     fn wait(&self, what: &str, position: usize, is: impl Fn(&Value) -> bool, meanwhile: impl Fn()) -> usize {
+        self.wait_long(what, PATIENCE, position, is, meanwhile)
+    }
+
+    /// The same with another patience.
+    fn wait_long(
+        &self,
+        what: &str,
+        patience: Duration,
+        position: usize,
+        is: impl Fn(&Value) -> bool,
+        meanwhile: impl Fn(),
+    ) -> usize {
         let mut at = None;
-        wait_until(what, PATIENCE, || {
+        wait_until(what, patience, || {
             meanwhile();
             at = self.since(position, &is);
             at.is_some()
         });
         at.unwrap()
+    }
+
+    /// From there on nothing was told twice.
+    fn has_each_once(&self, position: usize) {
+        let told = self.told.lock().unwrap();
+        let uuids = || told[position..].iter().filter_map(|answer| answer["flow"]["uuid"].as_str());
+        let once: BTreeSet<&str> = uuids().collect();
+        assert_eq!(uuids().count(), once.len(), "something was told twice");
     }
 }
 
@@ -303,29 +334,37 @@ fn one_is_killed(cluster: &Cluster, following: &Following) {
     }
 }
 
+/// One packet to this port of Pod `server`, from a port of its own each time.
+pub fn send(from: &Place, server: &Place, port: u16) {
+    let to = (server.address, port);
+    from.make(move || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?.send_to(b"x", to));
+}
+
+/// The fabric's end of worker-2's cable: `up` or `down`.
+fn cable(cluster: &Cluster, state: &str) {
+    let fabric = format!("{}-fabric", cluster.name);
+    let output = Command::new("ip").args(["-n", &fabric, "link", "set", "node2", state]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+}
+
+fn to_port(port: u16) -> impl Fn(&Value) -> bool {
+    move |answer| answer["flow"]["l4"]["UDP"]["destination_port"] == port
+}
+
+fn of_worker_2(port: u16) -> impl Fn(&Value) -> bool {
+    let is = to_port(port);
+    move |answer| answer["flow"]["node_name"] == "worker-2" && is(answer)
+}
+
 /// The fabric's end of its cable is out, and nobody says so. Who follows is told and not held up, and hears everything once when
 /// it is in again.
 fn one_is_cut_off(cluster: &Cluster, following: &Following) {
     let [monolith, near, server] = ["monolith", "near", "server"].map(|pod| Place::of(cluster, pod));
-    // One packet, from a port of its own each time.
-    let send = |from: &Place, port: u16| {
-        let to = (server.address, port);
-        from.make(move || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?.send_to(b"x", to));
-    };
-    let cable = |state: &str| {
-        let fabric = format!("{}-fabric", cluster.name);
-        let output = Command::new("ip").args(["-n", &fabric, "link", "set", "node2", state]).output().unwrap();
-        assert!(output.status.success(), "{}", text(&output));
-    };
-    let to_port = |port: u16| move |answer: &Value| answer["flow"]["l4"]["UDP"]["destination_port"] == port;
-    let of_worker_2 = |port: u16| {
-        let is = to_port(port);
-        move |answer: &Value| answer["flow"]["node_name"] == "worker-2" && is(answer)
-    };
+    let send = |from: &Place, port: u16| send(from, &server, port);
     // Its stream is open, and what was before has been told.
     following.wait("a flow before the cut", 0, of_worker_2(9095), || send(&monolith, 9095));
     let at = following.len();
-    cable("down");
+    cable(cluster, "down");
     send(&monolith, 9096);
     let others = following.wait("a flow of worker-1 meanwhile", at, to_port(9097), || send(&near, 9097));
     let away = following.wait("worker-2, cut off", at, is_now("worker-2", "NODE_UNAVAILABLE"), || {});
@@ -333,14 +372,107 @@ fn one_is_cut_off(cluster: &Cluster, following: &Following) {
     send(&monolith, 9098);
     following.wait("a flow of worker-1 without worker-2", away, to_port(9099), || send(&near, 9099));
     assert_eq!(following.since(away, flow_of("worker-2")), None, "heard without a cable");
-    cable("up");
+    cable(cluster, "up");
     for port in [9096, 9098] {
         let what = format!("what happened at worker-2 when it was cut off, to port {port}");
         following.wait(&what, away, of_worker_2(port), || {});
     }
     following.wait("what happens at worker-2 now", away, of_worker_2(9094), || send(&monolith, 9094));
-    let told = following.told.lock().unwrap();
-    let uuids = || told[at..].iter().filter_map(|answer| answer["flow"]["uuid"].as_str());
-    let once: BTreeSet<&str> = uuids().collect();
-    assert_eq!(uuids().count(), once.len(), "something was told twice");
+    following.has_each_once(at);
+}
+
+/// As if its power had failed: its cable is out, and all that ran there is no more, its agent and its Pods' processes, of which none
+/// can say so. What the lab starts there again at once nobody hears before the cable is in, as of a machine that is booting.
+fn one_dies_whole(cluster: &Cluster, following: &Following, socket: &str) {
+    let [monolith, near, server] = ["monolith", "near", "server"].map(|pod| Place::of(cluster, pod));
+    let send = |from: &Place, port: u16| send(from, &server, port);
+    let before = following.wait("a flow before the death", 0, of_worker_2(9101), || send(&monolith, 9101));
+    let seen = following.told.lock().unwrap()[before - 1]["flow"]["uuid"].clone();
+    std::thread::sleep(WRITTEN);
+
+    // The monolith is the only Pod there.
+    let node = Path::new(network_namespace::NETNS_RUN_DIR).join(format!("{}-worker-2", cluster.name));
+    let living = || [processes(&node), monolith.processes()].concat();
+    let (all, agent) = (living(), agent(cluster, "worker-2"));
+    assert!(all.iter().any(|pid| pid.to_string() == agent), "the agent {agent} is elsewhere: {all:?}");
+    assert!(!monolith.processes().is_empty() && !all.contains(&std::process::id()), "{all:?}");
+    let at = following.len();
+    cable(cluster, "down");
+    // Some end with others before it is their turn.
+    let _ = Command::new("kill").arg("-KILL").args(all.iter().map(u32::to_string)).output().unwrap();
+    wait_until("the end of all that ran there", PATIENCE, || living().iter().all(|pid| !all.contains(pid)));
+
+    let others = following.wait("a flow of worker-1 meanwhile", at, to_port(9102), || send(&near, 9102));
+    let away = following.wait("worker-2, dead", at, is_now("worker-2", "NODE_UNAVAILABLE"), || {});
+    assert!(others < away, "the others are held up until the node is given up");
+    following.wait("a flow of worker-1 without worker-2", away, to_port(9103), || send(&near, 9103));
+    let ping = ["-c", "1", "-W", "1", "10.244.0.250"];
+    following.wait("a flow of control-plane without worker-2", away, flow_of("control-plane"), || {
+        let _ = cluster.command(From::Node("worker-1"), Path::new("/usr/bin/ping"), &ping).output();
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let asked = async { timeout(PATIENCE, without_worker_2(cluster)).await.expect("the answers do not end") };
+    runtime.block_on(asked);
+    let mut observe = Command::new(malla_path());
+    let output = observe.args(["observe", "--server", socket, "--all"]).env_remove("MALLA_LAB").output().unwrap();
+    let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}: {complained}", output.status);
+    assert!(complained.contains("1 nodes are unavailable: worker-2"), "{complained}");
+    assert!(said.contains("[worker-1]: ") && said.contains("[control-plane]: "), "{said}");
+    assert!(!said.contains("[worker-2]: "), "{said}");
+    assert_eq!(following.since(away, flow_of("worker-2")), None, "heard without a cable");
+
+    cable(cluster, "up");
+    let is_back = is_now("worker-2", "NODE_CONNECTED");
+    let back = following.wait_long("worker-2, back", BOOT, away, is_back, || {});
+    let is_missing = is_now("worker-2", "NODE_UNAVAILABLE");
+    let missing = following.told.lock().unwrap()[at..back].iter().filter(|answer| is_missing(answer)).count();
+    assert_eq!(missing, 1, "it is told once that it is missing");
+    let now = || send(&monolith, 9104);
+    following.wait_long("what happens at worker-2 now", BOOT, back, of_worker_2(9104), now);
+    following.has_each_once(at);
+
+    // Its ring is that of an agent that has seen nothing of it; its log has outlived the last one.
+    let asked = ["--server", socket, "--node-name", "worker-2", "--to-port", "9101"];
+    let times = |asked: &[&str]| flows(cluster, asked).iter().filter(|flow| flow["uuid"] == seen).count();
+    assert_eq!(times(&asked), 0, "it is still the agent that has seen it");
+    let mut told = 0;
+    wait_until("what was before the death", PATIENCE, || {
+        told = times(&[&asked[..], &["--since", "1h"]].concat());
+        told > 0
+    });
+    assert_eq!(told, 1, "told twice");
+}
+
+/// What a relay answers while worker-2 is dead: that of the others, and who is missing.
+async fn without_worker_2(cluster: &Cluster) {
+    let mut relay = ObserverClient::new(connect(&cluster.folder().join("relay.sock")).await.unwrap());
+    let mut answers = relay.get_flows(GetFlowsRequest::default()).await.unwrap().into_inner();
+    let (mut nodes, mut missing) = (BTreeSet::new(), Vec::new());
+    while let Some(answer) = answers.message().await.unwrap() {
+        match answer.response_types {
+            Some(ResponseTypes::Flow(flow)) => {
+                nodes.insert(flow.node_name);
+            }
+            Some(ResponseTypes::NodeStatus(status)) if status.state_change() != NodeState::NodeConnected => {
+                assert_eq!(status.state_change(), NodeState::NodeUnavailable, "{status:?}");
+                missing.extend(status.node_names);
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(nodes.iter().map(String::as_str).collect::<Vec<_>>(), ["control-plane", "worker-1"]);
+    assert_eq!(missing, ["worker-2"]);
+
+    let status = relay.server_status(ServerStatusRequest {}).await.unwrap().into_inner();
+    assert_eq!((status.num_connected_nodes, status.num_unavailable_nodes), (Some(2), Some(1)), "{status:?}");
+    assert_eq!(status.unavailable_nodes, ["worker-2"]);
+    let nodes = relay.get_nodes(GetNodesRequest {}).await.unwrap().into_inner().nodes;
+    let states: Vec<_> = nodes.iter().map(|node| (node.name.as_str(), node.state())).collect();
+    let (there, dead) = (NodeState::NodeConnected, NodeState::NodeUnavailable);
+    assert_eq!(states, [("control-plane", there), ("worker-1", there), ("worker-2", dead)]);
+    // Where it should be is known, and nothing else of it.
+    assert_eq!((nodes[2].address.as_str(), nodes[2].version.as_str()), ("172.18.0.4:4244", ""), "{:?}", nodes[2]);
+    let namespaces = relay.get_namespaces(GetNamespacesRequest {}).await.unwrap().into_inner().namespaces;
+    assert!(namespaces.iter().any(|one| one.namespace == "default"), "{namespaces:?}");
 }

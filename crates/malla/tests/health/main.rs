@@ -1,5 +1,5 @@
 //! Nodes that probe each other, in a real lab: what `malla status --all`, the Node's condition and the metrics say while an agent
-//! hangs, a cable is out, a policy shuts the port, and a node leaves.
+//! hangs, a cable is out, a policy shuts the port, and a node leaves; and what a second condition says of the agent itself.
 //!
 //! Needs root, `malla-cni` beside `malla`, and kubectl.
 #![forbid(unsafe_code)]
@@ -17,6 +17,9 @@ use std::time::Duration;
 /// Three probes in a row, on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(60);
 const NODES: [&str; 3] = ["control-plane", "worker-1", "worker-2"];
+
+/// An agent looks every ten seconds, waits until it has settled, up to thirty, and lets twenty pass between two turns.
+const SETTLED: Duration = Duration::from_secs(120);
 
 /// One probe of each path per second.
 fn up(arguments: &[&str]) -> Cluster {
@@ -51,15 +54,30 @@ fn until_well(cluster: &Cluster) -> String {
     last.1
 }
 
-/// The condition `malla.dev/Connectivity` of a node: status and message.
-fn condition(cluster: &Cluster, node: &str) -> (String, String) {
+/// A condition of a node.
+fn kept(cluster: &Cluster, node: &str, kind: &str) -> Value {
     let object: Value = serde_json::from_str(&cluster.kubectl(&["get", "node", node, "-o", "json"])).unwrap();
     let conditions = object["status"]["conditions"].as_array().unwrap().clone();
     let find = |kind: &str| conditions.iter().find(|one| one["type"] == kind).cloned().unwrap_or_default();
     assert_eq!(find("NetworkUnavailable")["status"], "False", "that is another matter: {conditions:#?}");
+    find(kind)
+}
+
+/// The condition `malla.dev/Connectivity` of a node: status and message.
+fn condition(cluster: &Cluster, node: &str) -> (String, String) {
+    let ours = kept(cluster, node, "malla.dev/Connectivity");
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let ours = find("malla.dev/Connectivity");
     (text(&ours["status"]), text(&ours["message"]))
+}
+
+/// Until `malla.dev/AgentReady` of a node has this status and reason.
+fn until_agent(cluster: &Cluster, node: &str, status: &str, reason: &str) -> Value {
+    let mut last = Value::Null;
+    wait_until(&format!("the agent of {node}: {status}, {reason}"), SETTLED, || {
+        last = kept(cluster, node, "malla.dev/AgentReady");
+        last["status"] == status && last["reason"] == reason
+    });
+    last
 }
 
 fn until_condition(cluster: &Cluster, node: &str, status: &str, message: &str) {
@@ -89,6 +107,8 @@ fn number(metrics: &str, series: &str) -> Option<f64> {
 fn nodes_look_after_each_other() {
     let cluster = up(&[]);
     all_is_well(&cluster);
+    an_agent_is_degraded(&cluster);
+    an_agent_is_not_heard_any_more(&cluster);
     an_agent_hangs_and_is_killed(&cluster);
     a_cable_is_out(&cluster);
     a_policy_shuts_the_port(&cluster);
@@ -133,6 +153,9 @@ fn all_is_well(cluster: &Cluster) {
 
     // As GitOps tools would wait for it.
     cluster.kubectl(&["wait", "--for=condition=malla.dev/Connectivity", "node", "--all", "--timeout=60s"]);
+    cluster.kubectl(&["wait", "--for=condition=malla.dev/AgentReady", "node", "--all", "--timeout=120s"]);
+    let statuses = r#"jsonpath={.items[*].status.conditions[?(@.type=="malla.dev/AgentReady")].status}"#;
+    assert_eq!(cluster.kubectl(&["get", "node", "-o", statuses]).trim(), "True True True");
     of_no_lab(cluster);
     // Without --all it is what it was.
     let (code, plain) = status(cluster, &[]);
@@ -161,6 +184,7 @@ fn of_no_lab(cluster: &Cluster) {
     let socket = format!("/run/malla/{}/nodes/worker-1/agent.sock", cluster.name);
     let (code, said) = by_the_api(cluster, &["--socket", &socket]);
     assert!(code == 0 && said.matches("all, it says").count() == 2 && said.contains("3 nodes (1 asked)"), "{said}");
+    assert_eq!(said.matches("in sync, it says").count(), 2, "{said}");
     let (code, said) = by_the_api(cluster, &[]);
     assert!(code == 0 && said.matches("all, it says").count() == 3 && said.contains("3 nodes (0 asked)"), "{said}");
     let (code, said) = by_the_api(cluster, &["--node", "worker-9"]);
@@ -173,6 +197,56 @@ fn of_no_lab(cluster: &Cluster) {
 fn by_the_api(cluster: &Cluster, arguments: &[&str]) -> (i32, String) {
     let kubeconfig = format!("/run/malla/{}/kubeconfig", cluster.name);
     status(cluster, &[&["--all", "--kubeconfig", &kubeconfig], arguments].concat())
+}
+
+/// Its node does not forward any more: the agent says so itself, and the others know nothing of it.
+fn an_agent_is_degraded(cluster: &Cluster) {
+    let forward = |value: &str| {
+        let line = format!("echo {value} > /proc/sys/net/ipv4/ip_forward");
+        let output = cluster.command(From::Node("worker-1"), Path::new("sh"), &["-c", &line]).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output));
+    };
+    let well = until_agent(cluster, "worker-1", "True", "AgentInSync");
+    forward("0");
+    let trouble = "net.ipv4.ip_forward is 0: the host does not forward packets";
+    until_not_well(cluster, &[&format!("worker-1: {trouble}")]);
+    let told = until_agent(cluster, "worker-1", "False", "AgentDegraded");
+    assert_eq!(told["message"], trouble);
+    assert_ne!(told["lastTransitionTime"], well["lastTransitionTime"]);
+    let (code, said) = by_the_api(cluster, &[]);
+    let is_told = said.contains(&format!("! the agent of worker-1 is not well: {trouble} (since 20"));
+    let others = said.matches("in sync, it says").count();
+    assert!(code == 1 && is_told && others == 2 && said.contains("not well, it says"), "{code} {said}");
+    let (code, json) = by_the_api(cluster, &["-o", "json", "--node", "worker-1"]);
+    let node = serde_json::from_str::<Value>(&json).unwrap()["nodes"][0].clone();
+    assert!(code == 1 && node["agent"] == "not-asked" && node["of_itself"]["readiness"] == "not-ready", "{json}");
+    // Who is asked has said more, and of the others nobody complains.
+    let (code, said) = by_the_api(cluster, &["--node", "worker-2", "--node", "control-plane"]);
+    assert!(code == 0, "{code} {said}");
+    let events = || cluster.kubectl(&["get", "events", "-A", "-o", "jsonpath={.items[*].reason}"]);
+    wait_until("an Event", PATIENCE, || events().contains("AgentDegraded"));
+    forward("1");
+    let told = until_agent(cluster, "worker-1", "True", "AgentInSync");
+    assert_eq!(told["message"], well["message"]);
+    until_well(cluster);
+    let (code, said) = by_the_api(cluster, &[]);
+    assert!(code == 0, "{code} {said}");
+}
+
+/// As if it had ended a while ago, and nobody were left to tell.
+fn an_agent_is_not_heard_any_more(cluster: &Cluster) {
+    let beat = |time: &str| {
+        let condition = format!(r#"{{"type":"malla.dev/AgentReady","lastHeartbeatTime":"{time}"}}"#);
+        let patch = format!(r#"{{"status":{{"conditions":[{condition}]}}}}"#);
+        cluster.kubectl(&["patch", "node", "worker-2", "--subresource=status", "--type=strategic", "-p", &patch]);
+    };
+    let now = until_agent(cluster, "worker-2", "True", "AgentInSync")["lastHeartbeatTime"].clone();
+    beat("2020-01-01T00:00:00Z");
+    let (code, said) = by_the_api(cluster, &[]);
+    assert!(code == 1 && said.contains("! the agent of worker-2 was heard last "), "{code} {said}");
+    beat(now.as_str().unwrap());
+    let (code, said) = by_the_api(cluster, &[]);
+    assert!(code == 0, "{code} {said}");
 }
 
 /// Its kernel goes on, and says so; then it is killed and comes back.

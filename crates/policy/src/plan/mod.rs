@@ -41,6 +41,7 @@ use ipnet::IpNet;
 use lines::{Lines, RuleNumbers};
 use namespaces::Namespaces;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// Policy on this node: what it is, and what the maps hold.
 #[derive(Debug)]
@@ -48,7 +49,7 @@ pub struct Planner {
     /// What the maps hold once every plan is done.
     tables: Tables,
     capacity: Capacity,
-    policies: BTreeMap<Origin, Policy>,
+    policies: BTreeMap<Origin, Arc<Policy>>,
     identities: BTreeMap<u32, IdentityFacts>,
     nodes: Vec<NodeFacts>,
     subjects: BTreeSet<u32>,
@@ -71,7 +72,7 @@ pub struct Planner {
 #[derive(Debug, Default)]
 struct Pending {
     /// Policies as they were and as they are.
-    policies: Vec<Policy>,
+    policies: Vec<Arc<Policy>>,
     subjects: BTreeSet<u32>,
     identities: BTreeSet<u32>,
     /// Those of them that were somebody before.
@@ -127,13 +128,18 @@ impl Planner {
 
     /// Policies as they are.
     pub fn policies(&self) -> impl Iterator<Item = &Policy> {
+        self.policies.values().map(|policy| &**policy)
+    }
+
+    /// The same, for who keeps them: none is copied.
+    pub fn shared_policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
         self.policies.values()
     }
 
     /// The policy of this origin, as it is.
     #[must_use]
     pub fn policy(&self, origin: &Origin) -> Option<&Policy> {
-        self.policies.get(origin)
+        self.policies.get(origin).map(|policy| &**policy)
     }
 
     /// Identities as they are.
@@ -161,6 +167,7 @@ impl Planner {
 
     /// Adds a policy, or replaces the one of the same origin.
     pub fn set_policy(&mut self, policy: Policy) {
+        let policy = Arc::new(policy);
         let old = self.policies.insert(policy.origin.clone(), policy.clone());
         if old.as_ref() != Some(&policy) {
             self.pending.policies.extend(old);

@@ -11,7 +11,7 @@ const LEVELS: [u8; 3] = [level::CIDR, level::CIDR_OUTSIDE, level::CIDR_UNKNOWN];
 impl Planner {
     /// Makes every prefix known that a policy names, if there is room.
     pub(super) fn name_prefixes(&mut self, changes: &mut Vec<Change>) {
-        let wanted = prefix::named(self.policies.values(), &self.nodes);
+        let wanted = prefix::named(self.policies(), &self.nodes);
         self.unfit.clear();
         for net in wanted {
             if !self.prefixes.contains_key(&net) && !self.name_prefix(net, changes) {

@@ -58,7 +58,8 @@ impl Planner {
                 self.drop_policy(shadow, changes);
                 continue;
             };
-            let all: Vec<&Policy> = self.policies.values().filter(|policy| is_about(policy, facts)).collect();
+            let all: Vec<&Policy> =
+                self.policies.values().map(|policy| &**policy).filter(|policy| is_about(policy, facts)).collect();
             let enforced: Vec<&Policy> = all.iter().copied().filter(|policy| !policy.audit).collect();
             let audited = all.len() != enforced.len();
             let lines = Lines::compile(facts, direction, &enforced, &self.nodes, &mut self.rules);

@@ -63,7 +63,7 @@ impl Planner {
         for key in unknown {
             self.drop_policy(key, changes);
         }
-        let named = prefix::named(self.policies.values(), &self.nodes);
+        let named = prefix::named(self.policies(), &self.nodes);
         let unnamed: Vec<_> = self.prefixes.keys().filter(|net| !named.contains(*net)).copied().collect();
         for net in unnamed {
             self.prefixes.remove(&net);

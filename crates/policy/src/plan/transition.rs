@@ -197,7 +197,7 @@ impl Planner {
     fn room_for(&self, key: &PolicyKey, lines: &Lines) -> Capacity {
         let mut room = self.capacity;
         if key.policy_id & !PolicyKey::SHADOW != identity::HOST || *lines != lines.failsafe() {
-            let (rows, ranges) = failsafe_size(self.policies.values());
+            let (rows, ranges) = failsafe_size(self.policies());
             room.rows = room.rows.saturating_sub(rows);
             room.ranges = room.ranges.saturating_sub(ranges);
             let is_host = key.policy_id == identity::HOST;
