@@ -423,13 +423,11 @@ fn one_dies_whole(cluster: &Cluster, following: &Following, socket: &str) {
     assert_eq!(following.since(away, flow_of("worker-2")), None, "heard without a cable");
 
     cable(cluster, "up");
-    let is_back = is_now("worker-2", "NODE_CONNECTED");
-    let back = following.wait_long("worker-2, back", BOOT, away, is_back, || {});
+    let now = || send(&monolith, 9104);
+    let back = following.wait_long("what happens at worker-2 now", BOOT, away, of_worker_2(9104), now);
     let is_missing = is_now("worker-2", "NODE_UNAVAILABLE");
     let missing = following.told.lock().unwrap()[at..back].iter().filter(|answer| is_missing(answer)).count();
     assert_eq!(missing, 1, "it is told once that it is missing");
-    let now = || send(&monolith, 9104);
-    following.wait_long("what happens at worker-2 now", BOOT, back, of_worker_2(9104), now);
     following.has_each_once(at);
 
     // Its ring is that of an agent that has seen nothing of it; its log has outlived the last one.

@@ -10,6 +10,7 @@ mod cluster;
 
 use cluster::{Cluster, From, malla_path, text, wait_until};
 use serde_json::Value;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -235,10 +236,19 @@ fn an_agent_is_degraded(cluster: &Cluster) {
 
 /// As if it had ended a while ago, and nobody were left to tell.
 fn an_agent_is_not_heard_any_more(cluster: &Cluster) {
+    // As a whole: `kubectl patch --subresource` is younger than the kubectl that tests have.
     let beat = |time: &str| {
-        let condition = format!(r#"{{"type":"malla.dev/AgentReady","lastHeartbeatTime":"{time}"}}"#);
-        let patch = format!(r#"{{"status":{{"conditions":[{condition}]}}}}"#);
-        cluster.kubectl(&["patch", "node", "worker-2", "--subresource=status", "--type=strategic", "-p", &patch]);
+        wait_until("a status that nobody else writes meanwhile", PATIENCE, || {
+            let mut node: Value =
+                serde_json::from_str(&cluster.kubectl(&["get", "--raw", "/api/v1/nodes/worker-2"])).unwrap();
+            let conditions = node["status"]["conditions"].as_array_mut().unwrap();
+            let ready = conditions.iter_mut().find(|one| one["type"] == "malla.dev/AgentReady").unwrap();
+            ready["lastHeartbeatTime"] = time.into();
+            let file = cluster.folder().join("worker-2.json");
+            fs::write(&file, node.to_string()).unwrap();
+            let replace = ["replace", "--raw", "/api/v1/nodes/worker-2/status", "-f", file.to_str().unwrap()];
+            cluster.kubectl_command(&replace).output().unwrap().status.success()
+        });
     };
     let now = until_agent(cluster, "worker-2", "True", "AgentInSync")["lastHeartbeatTime"].clone();
     beat("2020-01-01T00:00:00Z");

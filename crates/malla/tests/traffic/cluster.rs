@@ -77,7 +77,7 @@ impl Cluster {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn kubectl_command(&self, arguments: &[&str]) -> Command {
+    pub fn kubectl_command(&self, arguments: &[&str]) -> Command {
         let mut kubectl = Command::new(unpacked("usr/bin/kubectl"));
         kubectl.args(arguments).env("KUBECONFIG", self.folder().join("kubeconfig"));
         kubectl
