@@ -70,6 +70,7 @@ pub fn to_flow(sight: &Sight) -> flow::Flow {
         ip: Some(flow::Ip {
             source: source.to_string(),
             destination: destination.to_string(),
+            source_xlated: masqueraded(sight).map_or_else(String::new, |own| own.to_string()),
             ip_version: version(source) as i32,
             ..flow::Ip::default()
         }),
@@ -240,6 +241,17 @@ fn ethernet(sight: &Sight) -> Option<flow::Ethernet> {
     }
     let (source, destination) = if into_the_pod { (host_mac, mac) } else { (mac, host_mac) };
     Some(flow::Ethernet { source: source.to_string(), destination: destination.to_string() })
+}
+
+/// What the sender's address becomes: that of the node, of a Pod's flow that leaves the cluster. It is told before that.
+fn masqueraded(sight: &Sight) -> Option<IpAddr> {
+    let event = &sight.event;
+    let leaves = sight.kind == EventKind::NewFlow
+        && event.point == ObservationPoint::ToNetwork as u8
+        && matches!(event.destination_identity, identity::WORLD | identity::KUBE_APISERVER);
+    let from_a_pod = sight.source.is_here() && sight.source.pod().is_some();
+    let is_v4 = event.source.is_v4();
+    (leaves && from_a_pod).then(|| sight.here.addresses.iter().find(|own| own.is_ipv4() == is_v4).copied()).flatten()
 }
 
 /// VXLAN is the only kind there is. The other end is where the packet came from, or where it goes. The source port, which a
@@ -416,6 +428,26 @@ mod tests {
         let Some(Protocol::Tcp(tcp)) = flow.l4.unwrap().protocol else { panic!("no TCP") };
         assert_eq!((tcp.source_port, tcp.destination_port), (43210, 8080));
         assert_eq!(tcp.flags.unwrap(), flow::TcpFlags { syn: true, ..flow::TcpFlags::default() });
+    }
+
+    #[test]
+    fn what_leaves_the_cluster_has_the_nodes_address_outside() {
+        let mut names = names();
+        let client = Who { endpoint: Some(7), ..Who::clone(&pod("shop", "client")) };
+        names.who.insert(Address::from_v4([10, 244, 1, 2]), Arc::new(client));
+        let leaves = Event { point: ObservationPoint::ToNetwork as u8, flags: 0, tunnel: Address::ZERO, ..event() };
+        let told = |event: Event| to_flow(&seen(&event, &names)).ip.unwrap().source_xlated;
+        assert_eq!(told(leaves), "172.18.0.4");
+        assert_eq!(told(Event { destination_identity: identity::KUBE_APISERVER, ..leaves }), "172.18.0.4");
+        for stays in [
+            Event { destination_identity: 4712, ..leaves },
+            Event { destination_identity: identity::REMOTE_NODE, ..leaves },
+            Event { source: Address::from_v4([10, 244, 1, 3]), ..leaves },
+            Event { kind: EventKind::Trace as u8, ..leaves },
+            Event { point: ObservationPoint::ToEndpoint as u8, ..leaves },
+        ] {
+            assert_eq!(told(stays), "", "{stays:?}");
+        }
     }
 
     /// Ends, and as whom.

@@ -73,7 +73,9 @@ impl Place {
 /// One hop.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Hop {
-    /// Since the journey's start, microseconds; none where only the order is known (by cause, within one program's run).
+    /// Since the journey's start, microseconds; of what a program did between a packet's coming and its going, when it told of it.
+    /// None where only the order is known: of a socket's translation, which is before any packet, and of how a packet came that was
+    /// told of only later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at_us: Option<u64>,
     /// The node, or `machine`.
@@ -129,8 +131,11 @@ pub fn of(visit: &Visit, start: u64, hidden: &[Hidden]) -> Vec<Hop> {
     } else if exit.kind != Kind::Drop {
         hops.extend(known_again(exit, hidden));
     }
+    let untimed = if visit.entry.is_some() { 0 } else { hops.len() };
     hops.extend(tracking(visit, exit));
+    let told = visit.opened.as_ref().unwrap_or(exit);
     if exit.kind == Kind::Drop {
+        stamp(&mut hops[untimed..], at(told));
         let rule = (exit.rule != 0).then_some(exit.rule);
         hops.push(Hop {
             at_us: at(exit),
@@ -141,9 +146,16 @@ pub fn of(visit: &Visit, start: u64, hidden: &[Hidden]) -> Vec<Hop> {
         return hops;
     }
     hops.extend(verdicts(visit, exit));
-    hops.extend(last);
+    stamp(&mut hops[untimed..], at(told));
+    // After the flow was opened.
+    hops.extend(last.map(|last| Hop { at_us: at(exit), ..last }));
     hops.push(Hop { at_us: at(exit), ..departure(exit) });
     hops
+}
+
+/// What the program did by then.
+fn stamp(hops: &mut [Hop], at_us: Option<u64>) {
+    hops.iter_mut().for_each(|hop| hop.at_us = hop.at_us.or(at_us));
 }
 
 fn arrival(entry: &Record, exit: Option<&Record>) -> Hop {

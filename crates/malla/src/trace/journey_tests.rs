@@ -243,9 +243,9 @@ fn masquerade_is_told_there_behind_policy_and_back_though_nobody_saw_the_answer_
         all(&journey.ways[0]),
         [
             hop(Place::Pod, Some(0), &format!("{pod} -> {outside}; out of Pod default/pod-10.244.2.9 ({pod})")),
-            hop(Place::Conntrack, None, "opens a flow"),
-            hop(Place::Policy, None, "egress: passes without a rule"),
-            hop(Place::Masquerade, None, &format!("source {pod} becomes {port}")),
+            hop(Place::Conntrack, Some(1), "opens a flow"),
+            hop(Place::Policy, Some(1), "egress: passes without a rule"),
+            hop(Place::Masquerade, Some(1), &format!("source {pod} becomes {port}")),
             hop(Place::Route, Some(1), &format!("{port} -> {outside}; out by the node's device")),
         ]
     );
@@ -255,7 +255,7 @@ fn masquerade_is_told_there_behind_policy_and_back_though_nobody_saw_the_answer_
         [
             hop(Place::Device, None, &format!("{outside} -> {port}")),
             hop(Place::Masquerade, None, &format!("destination {port} becomes {pod}; {known}")),
-            hop(Place::Conntrack, None, "a reply in a known flow"),
+            hop(Place::Conntrack, Some(2), "a reply in a known flow"),
             hop(Place::Pod, Some(2), &format!("{outside} -> {pod}; into Pod default/pod-10.244.2.9 ({pod})")),
         ]
     );

@@ -28,10 +28,9 @@ pub fn render(journey: &Journey) -> String {
     for note in &journey.notes {
         let _ = writeln!(out, "note: {note}");
     }
-    let _ = writeln!(out, "end: {}", journey.end.what);
-    if let Some(remedy) = &journey.end.remedy {
-        let _ = writeln!(out, "would let it pass: {remedy}");
-    }
+    let remedy =
+        journey.end.remedy.as_ref().map_or_else(String::new, |remedy| format!("; would let it pass: {remedy}"));
+    let _ = writeln!(out, "end: {}{remedy}", journey.end.what);
     out
 }
 

@@ -112,6 +112,17 @@ fn everything_that_is_known_of_a_flow_is_told() {
         assert_eq!(flow["tunnel"]["l4"]["UDP"]["destination_port"], json!(8472), "{flow:#}");
     }
 
+    // Out of the cluster a Pod has the address of its node.
+    let _ = cluster.ask(From::Pod("monolith"), &["udp", "203.0.113.2:9", "--count", "1", "--timeout", "100ms"]);
+    let mut out = Value::Null;
+    wait_until("the flow that leaves the cluster", PATIENCE, || {
+        out = flows(&cluster, &["--to-ip", "203.0.113.2"]).into_iter().next().unwrap_or_default();
+        !out.is_null()
+    });
+    let (own, out_address) = (&out["IP"], json!(cluster.pod_addresses("monolith")[0]));
+    assert_eq!((&own["source"], &own["source_xlated"]), (&out_address, &json!("172.18.0.4")), "{out:#}");
+    assert_eq!(found["IP"]["source_xlated"], Value::Null, "it stays in the cluster");
+
     // Both nodes tell what both ends belong to, though each has but one of them, and are asked by it.
     for flow in [&found, &begun] {
         let (source, destination) = (&flow["source"]["workloads"], &flow["destination"]["workloads"]);
