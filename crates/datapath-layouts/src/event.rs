@@ -101,7 +101,7 @@ pub mod end {
     pub const SILENT: u8 = 1;
     /// A Pod at one end is no more.
     pub const GONE: u8 = 2;
-    /// As [`SILENT`], and the responder's host had said that nobody listens at its port.
+    /// As [`SILENT`], and an ICMP error had said last that nobody listens at the responder's port.
     pub const REFUSED: u8 = 3;
 }
 

@@ -115,7 +115,7 @@ layout! {
         pub created_ns: u64,
         /// Initiator to responder.
         pub forward: Counters,
-        /// Responder to initiator.
+        /// Responder to initiator. Without a packet its time is that of the last refusal ([`flow_flags::REFUSED`]).
         pub reply: Counters,
         /// SYN to the ACK that ended the handshake, ns; 0 = not seen.
         pub handshake_ns: u64,

@@ -123,6 +123,7 @@ fn find_entry(skb: Skb, s: &mut Scratch) -> Option<()> {
         let h = &s.headers;
         if s.known.reply && conntrack::refuses(flow, h.protocol, h.icmp_type, h.icmp_code) {
             flow.flags |= flow_flags::REFUSED;
+            flow.reply.last_seen_ns = s.now;
         }
         return Some(());
     }

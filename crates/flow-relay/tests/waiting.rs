@@ -213,16 +213,21 @@ async fn a_slow_client_learns_exactly_what_it_missed_and_little_waits_for_it() {
     assert!(told > RING && told < RING + 2000, "{told} told, {lost} lost");
 }
 
-/// What comes until then is told.
 #[tokio::test]
 async fn following_until_a_time_ends_then_with_nodes_and_without() {
     let folder = tempfile::tempdir().unwrap();
     let a = Running::start(folder.path(), "a");
     a.see(0);
-    let soon = || Timestamp { seconds: now().seconds + 2, ..Timestamp::default() };
-    let request = || GetFlowsRequest { follow: true, number: 1, until: Some(soon()), ..GetFlowsRequest::default() };
-    let nodes = relay([a.target()], Limits::default());
-    assert_eq!(flows(&told(&nodes, request()).await), ["a 0"]);
-    let nobody = relay([], Limits::default());
-    assert!(told(&nobody, request()).await.is_empty());
+    let begun = now();
+    let until = Timestamp { seconds: begun.seconds + 3, ..begun };
+    let request = || GetFlowsRequest { follow: true, number: 1, until: Some(until), ..GetFlowsRequest::default() };
+    let (nodes, nobody) = (relay([a.target()], Limits::default()), relay([], Limits::default()));
+    let meanwhile = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        a.see(1);
+    };
+    let (of_one, of_none, ()) = tokio::join!(told(&nodes, request()), told(&nobody, request()), meanwhile);
+    assert_eq!(flows(&of_one), ["a 0", "a 1"]);
+    assert!(of_none.is_empty(), "{of_none:?}");
+    assert!(now().seconds >= until.seconds, "it has ended before");
 }

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use flow_api::client::status_words;
 use flow_api::peer::peer_client::PeerClient;
 use flow_api::peer::{ChangeNotification, NotifyRequest};
+use flow_relay::Limits;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
@@ -90,8 +91,11 @@ impl Asked {
     }
 }
 
+/// One that has accepted may stand still.
 async fn changes(channel: Channel) -> Result<Streaming<ChangeNotification>, Status> {
-    Ok(PeerClient::new(channel).notify(NotifyRequest {}).await?.into_inner())
+    let mut client = PeerClient::new(channel);
+    let changes = tokio::time::timeout(Limits::default().dial, client.notify(NotifyRequest {})).await;
+    Ok(changes.map_err(|_| Status::deadline_exceeded("no answer in time"))??.into_inner())
 }
 
 /// As `hubble` prints it.

@@ -4,7 +4,7 @@
 //! and all identities, and so what that one was told to do with it. This is an inference, and told as one: policies may have
 //! changed since, and a Pod that policy lets be asked may be silent, too, which is not said to be denied.
 
-use super::names::Denying;
+use super::names::{Denying, Table};
 use super::sight::Known;
 use crate::policies::{pod_facts, uid};
 use datapath_layouts::event::end;
@@ -14,33 +14,36 @@ use policy::reference::{Decision, Packet, World, governs};
 use policy::rule::{Direction, Policy, Rule};
 use policy::subject::IdentityFacts;
 use policy::told::Named;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// All policies, as they are in force.
-#[derive(Clone, Debug, Default)]
-pub struct Elsewhere(pub Vec<Arc<Policy>>);
+#[derive(Debug, Default)]
+pub struct Elsewhere {
+    policies: Vec<Arc<Policy>>,
+    /// By identity, of those that were asked for: flows that nobody answers come by the thousand.
+    governing: Mutex<Table<u32, Arc<Vec<Policy>>>>,
+}
 
 impl Elsewhere {
-    /// The policies that deny it at its responder's end; `None` where they allow it, where that end is here or no Pod's, or where
-    /// somebody answered.
+    /// By these.
+    #[must_use]
+    pub fn new(policies: Vec<Arc<Policy>>) -> Self {
+        Self { policies, governing: Mutex::default() }
+    }
+
+    /// The policies that deny it at its responder's end; `None` where they allow it, where that end is here or no Pod's, where who began
+    /// it is not here, or where somebody answered.
     #[must_use]
     pub fn denied(&self, event: &Event, source: &Known, destination: &Known) -> Option<Arc<Denying>> {
         let is_unanswered = event.kind == EventKind::EndOfFlow as u8
-            && matches!(event.reason, end::SILENT)
+            && event.reason == end::SILENT
             && event.reply_packets == 0
             && event.tcp_flags_reply == 0;
-        if !is_unanswered || destination.is_here() || destination.pod().is_none() {
+        if !is_unanswered || !source.is_here() || destination.is_here() || destination.pod().is_none() {
             return None;
         }
-        let subject = facts(event.destination_identity, destination)?;
-        let peer = match event.source_identity {
-            identity::WORLD if event.source.is_v4() => identity::WORLD_IPV4,
-            identity::WORLD => identity::WORLD_IPV6,
-            number => number,
-        };
-        let peer = facts(peer, source)?;
-        let policies: Vec<Policy> =
-            self.0.iter().filter(|policy| governs(policy, &subject)).map(|policy| Policy::clone(policy)).collect();
+        let (subject, peer) = (facts(event.destination_identity, destination)?, facts(event.source_identity, source)?);
+        let policies = self.governing(&subject);
         let packet = Packet {
             direction: Direction::Ingress,
             subject: subject.number,
@@ -61,23 +64,25 @@ impl Elsewhere {
                     |(policy, rule): &(&Policy, &Rule)| (Named::rule(&policy.origin, &rule.field), uid(&policy.origin));
                 rules.iter().map(named).collect()
             }
-            _ => explained
-                .default_deny
-                .iter()
-                .map(|policy| (Named::policy(&policy.origin), uid(&policy.origin)))
-                .collect(),
+            _ => {
+                let named = |policy: &&Policy| (Named::policy(&policy.origin), uid(&policy.origin));
+                explained.default_deny.iter().map(named).collect()
+            }
         }))
+    }
+
+    fn governing(&self, subject: &IdentityFacts) -> Arc<Vec<Policy>> {
+        let mut governing = self.governing.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = || self.policies.iter().filter(|policy| governs(policy, subject)).map(|policy| Policy::clone(policy));
+        governing.entry(subject.number).or_insert_with(|| Arc::new(all().collect())).clone()
     }
 }
 
-/// Who is at an end, in policy's words. A node is somebody else at the other end (`host` here is `remote-node` there), and may be
-/// the API server's: nothing is said of it.
+/// A Pod, in policy's words, that speaks across nodes as itself. A node is somebody else at the other end (`host` here is `remote-node`
+/// there), and whose number is too large for the wire speaks as the world: nothing is said of them.
 fn facts(number: u32, end: &Known) -> Option<IdentityFacts> {
-    if number >= identity::FIRST_ALLOCATED {
-        return end.labels.as_ref().map(|labels| pod_facts(number, labels));
-    }
-    let is_node = matches!(number, identity::HOST | identity::REMOTE_NODE | identity::KUBE_APISERVER);
-    if is_node { None } else { IdentityFacts::reserved(number) }
+    let is_itself = (identity::FIRST_ALLOCATED..=identity::LAST_ON_WIRE).contains(&number);
+    end.labels.as_ref().filter(|_| is_itself).map(|labels| pod_facts(number, labels))
 }
 
 /// Policy asks an echo for its type; what else has an id is as rare as it is old.
@@ -126,7 +131,7 @@ mod tests {
         names.who.insert(Address::from_v4(SERVER), pod("shop", "server"));
         names.labels.insert(4711, labels("client"));
         names.labels.insert(4712, labels("server"));
-        names.elsewhere = Elsewhere(vec![Arc::new(policy)]);
+        names.elsewhere = Elsewhere::new(vec![Arc::new(policy)]);
         names
     }
 
@@ -177,10 +182,21 @@ mod tests {
     }
 
     #[test]
-    fn an_echo_is_asked_for_as_one_and_the_world_by_its_address() {
+    fn an_echo_is_asked_for_as_one() {
         let echo = Event { protocol: super::super::to_record::ICMP, ..unanswered(80) };
         assert_eq!(seen(&echo, &names()).ended(), Some(Way::DeniedAtDestination), "80 is its id");
-        let world = Event { source_identity: identity::WORLD, ..unanswered(80) };
-        assert_eq!(seen(&world, &names()).ended(), Some(Way::DeniedAtDestination));
+    }
+
+    #[test]
+    fn who_speaks_there_as_somebody_else_is_not_judged_as_itself() {
+        let mut far = names();
+        far.who.insert(Address::from_v4(CLIENT), pod("shop", "client"));
+        assert_eq!(seen(&unanswered(81), &far).ended(), Some(Way::TimedOut), "it came in here as the world");
+        let mut large = names();
+        large.labels.insert(0x1_0000, labels("client"));
+        let speaks = Event { source_identity: 0x1_0000, ..unanswered(81) };
+        assert_eq!(seen(&speaks, &large).ended(), Some(Way::TimedOut));
+        let world = Event { source_identity: identity::WORLD, ..unanswered(81) };
+        assert_eq!(seen(&world, &names()).ended(), Some(Way::TimedOut));
     }
 }

@@ -57,7 +57,10 @@ pub fn forgotten(key: &FlowKey, flow: &Flow, now_ns: u64, why: u8) -> Option<Eve
     if denied || matches!(flow.state, flow_state::CLOSED | flow_state::RESET) {
         return None;
     }
-    let refused = flow.flags & flow_flags::REFUSED != 0 && flow.reply.packets == 0;
+    // Kernels send one error a second. What was sent long after the last one has been taken, by whoever listens by now.
+    let refused = flow.flags & flow_flags::REFUSED != 0
+        && flow.reply.packets == 0
+        && flow.forward.last_seen_ns <= flow.reply.last_seen_ns.saturating_add(REFUSED_STILL_NS);
     let why = if why == end::SILENT && refused { end::REFUSED } else { why };
     let high = flow.flags & flow_flags::INITIATOR_HIGH != 0;
     let ends = [(key.low, key.low_port), (key.high, key.high_port)];
@@ -148,6 +151,8 @@ impl<R: Drain> Drain for Beside<R> {
 /// only then.
 const WAITING: usize = 32 * 1024;
 
+const REFUSED_STILL_NS: u64 = 5_000_000_000;
+
 const TCP: u8 = 6;
 const SYN: u8 = 2;
 
@@ -230,6 +235,9 @@ mod tests {
         let told = |flow, why| way(&forgotten(&key, flow, 105, why).unwrap());
         assert_eq!(told(&refused, end::SILENT), Some(Way::RefusedByServer));
         assert_eq!(told(&refused, end::GONE), Some(Way::PeerGone));
+        let mut taken = refused;
+        (taken.reply.last_seen_ns, taken.forward.last_seen_ns) = (100, 100 + REFUSED_STILL_NS + 1);
+        assert_eq!(told(&taken, end::SILENT), Some(Way::TimedOut), "somebody listens since");
         answered.flags |= flow_flags::REFUSED;
         assert_eq!(told(&answered, end::SILENT), Some(Way::Idle), "it had been answered");
         let denied = Half { state: half_state::DENIED, ..Half::ZERO };

@@ -24,6 +24,7 @@ mod summary;
 mod tcp_ends;
 mod to_flow;
 mod to_record;
+mod underway;
 
 pub use clock::{Clock, monotonic_ns};
 pub use elsewhere::Elsewhere;

@@ -47,7 +47,7 @@ impl Policies {
                 names.default_deny.insert((facts.number, direction), Arc::new(denying.collect()));
             }
         }
-        names.elsewhere = Elsewhere(self.planner.shared_policies().cloned().collect());
+        names.elsewhere = Elsewhere::new(self.planner.shared_policies().cloned().collect());
         names.revision.stands = self.stands.clone();
     }
 }

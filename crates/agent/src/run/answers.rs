@@ -57,10 +57,11 @@ impl State {
     }
 
     /// The agent's state and problems as the Node's condition has them. What [`status`](Self::status) alone asks the kernel for,
-    /// counters and what maps cost, is not asked for: that comes too often.
+    /// counters and what maps cost, is not asked for: that comes too often. That there is no connection to the API could be told only
+    /// when it is over, by all nodes at once; a heartbeat that is missing tells it.
     #[must_use]
     pub(super) fn readiness(&self) -> Statement {
-        let mut problems = self.problems();
+        let mut problems = self.own_problems();
         self.endpoints(&mut problems);
         let watches = self.parts.watches.now();
         let waiting = watches.iter().filter(|watch| !watch.synced && !watch.not_served);
@@ -104,13 +105,20 @@ impl State {
 
     /// What needs attention, each in one line.
     fn problems(&self) -> Vec<String> {
-        let mut out: Vec<String> = self.failures.iter().map(|(what, text)| format!("{what}: {text}")).collect();
+        let mut out = Vec::new();
         let watches = self.parts.watches.now();
         let away: Vec<_> = watches.iter().filter(|w| !w.connected && w.last_error.is_some()).collect();
         if let Some(error) = away.first().and_then(|w| w.last_error.as_deref()) {
             let kinds: Vec<&str> = away.iter().map(|w| w.kind.as_str()).collect();
             out.push(format!("no connection to the Kubernetes API for {}: {error}", kinds.join(", ")));
         }
+        out.extend(self.own_problems());
+        out
+    }
+
+    /// But for the way to the API.
+    fn own_problems(&self) -> Vec<String> {
+        let mut out: Vec<String> = self.failures.iter().map(|(what, text)| format!("{what}: {text}")).collect();
         out.extend(self.services.problems().iter().map(|(name, text)| format!("{}: {text}", described(name))));
         out.extend(self.parts.sockets.problems());
         out.extend(self.policies.problems());

@@ -131,14 +131,16 @@ fn advised(dropped: &Dropped, name: &str) -> Explained {
     }
 }
 
-/// Who was stopped, if policy has done it, at a port that can be asked for.
+/// Who was stopped, if policy has done it, at a port that can be asked for: policy is about who began, be it an answer that was
+/// stopped.
 fn stopped(flow: &Flow) -> Option<Stopped> {
     let (addresses, transport) = (flow.ip.as_ref()?, Transport::of(flow)?);
-    is_denied(flow).then(|| Stopped {
-        from: end(flow.source.as_ref(), &addresses.source),
-        to: end(flow.destination.as_ref(), &addresses.destination),
-        protocol: transport.protocol,
-        port: transport.destination,
+    is_denied(flow).then(|| {
+        let is_reply = flow.is_reply == Some(true);
+        let sender = end(flow.source.as_ref(), &addresses.source);
+        let receiver = end(flow.destination.as_ref(), &addresses.destination);
+        let (from, to) = if is_reply { (receiver, sender) } else { (sender, receiver) };
+        Stopped { from, to, protocol: transport.protocol, port: transport.port(is_reply) }
     })
 }
 
@@ -183,6 +185,14 @@ mod tests {
         let asked = Stopped { from: "pod:shop/web".to_owned(), to: "192.0.2.7".to_owned(), protocol: 6, port: 443 };
         assert_eq!(stopped(&flow(DropReason::PolicyDenied as i32)), Some(asked.clone()));
         assert_eq!(stopped(&flow(DropReason::PolicyDeny as i32)), Some(asked));
+        let tcp = Tcp { source_port: 443, destination_port: 40_000, ..Tcp::default() };
+        let answer = Flow {
+            is_reply: Some(true),
+            l4: Some(Layer4 { protocol: Some(Protocol::Tcp(tcp)) }),
+            ..flow(DropReason::PolicyDenied as i32)
+        };
+        let began = Stopped { from: "192.0.2.7".to_owned(), to: "pod:shop/web".to_owned(), protocol: 6, port: 443 };
+        assert_eq!(stopped(&answer), Some(began), "of an answer, who had asked");
         for other in [DropReason::TtlExceeded, DropReason::Unknown] {
             assert_eq!(stopped(&flow(other as i32)), None);
         }

@@ -115,9 +115,10 @@ fn listed(node: Node, now: Timestamp) -> Listed {
 
 fn of_itself(condition: NodeCondition, now: Timestamp) -> OfItself {
     let heartbeat = condition.last_heartbeat_time.as_ref().map(|time| time.0);
-    // One of the future is of a clock that is not this one.
-    let age = heartbeat.map(|heartbeat| u64::try_from(now.duration_since(heartbeat).as_secs()).unwrap_or(0));
-    let is_heard = age.is_some_and(|age| age <= AGENT_STALE.as_secs());
+    // Clocks differ; one that is as far ahead as this says nothing of when it was.
+    let off = heartbeat.map(|heartbeat| now.duration_since(heartbeat).as_secs());
+    let is_heard = off.is_some_and(|off| off.unsigned_abs() <= AGENT_STALE.as_secs());
+    let age = off.map(|off| u64::try_from(off).unwrap_or(0));
     let Said { reaches_all: holds, message, since } = said(condition);
     let readiness = match (is_heard, holds) {
         (false, _) => Readiness::Unknown,
@@ -197,5 +198,6 @@ mod tests {
         assert_eq!(["True", "False"].map(|status| word(status, beat, late)), [Readiness::Unknown; 2]);
         assert_eq!(word("True", None, soon), Readiness::Unknown);
         assert_eq!(word("True", beat, "2026-01-01T00:59:00Z"), Readiness::Ready, "its clock is ahead");
+        assert_eq!(word("True", beat, "2026-01-01T00:39:00Z"), Readiness::Unknown, "so far that it says nothing");
     }
 }
