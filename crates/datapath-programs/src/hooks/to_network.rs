@@ -87,9 +87,9 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
         }
     }
     if s.known.reply && s.known.is(flow_flags::VIA_ENTRY) {
-        // A host-network backend answers a client that came in elsewhere.
+        // A host-network backend answers a client that came in elsewhere. There this is a node, and none speaks as `host`.
         s.tunnel = s.known.entry_node;
-        return deliver::to_overlay(skb, s, identity::HOST);
+        return deliver::to_overlay(skb, s, identity::REMOTE_NODE);
     }
     events::passed(skb, s, ObservationPoint::ToNetwork);
     Ok(TC_ACT_OK as i32)

@@ -108,6 +108,7 @@ fn services_keep_their_promises(routing: &str) {
     let mut findings = Findings::default();
     for family in 0..2 {
         external_policy(&cluster, family, &mut findings);
+        in_the_hosts_network(&cluster, family, &mut findings);
         internal_policy(&cluster, family, &mut findings);
         affinity(&cluster, family, &mut findings);
         distribution(&cluster, family, &mut findings);
@@ -193,6 +194,21 @@ fn external_policy(cluster: &Cluster, family: usize, findings: &mut Findings) {
     let balancer = http(cluster, OUTSIDE, LOCAL[family], 80, "2");
     findings.expect(&format!("{name} policy Local by its load balancer's address"), balancer, &by(1));
     let pod = http(cluster, From::Pod("client-2"), LOCAL[family], 80, "2");
+    findings.answered(&format!("{name} the same from a Pod of another node"), pod, 1);
+}
+
+/// An endpoint that has its node's address is reached by every node, with the client's address kept, and answers by the one at which
+/// the client entered.
+fn in_the_hosts_network(cluster: &Cluster, family: usize, findings: &mut Findings) {
+    let name = FAMILIES[family];
+    let by_one = Fate::Answered { servers: 1, seen_as: vec![OUTSIDE_ADDRESS[family].to_owned()] };
+    for node in NODES {
+        let what =
+            |protocol: &str| format!("{name} a backend in the host's network by NodePort of {node:?}, {protocol}");
+        findings.expect(&what("TCP"), http(cluster, OUTSIDE, node[family], 30197, "3"), &by_one);
+        findings.expect(&what("UDP"), udp(cluster, OUTSIDE, node[family], 30197), &by_one);
+    }
+    let pod = http(cluster, From::Pod("client-2"), &cluster.cluster_ips("of-host")[family], 80, "2");
     findings.answered(&format!("{name} the same from a Pod of another node"), pod, 1);
 }
 
