@@ -126,17 +126,14 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
             }
         }
     }
+    if let (Way::Tunnel, Some(route)) = (chosen, route) {
+        s.tunnel = route.tunnel;
+    }
     if new {
         let point = match chosen {
             Way::Host => ObservationPoint::ToHost,
             Way::Pod => ObservationPoint::ToEndpoint,
-            Way::Tunnel => {
-                // Told with the flow, too.
-                if let Some(route) = route {
-                    s.tunnel = route.tunnel;
-                }
-                ObservationPoint::ToOverlay
-            }
+            Way::Tunnel => ObservationPoint::ToOverlay,
             _ => ObservationPoint::ToNetwork,
         };
         open_flow(skb, s, point)?;
@@ -144,10 +141,7 @@ fn run(skb: Skb, s: &mut Scratch, code: Code) -> Result<i32, DropReason> {
     match (chosen, target, route) {
         (Way::Host, _, _) => Ok(deliver::to_host(skb, s)),
         (Way::Pod, Some(endpoint), _) => deliver::to_pod(skb, s, endpoint, false),
-        (Way::Tunnel, _, Some(route)) => {
-            s.tunnel = route.tunnel;
-            deliver::to_overlay(skb, s, own.identity)
-        }
+        (Way::Tunnel, _, Some(_)) => deliver::to_overlay(skb, s, own.identity),
         (Way::Native, _, Some(route)) => deliver::to_next_hop(skb, s, route),
         (Way::World, _, Some(route)) => {
             if s.headers.ttl <= 1 {
