@@ -22,7 +22,7 @@ use clap::{Args, Subcommand};
 use events::EventsArgs;
 use flow_api::client::status_words;
 use flow_api::print::Printed;
-use flow_relay::Targets;
+use flow_relay::{Limits, Targets};
 use flows::FlowsArgs;
 use std::io::{ErrorKind, Write};
 use switches::Switches;
@@ -116,6 +116,15 @@ pub fn nodes(selection: &Selection) -> anyhow::Result<Targets> {
 /// `hubble` has this default.
 const NOBODY_NAMED: &str = "a lab is asked, as no --server is named (hubble's default is --server localhost:4245)";
 
+/// The beginning of an answer: whoever has accepted may stand still, and a relay gives up on it as soon.
+///
+/// # Errors
+/// What is said instead, or that nothing is.
+pub async fn in_time<T>(answer: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    let answer = tokio::time::timeout(Limits::default().dial, answer).await;
+    answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")))
+}
+
 /// What whoever was asked says instead of an answer.
 pub fn said(status: Status) -> anyhow::Error {
     anyhow::Error::msg(status_words(&status))
@@ -139,5 +148,19 @@ pub fn write(text: &str) -> anyhow::Result<bool> {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(error).context("write to standard output"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic::Code;
+
+    #[test]
+    fn who_accepts_and_stands_still_is_given_up() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let said = runtime.block_on(in_time(std::future::pending::<Result<(), Status>>())).unwrap_err();
+        assert_eq!((said.code(), said.message()), (Code::DeadlineExceeded, "no answer in time"));
+        assert_eq!(runtime.block_on(in_time(async { Ok(7) })).unwrap(), 7);
     }
 }

@@ -1,13 +1,12 @@
 //! `malla watch`: which nodes there are to ask for flows, and which come and go, as it happens; as `hubble watch`.
 
 use crate::agents::Selection;
-use crate::observe::{Elsewhere, ServerArgs, nodes, plain, said, variables, write};
+use crate::observe::{Elsewhere, ServerArgs, in_time, nodes, plain, said, variables, write};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use flow_api::client::status_words;
 use flow_api::peer::peer_client::PeerClient;
 use flow_api::peer::{ChangeNotification, NotifyRequest};
-use flow_relay::Limits;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
@@ -91,11 +90,8 @@ impl Asked {
     }
 }
 
-/// One that has accepted may stand still.
 async fn changes(channel: Channel) -> Result<Streaming<ChangeNotification>, Status> {
-    let mut client = PeerClient::new(channel);
-    let changes = tokio::time::timeout(Limits::default().dial, client.notify(NotifyRequest {})).await;
-    Ok(changes.map_err(|_| Status::deadline_exceeded("no answer in time"))??.into_inner())
+    Ok(in_time(PeerClient::new(channel).notify(NotifyRequest {})).await?.into_inner())
 }
 
 /// As `hubble` prints it.

@@ -23,7 +23,8 @@ pub fn dropped(flow: &Flow) -> Option<Dropped> {
     Some(Dropped {
         reason: u8::try_from(flow.drop_reason_desc).ok().and_then(DropReason::from_number),
         node: flow.node_name.clone(),
-        // At which point a packet was dropped is not told; only what came by the tunnel says so.
+        // At which point a packet was dropped is not told. What came by the tunnel has one; what was to go into one, too, but has passed
+        // the checks by then whose advice asks for this.
         origin: if flow.tunnel.is_some() { Origin::Network } else { Origin::Unknown },
         sender: end(flow.source.as_ref(), ip.map(|ip| ip.source.as_str()), &flow.source_names),
         receiver: end(flow.destination.as_ref(), ip.map(|ip| ip.destination.as_str()), &flow.destination_names),

@@ -6,7 +6,7 @@ use super::elsewhere::Elsewhere;
 use super::format::Format;
 use super::select::Selectors;
 use super::server::ServerArgs;
-use super::{nodes, said, show, variables, write};
+use super::{in_time, nodes, said, show, variables, write};
 use crate::agents::Selection;
 use anyhow::bail;
 use clap::Args;
@@ -153,7 +153,7 @@ impl EventsArgs {
     /// Of all who are asked and answer, and whether several are asked.
     async fn streams<T: Event>(&self, wanted: &Wanted) -> anyhow::Result<(Vec<Told<T>>, bool)> {
         if let Some(way) = self.server.way(&variables(self.selection.is_named()))? {
-            let events = T::ask(way.connect().await?, wanted.clone()).await.map_err(said)?;
+            let events = in_time(T::ask(way.connect().await?, wanted.clone())).await.map_err(said)?;
             let told = events.map(|event| event.map_err(|status| status_words(&status)));
             return Ok((vec![told.boxed()], true));
         }
@@ -161,7 +161,9 @@ impl EventsArgs {
         let several = nodes.len() > 1;
         let asked = join_all(nodes.into_iter().map(|(node, target)| async move {
             let ask = async {
-                T::ask(target.connect(None).await?, wanted.clone()).await.map_err(|status| status_words(&status))
+                in_time(T::ask(target.connect(None).await?, wanted.clone()))
+                    .await
+                    .map_err(|status| status_words(&status))
             };
             let events: Stream<T> = ask.await.map_err(|why: String| format!("{node}: {why}"))?;
             let told = events.map(move |event| event.map_err(|status| format!("{node}: {}", status_words(&status))));
