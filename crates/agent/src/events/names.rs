@@ -53,6 +53,14 @@ pub struct Here {
     pub addresses: Vec<IpAddr>,
 }
 
+impl Here {
+    /// Its own address of a family, towards other nodes and the world.
+    #[must_use]
+    pub fn address(&self, is_v4: bool) -> Option<IpAddr> {
+        self.addresses.iter().find(|own| own.is_ipv4() == is_v4).copied()
+    }
+}
+
 impl Default for Here {
     fn default() -> Self {
         Self { name: "".into(), labels: Vec::new(), addresses: Vec::new() }

@@ -48,10 +48,7 @@ pub(super) fn masqueraded(sight: &Sight) -> Option<IpAddr> {
         && matches!(event.destination_identity, identity::WORLD | identity::KUBE_APISERVER);
     let has_ports = matches!(event.protocol, TCP | UDP | ICMP | ICMPV6);
     let from_a_pod = sight.source.is_here() && sight.source.pod().is_some();
-    let is_v4 = event.source.is_v4();
-    (leaves && has_ports && from_a_pod)
-        .then(|| sight.here.addresses.iter().find(|own| own.is_ipv4() == is_v4).copied())
-        .flatten()
+    if leaves && has_ports && from_a_pod { sight.here.address(event.source.is_v4()) } else { None }
 }
 
 /// VXLAN is the only kind there is. The other end is where the packet came from, or where it goes. The source port, which a
@@ -61,8 +58,8 @@ pub(super) fn tunnel(other: IpAddr, sight: &Sight) -> flow::Tunnel {
     // Programs that send into the tunnel tell of it where they are, or as it goes there; all else is of what came out.
     let goes_in = [P::FromEndpoint, P::FromHost, P::FromNetwork, P::ToOverlay];
     let goes_in = goes_in.iter().any(|point| *point as u8 == sight.event.point);
-    let own = sight.here.addresses.iter().find(|own| own.is_ipv4() == other.is_ipv4());
-    let (own, other_end) = (own.map_or_else(String::new, ToString::to_string), other.to_string());
+    let own = sight.here.address(other.is_ipv4()).map_or_else(String::new, |own| own.to_string());
+    let other_end = other.to_string();
     let (source, destination) = if goes_in { (own, other_end) } else { (other_end, own) };
     let ip = flow::Ip { source, destination, ip_version: version(other) as i32, ..flow::Ip::default() };
     let udp = flow::Udp { source_port: 0, destination_port: u32::from(VXLAN_PORT) };
@@ -82,7 +79,7 @@ fn vni_out(sight: &Sight) -> u32 {
         // What the node's own stack sends there.
         Some(DeviceKind::Overlay) => identity::REMOTE_NODE,
         // The node's answer to a client that came in elsewhere.
-        Some(DeviceKind::Network) if sender == identity::HOST => identity::HOST,
+        Some(DeviceKind::Network) if sender == identity::HOST => identity::REMOTE_NODE,
         // Whoever asks a Service at this node, be it a Pod.
         Some(DeviceKind::Network) => identity::WORLD,
         None => identity::UNKNOWN,
@@ -177,7 +174,7 @@ mod tests {
         assert_eq!(vni(P::ToOverlay, LINK, identity::UNMANAGED), identity::UNMANAGED);
         assert_eq!(vni(P::ToOverlay, LINK, 0x1_0000), world);
         assert_eq!(vni(P::ToOverlay, OVERLAY, host), node);
-        assert_eq!(vni(P::ToOverlay, NETWORK, host), host);
+        assert_eq!(vni(P::ToOverlay, NETWORK, host), node);
         assert_eq!([world, node, 4711].map(|who| vni(P::ToOverlay, NETWORK, who)), [world; 3], "all clients are");
         assert_eq!(vni(P::ToOverlay, 99, 4711), 0, "which program was that?");
         // And what came.
